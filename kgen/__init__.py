@@ -1,0 +1,42 @@
+"""kgen: generative models in Keras 3, on TensorFlow, JAX and torch.
+
+Importing kgen is cheap: it loads no framework and never chooses a backend. Each name below is loaded when it is first used.
+"""
+
+import importlib
+
+__version__ = "0.1.0"
+
+_ROOMS = (
+    "backend",
+    "callbacks",
+    "core",
+    "data",
+    "diffusion",
+    "distributions",
+    "layers",
+    "metrics",
+    "networks",
+    "recipes",
+    "serving",
+    "vae",
+)
+_NAMES = {
+    "GenerativeModel": "kgen.core.model",
+    "Run": "kgen.core.run",
+    "load": "kgen.core.saving",
+}
+
+__all__ = ["__version__", *_NAMES, *_ROOMS]
+
+
+def __getattr__(name):
+    if name in _ROOMS:
+        return importlib.import_module(f"kgen.{name}")
+    if name in _NAMES:
+        return getattr(importlib.import_module(_NAMES[name]), name)
+    raise AttributeError(f"module 'kgen' has no attribute {name!r}. It has: {', '.join(__all__)}.")
+
+
+def __dir__():
+    return sorted(__all__)

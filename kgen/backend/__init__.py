@@ -1,0 +1,34 @@
+"""The backend in use: the same few functions, written once for each framework.
+
+Everything else in kgen is plain ``keras.ops``. What differs between TensorFlow, JAX and torch is how a gradient is taken, how a
+step carries state, and how a function is compiled; that is what these modules hold:
+
+- ``TrainStep``: the mixin that turns ``GenerativeModel.train_update`` and ``test_update`` into the backend's ``train_step`` and
+  ``test_step``;
+- ``value_and_grad(loss_fn, variables)``: a loss, what it returns beside it, and its gradients;
+- ``grad(fn, x)``, ``vjp(fn, x)``, ``jvp(fn, x, tangent)``: derivatives with respect to inputs, differentiable again;
+- ``apply_gradients(optimizer, gradients, variables, finite)``: an update that is left out when ``finite`` is false;
+- ``all_finite(tensors)``: whether every number is finite, on every replica;
+- ``jit(fn, variables)``: a compiled function that reads the variables' present values;
+- ``replicas()``: over how many replicas the gradients of this step are summed;
+- ``tfp()``: TensorFlow Probability for this backend, or None.
+"""
+
+import keras
+
+from kgen.backend.probability import tfp
+
+_backend = keras.config.backend()
+if _backend == "tensorflow":
+    from kgen.backend.tensorflow import TrainStep, all_finite, apply_gradients, grad, jit, jvp, replicas, value_and_grad, vjp
+elif _backend == "jax":
+    from kgen.backend.jax import TrainStep, all_finite, apply_gradients, grad, jit, jvp, replicas, value_and_grad, vjp
+elif _backend == "torch":
+    from kgen.backend.torch import TrainStep, all_finite, apply_gradients, grad, jit, jvp, replicas, value_and_grad, vjp
+else:
+    raise ImportError(
+        f"kgen runs on the Keras backends 'tensorflow', 'jax' and 'torch'; KERAS_BACKEND is {_backend!r}. "
+        "Set KERAS_BACKEND before keras is imported."
+    )
+
+__all__ = ["TrainStep", "all_finite", "apply_gradients", "grad", "jit", "jvp", "replicas", "tfp", "value_and_grad", "vjp"]

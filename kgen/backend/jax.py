@@ -1,0 +1,171 @@
+"""The JAX backend: state is carried in nested stateless scopes, so that one stateful step serves JAX too."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import keras
+from keras.src.backend.common.stateless_scope import get_stateless_scope
+
+
+class Scope(keras.StatelessScope):
+    """A stateless scope that sees what the scope around it sees, and remembers what was assigned inside it.
+
+    Keras looks a variable up in the innermost scope alone. A gradient taken within a training step runs in a scope of its own,
+    since values made while JAX traces the loss must not leave it except as outputs; it must still see the state of the step around it.
+    """
+
+    def __init__(self, state_mapping=()):
+        super().__init__(collect_losses=True)
+        around = get_stateless_scope()
+        if around is not None:
+            self.state_mapping.update(around.state_mapping)
+        for variable, value in state_mapping:
+            self.state_mapping[id(variable)] = value
+        self.assigned = {}
+
+    def add_update(self, update):
+        super().add_update(update)
+        self.assigned[id(update[0])] = update[0]
+
+    def updates(self):
+        """What was assigned inside: the variables, and their new values."""
+        variables = list(self.assigned.values())
+        return variables, [self.get_current_value(v) for v in variables]
+
+
+def _isolated(fn):
+    """``fn`` with its assignments returned: ``(output, values)``, and a box that holds the variables they belong to."""
+    box = []
+
+    def isolated(*args):
+        with Scope() as scope:
+            output = fn(*args)
+        box[:], values = scope.updates()
+        return output, values
+
+    return isolated, box
+
+
+def _assign(variables, values):
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
+
+
+class TrainStep:
+    """Turns ``train_update(data)`` and ``test_update(data)`` into Keras's stateless JAX steps."""
+
+    def train_step(self, state, data):
+        groups = (
+            self.trainable_variables,
+            self.non_trainable_variables,
+            self.optimizer.variables,
+            self.metrics_variables,
+        )
+        return self._run(self.train_update, groups, state, data)
+
+    def test_step(self, state, data):
+        groups = (self.trainable_variables, self.non_trainable_variables, self.metrics_variables)
+        return self._run(self.test_update, groups, state, data)
+
+    def _run(self, step, groups, state, data):
+        pairs = [pair for group, values in zip(groups, state, strict=True) for pair in zip(group, values, strict=True)]
+        with Scope(pairs) as scope:
+            logs = step(data)
+        return logs, tuple([scope.get_current_value(v) for v in group] for group in groups)
+
+
+def value_and_grad(loss_fn, variables):
+    """As in ``kgen.backend.tensorflow``; every gradient is an array, zeros where the loss does not depend on a variable."""
+    box = []
+
+    def pure(values):
+        with Scope(zip(variables, values, strict=True)) as scope:
+            loss, aux = loss_fn()
+        box[:], assigned = scope.updates()
+        return loss, (aux, assigned)
+
+    (loss, (aux, assigned)), gradients = jax.value_and_grad(pure, has_aux=True)([v.value for v in variables])
+    _assign(box, assigned)
+    return (loss, aux), gradients
+
+
+def grad(fn, x):
+    """As in ``kgen.backend.tensorflow``."""
+    isolated, box = _isolated(fn)
+
+    def total(x):
+        value, assigned = isolated(x)
+        return jnp.sum(value), assigned
+
+    gradient, assigned = jax.grad(total, has_aux=True)(jnp.asarray(x))
+    _assign(box, assigned)
+    return gradient
+
+
+def vjp(fn, x):
+    """As in ``kgen.backend.tensorflow``."""
+    isolated, box = _isolated(fn)
+    y, pull, assigned = jax.vjp(isolated, jnp.asarray(x), has_aux=True)
+    _assign(box, assigned)
+    return y, lambda cotangent: pull(cotangent)[0]
+
+
+def jvp(fn, x, tangent):
+    """As in ``kgen.backend.tensorflow``."""
+    isolated, box = _isolated(fn)
+    y, dy, assigned = jax.jvp(isolated, (jnp.asarray(x),), (jnp.asarray(tangent),), has_aux=True)
+    _assign(box, assigned)
+    return y, dy
+
+
+def replicas():
+    """1: a distributed JAX step sees the whole batch, and its mean loss is the whole batch's."""
+    return 1
+
+
+def all_finite(tensors):
+    """As in ``kgen.backend.tensorflow``."""
+    return jnp.isfinite(sum(jnp.sum(jnp.asarray(t, "float32")) for t in tensors))
+
+
+def apply_gradients(optimizer, gradients, variables, finite=None):
+    """As in ``kgen.backend.tensorflow``: where ``finite`` is false every variable keeps its value."""
+    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        # It branches inside; JAX allows that only in its stateless form.
+        new_weights, new_state = optimizer.stateless_apply(
+            [v.value for v in optimizer.variables], gradients, [v.value for v in variables]
+        )
+        _assign(list(variables) + list(optimizer.variables), list(new_weights) + list(new_state))
+        return
+    if finite is None:
+        optimizer.apply(gradients, variables)
+        return
+    with Scope() as scope:
+        optimizer.apply(gradients, variables)
+    for variable, value in zip(*scope.updates(), strict=True):
+        variable.assign(jnp.where(finite, value, variable.value))
+
+
+def jit(fn, variables=(), compiler=None):
+    """Compiles ``fn`` by XLA, one program for each combination of input shapes.
+
+    Args:
+        fn: function of tensors. What it assigns to variables is dropped.
+        variables: the variables that ``fn`` reads: passed in at each call, so that training on after a call is seen by the next one.
+        compiler: not used; JAX always compiles by XLA.
+    Returns:
+        a function with the signature of ``fn``.
+    """
+    variables = list(variables)
+
+    @jax.jit
+    def pure(values, args):
+        with Scope(zip(variables, values, strict=True)):
+            return fn(*args)
+
+    @functools.wraps(fn)
+    def call(*args):
+        return pure([v.value for v in variables], args)
+
+    return call

@@ -1,0 +1,154 @@
+"""The TensorFlow backend: gradient tapes, ``tf.function`` and replicas of a ``tf.distribute`` strategy."""
+
+import functools
+
+import keras
+import tensorflow as tf
+
+
+class TrainStep:
+    """Turns ``train_update(data)`` and ``test_update(data)`` into Keras's TensorFlow steps."""
+
+    def train_step(self, data):
+        return self.train_update(data)
+
+    def test_step(self, data):
+        return self.test_update(data)
+
+
+def value_and_grad(loss_fn, variables):
+    """Evaluates ``loss_fn() -> (loss, aux)`` and the gradients of the scalar ``loss``.
+
+    Args:
+        loss_fn: function of no arguments that returns a scalar tensor and anything beside it.
+        variables: list of ``keras.Variable``.
+    Returns:
+        ``(loss, aux), gradients``: one gradient per variable, None where the loss does not depend on it.
+    """
+    with tf.GradientTape() as tape:
+        loss, aux = loss_fn()
+    return (loss, aux), tape.gradient(loss, [v.value for v in variables])
+
+
+def grad(fn, x):
+    """The gradient of ``sum(fn(x))`` with respect to ``x``, differentiable again.
+
+    Args:
+        fn: function from a float tensor (B, ...) to one value per row, (B,).
+        x: float tensor (B, ...).
+    Returns:
+        float tensor shaped like ``x``; row i is the gradient of ``fn(x)[i]``.
+    """
+    x = tf.convert_to_tensor(x)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        value = tf.reduce_sum(fn(x))
+    return tape.gradient(value, x, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+
+
+def vjp(fn, x):
+    """``fn(x)`` and the function that maps a cotangent of it to ``cotangent @ Jacobian``.
+
+    Args:
+        fn: function of one tensor.
+        x: float tensor.
+    Returns:
+        ``(y, pullback)``; ``pullback(cotangent)`` is shaped like ``x``.
+    """
+    x = tf.convert_to_tensor(x)
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(x)
+        y = fn(x)
+
+    def pullback(cotangent):
+        return tape.gradient(y, x, cotangent, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+
+    return y, pullback
+
+
+def jvp(fn, x, tangent):
+    """``fn(x)`` and ``Jacobian @ tangent`` in one forward pass.
+
+    Args:
+        fn: function of one tensor.
+        x: float tensor.
+        tangent: float tensor shaped like ``x``.
+    Returns:
+        ``(y, dy)``, both shaped like ``fn(x)``.
+    """
+    x = tf.convert_to_tensor(x)
+    with tf.autodiff.ForwardAccumulator(x, tf.convert_to_tensor(tangent)) as accumulator:
+        y = fn(x)
+    return y, accumulator.jvp(y, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+
+
+def replicas():
+    """The number of replicas whose gradients the optimizer adds up: 1 without a ``tf.distribute`` strategy."""
+    return tf.distribute.get_strategy().num_replicas_in_sync
+
+
+def all_finite(tensors):
+    """Whether every number is finite, on every replica.
+
+    Args:
+        tensors: list of float tensors of any shapes.
+    Returns:
+        boolean scalar tensor.
+    """
+    total = tf.zeros(())  # NaN and infinity survive a sum: one pass, and one number for each tensor
+    for tensor in tensors:
+        tensor = tensor.values if isinstance(tensor, tf.IndexedSlices) else tf.convert_to_tensor(tensor)
+        total += tf.reduce_sum(tf.cast(tensor, "float32"))
+    if replicas() > 1:
+        total = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, total)
+    return tf.math.is_finite(total)
+
+
+def apply_gradients(optimizer, gradients, variables, finite=None):
+    """Applies gradients; where ``finite`` is a false boolean tensor, neither weights nor optimizer change.
+
+    A ``LossScaleOptimizer`` sees for itself what is not finite.
+    """
+    if finite is None or isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        optimizer.apply(gradients, variables)
+        return
+    if replicas() == 1:
+        tf.cond(finite, lambda: _done(optimizer.apply(gradients, variables)), lambda: False)
+        return
+
+    def across_replicas(strategy, gradients, finite):
+        # Within one replica an update, which adds gradients up over all of them, cannot stand inside a condition.
+        def update():
+            return _done(strategy.extended.call_for_each_replica(optimizer.apply, args=(gradients, variables)))
+
+        tf.cond(strategy.experimental_local_results(finite)[0], update, lambda: False)
+
+    tf.distribute.get_replica_context().merge_call(across_replicas, args=(gradients, finite))
+
+
+def _done(_):
+    return True
+
+
+def jit(fn, variables=(), compiler=None):
+    """Compiles ``fn`` to a TensorFlow graph. The leading dimension of each argument is left open: one graph serves every batch size.
+
+    Args:
+        fn: function of tensors that lead with the batch dimension.
+        variables: the variables that ``fn`` reads. TensorFlow reads them where they are; the argument is for the other backends.
+        compiler: None, or "xla" for XLA's kernels. On a CPU, XLA is slower for convolutions and faster for many small operations.
+    Returns:
+        a function with the signature of ``fn``.
+    """
+    graphs = {}
+
+    @functools.wraps(fn)
+    def call(*args):
+        args = [tf.convert_to_tensor(a) for a in args]
+        key = tuple((a.dtype, a.shape.rank, tuple(a.shape[1:])) for a in args)
+        if key not in graphs:
+            specs = [tf.TensorSpec([None, *a.shape[1:]] if a.shape.rank else [], a.dtype) for a in args]
+            graphs[key] = tf.function(fn, specs, autograph=False, jit_compile=compiler == "xla" or None)
+        return graphs[key](*args)
+
+    return call

@@ -1,0 +1,228 @@
+"""The ``kgen`` command: train a recipe, then sample, evaluate and export what it left."""
+
+import ast
+import difflib
+import importlib
+import importlib.util
+import inspect
+import os
+import pathlib
+import sys
+
+import click
+
+BACKENDS = {"tensorflow": "tensorflow", "jax": "jax", "torch": "torch"}
+
+
+def recipes():
+    """Dict from a recipe's name to the first line of its docstring, without importing any."""
+    folder = pathlib.Path(importlib.util.find_spec("kgen.recipes").submodule_search_locations[0])
+    found = {}
+    for file in sorted(folder.glob("*.py")):
+        if file.stem != "__init__":
+            found[file.stem] = (ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or "").split("\n")[0]
+    return found
+
+
+def use_backend(name):
+    """Chooses the Keras backend: the one named, else the environment's, else Keras's own choice. Checks that it is installed."""
+    name = name or os.environ.get("KERAS_BACKEND")
+    if name is None:
+        return
+    if name not in BACKENDS:
+        raise click.UsageError(f"--backend: expected one of {', '.join(BACKENDS)}, received {name!r}.")
+    if importlib.util.find_spec(BACKENDS[name]) is None:
+        hint = "pip install tensorflow" if name == "tensorflow" else f'pip install -e ".[{name}]"'
+        raise click.UsageError(f"--backend: {name} is not installed. Install it by: {hint}")
+    os.environ["KERAS_BACKEND"] = name
+
+
+class Group(click.Group):
+    """A command group whose errors are one line and exit code 2; ``--debug`` shows the traceback."""
+
+    def main(self, args=None, **kwargs):
+        arguments = list(sys.argv[1:] if args is None else args)
+        debug = "--debug" in arguments
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up notes help nobody here
+        try:
+            return super().main([a for a in arguments if a != "--debug"], standalone_mode=False, **kwargs)
+        except click.exceptions.Exit as error:
+            sys.exit(error.exit_code)
+        except (click.exceptions.Abort, KeyboardInterrupt):
+            click.echo("kgen: stopped.", err=True)
+            sys.exit(130)
+        except click.ClickException as error:
+            if debug:
+                raise
+            click.echo(f"kgen: {error.format_message()}", err=True)
+            sys.exit(2)
+        except Exception as error:
+            if debug:
+                raise
+            message = " ".join(str(error).split()) or type(error).__name__
+            click.echo(f"kgen: {message}", err=True)
+            sys.exit(2)
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="kgen")
+def main():
+    """Generative models in Keras 3.
+
+    \b
+    Examples:
+      kgen recipes
+      kgen train ddpm_digits
+      kgen train vae_digits --data photos/ --epochs 20 --out saved_models/vae_photos
+      kgen sample saved_models/ddpm_digits -n 64 --labels 7 --out sevens.png
+      kgen evaluate saved_models/ddpm_digits --data digits
+      kgen export saved_models/ddpm_digits --out /srv/models/digits
+
+    Add --debug to any command for a full traceback.
+    """
+
+
+@main.command("recipes")
+def list_recipes():
+    """List the recipes that `kgen train` knows."""
+    found = recipes()
+    width = max(map(len, found), default=0)
+    for name, line in found.items():
+        click.echo(f"{name:<{width}}  {line}")
+
+
+@main.command()
+@click.argument("recipe")
+@click.option("--data", help="Dataset name, or a path to your own: .npy, .npz, or a folder of images.")
+@click.option("--epochs", type=click.IntRange(1), help="Passes over the training data.")
+@click.option("--batch-size", type=click.IntRange(1), help="Examples per training step.")
+@click.option("--seed", type=click.IntRange(0), help="Seed of initial weights, split and training.")
+@click.option("--out", type=click.Path(), help="Folder for model, samples, figures and SavedModels.")
+@click.option("--backend", help="tensorflow, jax or torch.")
+def train(recipe, backend, **options):
+    """Train RECIPE and leave model, samples, figures and a SavedModel in a folder.
+
+    \b
+    Examples:
+      kgen train ddpm_digits
+      kgen train ddpm_fashion_mnist --epochs 5 --backend jax
+      kgen train vae_digits --data my_images.npz --out saved_models/mine
+
+    Ctrl-C ends training early; samples, figures and export are still made from what was trained.
+    """
+    found = recipes()
+    if recipe not in found:
+        near = difflib.get_close_matches(recipe, found, n=3)
+        hint = f"Did you mean {' or '.join(near)}?" if near else f"Known recipes: {', '.join(found)}."
+        raise click.UsageError(f"there is no recipe {recipe!r}. {hint}")
+    use_backend(backend)
+    run = importlib.import_module(f"kgen.recipes.{recipe}").main
+    given = {k: v for k, v in options.items() if v is not None}
+    unknown = [k for k in given if k not in inspect.signature(run).parameters]
+    if unknown:
+        raise click.UsageError(f"recipe {recipe} has no option --{unknown[0].replace('_', '-')}.")
+    run(**given)
+    click.echo(f"Done: {given.get('out', inspect.signature(run).parameters['out'].default)}")
+
+
+@main.command()
+@click.argument("path", type=click.Path())
+@click.option("-n", type=click.IntRange(1), default=16, show_default=True, help="Number of samples.")
+@click.option("--seed", type=click.IntRange(0), default=None, help="Same seed, same samples; otherwise new ones each time.")
+@click.option("--labels", help="A class for all samples, or as many as there are samples: 7 or 0,1,2,3.")
+@click.option("--guidance", type=float, help="How strongly samples are drawn towards their class: 1 is off, 2 to 5 are usual.")
+@click.option("--steps", type=click.IntRange(1), help="Sampling steps, for diffusion models.")
+@click.option("--out", type=click.Path(), default="samples.png", show_default=True, help="A .png grid, or .npy for the array.")
+@click.option("--backend", help="tensorflow, jax or torch.")
+def sample(path, n, seed, labels, out, backend, **options):
+    """Draw samples from the model in PATH (a .keras file or a run's folder).
+
+    \b
+    Examples:
+      kgen sample saved_models/ddpm_digits -n 64 --seed 0 --out digits.png
+      kgen sample saved_models/ddpm_digits -n 10 --labels 0,1,2,3,4,5,6,7,8,9 --guidance 3
+      kgen sample saved_models/vae_digits -n 1000 --out samples.npy
+    """
+    out = pathlib.Path(out)
+    if out.suffix not in (".png", ".npy"):
+        raise click.UsageError(f"--out: expected a path that ends in .png or .npy, received {str(out)!r}.")
+    if out.exists():
+        raise click.UsageError(f"--out: {out} exists. Name another file, or remove it first.")
+    use_backend(backend)
+    import numpy as np
+
+    import kgen
+    from kgen.core import pictures
+    from kgen.core.saving import aside
+
+    model = kgen.load(path)
+    given = {k: v for k, v in options.items() if v is not None}
+    if labels is not None:
+        try:
+            values = [int(v) for v in labels.split(",")]
+        except ValueError:
+            raise click.UsageError(f"--labels: expected integers such as 7 or 0,1,2,3, received {labels!r}.") from None
+        given["labels"] = values[0] if len(values) == 1 else values
+    unknown = [k for k in given if k not in inspect.signature(model.sample).parameters]
+    if unknown:
+        raise click.UsageError(f"--{unknown[0]}: {type(model).__name__} does not take it.")
+    images = model.sample(n, seed=seed, **given)
+    if out.suffix == ".npy":
+        with aside(out) as temporary:
+            np.save(temporary, images)
+    elif images.ndim != 4:
+        raise click.UsageError(f"--out: samples of shape {images.shape[1:]} are not images; write them to a .npy file.")
+    else:
+        pictures.save_grid(images, out)
+    click.echo(f"{n} samples: {out}")
+
+
+@main.command()
+@click.argument("path", type=click.Path())
+@click.option("--data", required=True, help="Dataset name or path: what the samples are compared with.")
+@click.option("-n", type=click.IntRange(50), default=1000, show_default=True, help="Number of samples.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of samples and split.")
+@click.option("--extractor", help="Frozen classifier whose features are used: digits, fashion_mnist, or a .keras file. By default that of --data.")
+@click.option("--backend", help="tensorflow, jax or torch.")
+def evaluate(path, data, n, seed, extractor, backend):
+    """Measure the model in PATH: each figure beside its floor, the same figure between training and test data.
+
+    \b
+    Example:
+      kgen evaluate saved_models/ddpm_digits --data digits
+    """
+    use_backend(backend)
+    import json
+
+    import kgen
+
+    model = kgen.load(path)
+    classifier = kgen.metrics.load_classifier(extractor or data)
+    train, _ = kgen.data.load(data, split="train", seed=seed)
+    test, _ = kgen.data.load(data, split="test", seed=seed)
+    report = kgen.metrics.fidelity_report(model.sample(n, seed=seed), train=train, test=test, extractor=classifier)
+    click.echo(json.dumps(report, indent=2))
+
+
+@main.command()
+@click.argument("path", type=click.Path())
+@click.option("--out", type=click.Path(), help="TF Serving base path; the next version is written there. By default the run's folder.")
+@click.option("--backend", help="tensorflow, jax or torch.")
+def export(path, out, backend):
+    """Export the model in PATH as a SavedModel that TF Serving answers from.
+
+    \b
+    Examples:
+      kgen export saved_models/ddpm_digits
+      kgen export my_model.keras --out /srv/models/mine
+    """
+    path = pathlib.Path(path)
+    out = out or (path if path.is_dir() else path.with_suffix(""))
+    use_backend(backend)
+    import kgen
+
+    click.echo(f"Exported: {kgen.serving.export(kgen.load(path), out)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,11 @@
+"""What every family stands on: the model protocol, row seeds, moving averages, saving, endpoints and checks."""
+
+from kgen.core import checks, random
+from kgen.core.endpoints import Endpoint, TensorSpec
+from kgen.core.model import Batch, GenerativeModel
+from kgen.core.optimizers import OptimizerGroup
+from kgen.core.run import Run
+from kgen.core.saving import load
+from kgen.core.units import bits_per_dim
+
+__all__ = ["Batch", "Endpoint", "GenerativeModel", "OptimizerGroup", "Run", "TensorSpec", "bits_per_dim", "checks", "load", "random"]

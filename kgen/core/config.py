@@ -1,0 +1,50 @@
+"""Small objects that are data: they say what they are made of, and can be made again from that."""
+
+import inspect
+
+import keras
+
+from kgen.core import checks
+
+
+class Configured:
+    """An object whose configuration is the arguments it was made with.
+
+    A subclass names its arguments in ``__init__`` and keeps each as an attribute of the same name.
+    """
+
+    def get_config(self):
+        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
+
+    def __repr__(self):
+        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.get_config().items())})"
+
+    def __eq__(self, other):
+        return type(other) is type(self) and other.get_config() == self.get_config()
+
+    def __hash__(self):
+        return hash(repr(self))
+
+
+def resolve(name, value, base, aliases):
+    """An object of class ``base`` from itself, a short name, or its Keras configuration: as ``keras.optimizers.get``.
+
+    Args:
+        name: the argument's name, for the error.
+        value: what the user passed.
+        base: the class it must be of.
+        aliases: dict from a short name to a class.
+    Raises:
+        ValueError, TypeError: unknown name, or another kind of object.
+    """
+    if isinstance(value, str):
+        return aliases[checks.one_of(name, value, list(aliases))]()
+    if isinstance(value, dict) and "class_name" in value:
+        value = keras.saving.deserialize_keras_object(value)
+    if not isinstance(value, base):
+        raise TypeError(f"{name}: expected {', '.join(repr(a) for a in aliases)} or a {base.__name__}, received {value!r}.")
+    return value

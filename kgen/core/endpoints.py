@@ -1,0 +1,45 @@
+"""What a model offers to a server: functions with their input specifications."""
+
+import dataclasses
+from collections.abc import Callable
+
+
+@dataclasses.dataclass(frozen=True)
+class TensorSpec:
+    """One input of an endpoint.
+
+    Args:
+        shape: shape of one row; the batch dimension leads and is not named.
+        dtype: "float32", "int32" ...
+        doc: what it is: range, unit.
+        low, high: the inclusive range that is accepted, or None where there is no bound.
+    """
+
+    shape: tuple
+    dtype: str
+    doc: str
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Endpoint:
+    """A function worth serving.
+
+    Args:
+        name: the signature's name.
+        function: maps tensors, one keyword per input, each with a leading batch dimension, to a dict of tensors with
+            the same leading dimension. Row i of every output depends on row i of every input alone.
+        inputs: dict from an input's name to its ``TensorSpec``.
+        outputs: dict from an output's name to what it is: range, unit.
+        images: names of outputs that are images in [-1, 1] (N, H, W, C); a server also offers them as uint8 and as PNG.
+    """
+
+    name: str
+    function: Callable
+    inputs: dict
+    outputs: dict
+    images: tuple = ()
+
+
+SEED = TensorSpec((2,), "int32", "row seed: any two integers; kgen.core.random.row_seeds(seed, n) gives those of sample(n, seed=seed)")

@@ -1,0 +1,74 @@
+"""The guard of a training step: what is not finite gets into no weight, optimizer, average or statistic, and training stops."""
+
+import warnings
+
+import keras
+import numpy as np
+from keras import ops
+
+from kgen import backend
+
+
+class StopOnNonFinite(keras.callbacks.Callback):
+    """Stops training at the first loss or gradient that is NaN or infinite, and says where. Added by ``GenerativeModel.fit``."""
+
+    def on_train_batch_end(self, batch, logs=None):
+        bad = [k for k, v in (logs or {}).items() if not np.isfinite(float(v))]
+        if bad:
+            self.model.stop_training = True
+            warnings.warn(
+                f"Training stopped: {', '.join(bad)} or a gradient became NaN or infinite at batch {batch + 1} of this epoch. No update "
+                "that was not finite was applied: the model keeps its last good state. Look for NaN in the data; else lower the "
+                "learning rate or set the optimizer's clipnorm.",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+
+
+class StepGuard:
+    """Knows whether everything in the running training step was finite so far.
+
+    ``finite`` is a boolean scalar tensor while a step runs and None between steps: no tensor of a traced step outlives it.
+    """
+
+    def __init__(self):
+        self.finite = None
+
+    def __deepcopy__(self, memo):
+        return StepGuard()
+
+    def __reduce__(self):
+        return (StepGuard, ())
+
+    def begin(self, inputs, trackers):
+        """Starts a step that reads ``inputs``.
+
+        A running mean in ``trackers`` that is not finite means that an earlier step of this epoch was not: nothing more is
+        applied until training has stopped, which several steps in one execution (``steps_per_execution``) cannot do at once.
+        """
+        floats = [v for v in inputs if "float" in keras.backend.standardize_dtype(v.dtype)]
+        self.finite = backend.all_finite([t.total for t in trackers] + floats)
+
+    def end(self):
+        """Ends the step; returns whether all of it was finite."""
+        finite, self.finite = self.finite, None
+        return finite
+
+    def admits(self, loss, gradients, optimizer):
+        """Whether an update may be applied: its loss, its gradients and the step so far are finite.
+
+        Returns:
+            ``(finite, gradients)``: a boolean scalar tensor, and the gradients to apply.
+        """
+        present = [i for i, g in enumerate(gradients) if g is not None]
+        finite = backend.all_finite([gradients[i] for i in present])
+        scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+        if scaled:  # an overflow of the scaled loss is no fault: this optimizer skips the step and halves its scale
+            finite = ops.logical_or(finite, ops.convert_to_tensor(optimizer.dynamic_scale) > 1.0)
+        finite = ops.logical_and(finite, backend.all_finite([loss]))
+        if self.finite is not None:
+            finite = self.finite = ops.logical_and(finite, self.finite)
+        if scaled and present:  # it does its own skipping: what must not be applied is shown to it as an overflow
+            i, gradients = present[-1], list(gradients)
+            gradients[i] = ops.where(finite, gradients[i], float("nan"))
+        return finite, gradients

@@ -1,0 +1,386 @@
+"""The protocol: what every generative model answers, and the one training step that serves three backends."""
+
+import typing
+
+import keras
+import numpy as np
+from keras import ops
+
+import kgen
+from kgen import backend
+from kgen.core import checks, optimizers, random, saving
+from kgen.core.ema import MovingAverage, copy_network
+from kgen.core.guard import StepGuard, StopOnNonFinite
+
+
+class Batch(typing.NamedTuple):
+    """One batch of ``fit``: ``x``, ``y`` (labels or None) and ``weight`` (sample weights (B,) or None)."""
+
+    x: typing.Any
+    y: typing.Any = None
+    weight: typing.Any = None
+
+
+class GenerativeModel(backend.TrainStep, keras.Model):
+    """A Keras model that generates.
+
+    A family with one loss implements ``objective``. A family with several players names them in ``players`` and implements
+    ``update`` and ``measure``. Both are plain ``keras.ops`` code that runs on every backend; ``fit``, ``evaluate``, ``compile`` and
+    ``summary`` are Keras's own. A subclass creates and builds its networks in ``__init__``, so that a model is ready to
+    sample, to save and to be traced from the start.
+
+    Args:
+        ema: decay of an exponential moving average of the weights, in [0, 1), or None for no average. Where there is one,
+            sampling and export use it.
+        name, dtype: as in ``keras.Model``.
+    """
+
+    likelihood = "implicit"  # or "exact", "bound", "unnormalised": what log_prob gives
+    log_names = ("loss",)  # what update, objective and measure may log
+
+    def __init__(self, *, ema=None, name=None, dtype=None):
+        super().__init__(name=name, dtype=dtype)
+        self.ema = None if ema is None else checks.in_range("ema", ema, 0.0, 1.0 - 1e-9)
+        self._trackers = {n: keras.metrics.Mean(name=n) for n in self.log_names}
+        self._average = None
+        self._compiled_functions = _Cache()
+        self._guard = StepGuard()
+        self.built = True
+
+    # Averages of weights.
+
+    def keep_average_of(self, *names):
+        """Called at the end of ``__init__``: keeps an averaged copy ``ema_<name>`` of each network, if ``ema`` is set."""
+        if self.ema is None:
+            return
+        for name in names:
+            network = getattr(self, name)
+            copy = copy_network(network)
+            if not copy.built:
+                copy.build_from_config(network.get_build_config())
+            copy.set_weights(network.get_weights())
+            copy.trainable = False
+            setattr(self, f"ema_{name}", copy)
+        self.ema_step = self.add_weight(shape=(), initializer="zeros", trainable=False, dtype="float32", name="ema_step")
+        self._averaged_names = tuple(names)
+
+    def averaged(self, name):
+        """The network that sampling uses: the averaged copy where one is kept, else the network itself."""
+        return getattr(self, f"ema_{name}" if self.ema is not None else name)
+
+    def _update_average(self, finite):
+        # The pairs are made anew: a list of variables stored on a model would be tracked by Keras.
+        pairs = [(getattr(self, n), getattr(self, f"ema_{n}")) for n in self._averaged_names]
+        step = ops.convert_to_tensor(self.ema_step)
+        MovingAverage(self.ema, pairs).update(step, finite)
+        self.ema_step.assign(ops.where(finite, step + 1.0, step))
+
+    # Training, once for three backends.
+
+    @property
+    def players(self):
+        """Dict from a player's name to the variables that its optimizer trains; empty for a model with one loss."""
+        return {}
+
+    def objective(self, batch, training):
+        """The loss of a family that has one.
+
+        Args:
+            batch: ``Batch``.
+            training: bool.
+        Returns:
+            ``(losses, logs)``: per-example losses (B,), and a dict of what to log beside "loss", each (B,) or a scalar.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has several players: it implements update and measure.")
+
+    def update(self, batch):
+        """One training step. Returns a dict of logs, each (B,) or a scalar."""
+
+        def loss_fn():
+            losses, logs = self.objective(batch, training=True)
+            total = ops.mean(losses if batch.weight is None else losses * ops.cast(batch.weight, losses.dtype))
+            for penalty in self.losses:  # weight regularisation
+                total = total + ops.cast(penalty, total.dtype)
+            return total, {"loss": losses, **logs}
+
+        return self.minimize(loss_fn)
+
+    def measure(self, batch):
+        """One evaluation step: as ``update``, without an update."""
+        losses, logs = self.objective(batch, training=False)
+        return {"loss": losses, **logs}
+
+    def minimize(self, loss_fn, variables=None, optimizer=None):
+        """Takes one step of an optimizer.
+
+        The step is left out where its loss or a gradient is not finite, or something earlier in the same update was not.
+
+        Args:
+            loss_fn: function of no arguments that returns a scalar, or ``(scalar, anything)``.
+            variables: what to train; the model's trainable variables if None.
+            optimizer: an optimizer, such as ``self.optimizer["critic"]``; the compiled one if None.
+        Returns:
+            what ``loss_fn`` returned beside the scalar, or the scalar.
+        """
+        optimizer = self.optimizer if optimizer is None else optimizer
+        variables = self.trainable_variables if variables is None else variables
+
+        def scaled():
+            result = loss_fn()
+            loss, aux = result if isinstance(result, tuple) else (result, result)
+            # Replicas add their gradients up: each contributes its share of the mean.
+            return optimizer.scale_loss(loss / backend.replicas()), (loss, aux)
+
+        (_, (loss, aux)), gradients = backend.value_and_grad(scaled, variables)
+        finite, gradients = self._guard.admits(loss, gradients, optimizer)
+        backend.apply_gradients(optimizer, gradients, variables, finite)
+        return aux
+
+    def train_update(self, data):
+        """What the backend's ``train_step`` runs."""
+        batch = _batch(data)
+        statistics = self._statistics()
+        before = [ops.copy(v) for v in statistics]
+        self._guard.begin(keras.tree.flatten(batch.x), self._trackers.values())
+        logs = self.update(batch)
+        finite = self._guard.end()
+        for variable, old in zip(statistics, before, strict=True):
+            new = ops.convert_to_tensor(variable)
+            variable.assign(ops.where(ops.logical_and(finite, ops.isfinite(new)), new, old))
+        if self.ema is not None:
+            self._update_average(finite)
+        return self._log(logs, batch, finite)
+
+    def _statistics(self):
+        """Running statistics, such as BatchNorm's: float variables that a forward pass assigns. Frozen networks have none."""
+        layers = [layer for layer in self._flatten_layers() if layer.trainable]
+        floats = [v for layer in layers for v in layer._non_trainable_variables if "float" in v.dtype]
+        return [v for v in floats if v is not getattr(self, "ema_step", None)]
+
+    def test_update(self, data):
+        """What the backend's ``test_step`` runs."""
+        batch = _batch(data)
+        return self._log(self.measure(batch), batch)
+
+    def _log(self, logs, batch, finite=None):
+        size = ops.shape(keras.tree.flatten(batch.x)[0])[0]
+        for name, value in logs.items():
+            if name not in self._trackers:
+                raise KeyError(f"{type(self).__name__} logs {name!r}, which is not among its log_names {self.log_names}.")
+            value = ops.cast(value, "float32")
+            if finite is not None:  # a step that was left out shows, even where its loss was finite and only a gradient was not
+                value = ops.where(finite, value, float("nan"))
+            weight = size if len(value.shape) == 0 else batch.weight
+            self._trackers[name].update_state(value, sample_weight=weight)
+        return self.get_metrics_result()
+
+    # Keras's entry points: checks before any work, then Keras.
+
+    def compile(self, optimizer="adam", **kwargs):
+        """Configures training.
+
+        Args:
+            optimizer: as in Keras; for a model of several players also a dict with one for each.
+            **kwargs: ``run_eagerly``, ``jit_compile``, ``steps_per_execution`` ... as in ``keras.Model.compile``.
+        Raises:
+            ValueError: a ``loss`` or ``metrics`` was given (the model computes its own), or the players do not match.
+        """
+        given = [k for k in ("loss", "loss_weights", "metrics", "weighted_metrics") if kwargs.get(k) is not None]
+        if given:
+            raise ValueError(f"compile({given[0]}=...): {type(self).__name__} computes its own losses; pass the optimizer alone.")
+        optimizer = optimizers.wanted(optimizer, self.players, self.dtype_policy)
+        if isinstance(optimizer, optimizers.OptimizerGroup):
+            kwargs["auto_scale_loss"] = False  # each member has its own
+        super().compile(optimizer=optimizer, **kwargs)
+        self._given_jit_compile = kwargs.get("jit_compile", "auto")
+        self._loss_tracker = None  # "loss" is one of the trackers above
+        if isinstance(self.optimizer, optimizers.OptimizerGroup):
+            self.optimizer.build_players(self.players)
+        elif self.optimizer is not None and self.trainable_variables:
+            self.optimizer.build(self.trainable_variables)
+
+    def get_compile_config(self):
+        config = saving.portable_compile_config(super().get_compile_config())
+        # As it was given: Keras writes what "auto" became here, which on another backend is another choice.
+        return None if config is None else {**config, "jit_compile": self._given_jit_compile}
+
+    def compile_from_config(self, config):
+        config = keras.saving.deserialize_keras_object(config)
+        self.compile(**{k: v for k, v in config.items() if v is not None})
+
+    def check_data(self, x, y=None):
+        """Raises ValueError or TypeError unless arrays ``x`` and ``y`` (or None) are what this model trains on."""
+
+    def _check_fit(self, x, y, what):
+        if x is None:
+            raise ValueError(f"{what}: expected data, received x=None.")
+        first_x, first_y = checks.as_array(x), None if _is_empty(y) else checks.as_array(y)
+        if first_x is None:
+            first_x, first_y = first_batch(x)
+        if first_x is not None:
+            self.check_data(first_x, first_y)
+
+    def fit(self, x=None, y=None, batch_size=None, epochs=1, verbose="auto", callbacks=None, **kwargs):
+        """As ``keras.Model.fit``; ``x`` and ``y`` are checked first, and training stops at a loss that is not finite."""
+        self._check_fit(x, y, "fit")
+        if not self.compiled:
+            raise ValueError(f"Compile the model before fit: {self.name}.compile(optimizer='adam').")
+        if not isinstance(callbacks, keras.callbacks.CallbackList):
+            callbacks = [*(callbacks if isinstance(callbacks, (list, tuple)) else [callbacks] if callbacks else []), StopOnNonFinite()]
+        y = _beside_weights(x, y, kwargs.get("sample_weight"))
+        held_out = kwargs.get("validation_data")
+        if isinstance(held_out, (list, tuple)) and len(held_out) == 3:
+            kwargs["validation_data"] = (held_out[0], _beside_weights(*held_out), held_out[2])
+        return super().fit(x, y, batch_size=batch_size, epochs=epochs, verbose=verbose, callbacks=callbacks, **kwargs)
+
+    def evaluate(self, x=None, y=None, **kwargs):
+        """As ``keras.Model.evaluate``; ``x`` and ``y`` are checked first."""
+        self._check_fit(x, y, "evaluate")
+        return super().evaluate(x, _beside_weights(x, y, kwargs.get("sample_weight")), **kwargs)
+
+    # Sampling.
+
+    def sample(self, n, *, seed=None, batch_size=None, **kwargs):
+        """Draws ``n`` samples; see the model's own documentation.
+
+        Row i depends on (seed, i) alone: ``sample(8, seed=0)[:4]`` equals ``sample(4, seed=0)``, whatever ``batch_size``.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not sample.")
+
+    def log_prob(self, x, **kwargs):
+        """Log-likelihood in nats per example, (B,); ``self.likelihood`` says of what kind."""
+        raise NotImplementedError(
+            f"{type(self).__name__} has no likelihood (likelihood = {self.likelihood!r}); VAEs, diffusion models, flows and "
+            "autoregressive models do."
+        )
+
+    def run_rows(self, key, function, arrays, *, batch_size=None, progress=False):
+        """Runs a compiled function over rows in batches of one size and puts the results together.
+
+        Args:
+            key: what identifies ``function``: a hashable that says its name and every setting that is not a tensor.
+            function: maps tensors with a leading batch dimension to one tensor, or a dict of tensors, that have it too.
+            arrays: list of numpy arrays (N, ...), the function's arguments.
+            batch_size: rows per call; by default all of them, at most 256.
+            progress: whether to show a progress bar where there are several batches.
+        Returns:
+            numpy array or dict of them, of N rows.
+        """
+        n = len(arrays[0])
+        size = min(n, 256) if batch_size is None else min(n, checks.positive_int("batch_size", batch_size))
+        compiled = self._compiled_functions.get(key, lambda: backend.jit(function, self.variables))
+        count = -(-n // size)
+        bar = keras.utils.Progbar(count, unit_name="batch") if progress and count > 1 else None
+        parts = []
+        for i in range(count):
+            part = [a[i * size : (i + 1) * size] for a in arrays]
+            filled = len(part[0])
+            if filled < size:  # one size, one compilation; the rows that fill the last batch are dropped
+                part = [np.concatenate([p, np.repeat(p[-1:], size - filled, axis=0)]) for p in part]
+            out = compiled(*[ops.convert_to_tensor(p) for p in part])
+            parts.append(keras.tree.map_structure(lambda t, k=filled: ops.convert_to_numpy(t)[:k], out))
+            if bar:
+                bar.update(i + 1)
+        return keras.tree.map_structure(lambda *p: np.concatenate(p), *parts)
+
+    def row_seeds(self, n, seed):
+        """The checked row seeds of ``sample(n, seed=seed)``: int32 (n, 2)."""
+        return random.row_seeds(seed, checks.positive_int("n", n))
+
+    def endpoints(self):
+        """The functions worth serving: a list of ``kgen.core.Endpoint``."""
+        return []
+
+    # Saving.
+
+    def save(self, filepath, overwrite=True, zipped=None, **kwargs):
+        """Saves everything to one ``.keras`` file: networks, optimizers, averages and seed state.
+
+        The file is written aside and then renamed: an interrupted save leaves the old file as it was.
+        """
+        saving.save_model(self, filepath, super().save, overwrite=overwrite, zipped=zipped, **kwargs)
+
+    def save_own_variables(self, store):
+        super().save_own_variables(store)
+        for i, state in enumerate(self._seed_states()):
+            store[f"seed_{i}"] = ops.convert_to_numpy(state)
+
+    def load_own_variables(self, store):
+        super().load_own_variables({k: store[k] for k in store.keys() if not k.startswith("seed_")})  # noqa: SIM118 (an HDF5 group)
+        for i, state in enumerate(self._seed_states()):
+            if f"seed_{i}" in store.keys():  # noqa: SIM118
+                state.assign(np.asarray(store[f"seed_{i}"]).astype(state.dtype))
+
+    def _seed_states(self):
+        """The states of all seed generators, in the model's and its layers': Keras's own files leave them out."""
+        weights = {id(v) for v in self.weights}
+        return [v for v in self.variables if id(v) not in weights]
+
+    def get_config(self):
+        return {
+            "ema": self.ema,
+            "name": self.name,
+            "dtype": keras.dtype_policies.serialize(self.dtype_policy),
+            "kgen_version": kgen.__version__,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        config = dict(config)
+        saving.check_version(config.pop("kgen_version", None))
+        config["dtype"] = keras.dtype_policies.deserialize(config["dtype"]) if isinstance(config.get("dtype"), dict) else config.get("dtype")
+        return cls(**{k: saving.deserialize(v) for k, v in config.items()})
+
+
+def _batch(data):
+    """What Keras hands to a step, as a ``Batch``; sample weights (B, 1) become (B,)."""
+    x, y, weight = keras.utils.unpack_x_y_sample_weight(data)
+    if weight is not None:
+        shape = tuple(weight.shape)
+        if len(shape) != 1 and shape[1:] != (1,):
+            raise ValueError(f"sample_weight: expected one number per row, shape (B,), received shape {shape}.")
+        weight = ops.reshape(weight, (-1,))
+    return Batch(x, None if _is_empty(y) else y, weight)
+
+
+def _beside_weights(x, y, weights):
+    """``y``, or an empty array (N, 0) where there is none: Keras drops sample weights that stand beside no ``y``."""
+    if y is not None or weights is None or checks.as_array(keras.tree.flatten(x)[0]) is None:
+        return y
+    return np.zeros((len(weights), 0), "float32")
+
+
+def _is_empty(y):
+    return hasattr(y, "shape") and len(y.shape) == 2 and y.shape[1] == 0
+
+
+class _Cache:
+    """Compiled functions by key. Not a dict, so that Keras does not track what is in it; never copied, never saved."""
+
+    def __init__(self):
+        self.functions = {}
+
+    def get(self, key, make):
+        if key not in self.functions:
+            self.functions[key] = make()
+        return self.functions[key]
+
+    def __deepcopy__(self, memo):
+        return _Cache()
+
+    def __reduce__(self):
+        return (_Cache, ())
+
+
+def first_batch(data):
+    """The first batch (x, y) of a dataset that can be read again, as arrays; (None, None) for generators and iterators."""
+    if hasattr(data, "__next__"):
+        return None, None
+    if isinstance(data, keras.utils.PyDataset):
+        batch = data[0]
+    elif hasattr(data, "element_spec") and hasattr(data, "take"):  # tf.data
+        batch = next(iter(data.take(1)))
+    else:
+        return None, None
+    x, y, _ = keras.utils.unpack_x_y_sample_weight(batch)
+    return checks.as_array(x), checks.as_array(y)

@@ -1,0 +1,196 @@
+"""Random numbers that depend on the row's seed alone: the same on every backend, for any batch, eager, compiled or served.
+
+The generator is Threefry-2x32 with 20 rounds, a counter-based generator: a block cipher that maps (key, counter) to two random words.
+Here the key is the row's seed and the counter is (element, draw). Nothing is stateful: a draw is named, not consumed.
+
+Reference:
+    Salmon et al., Parallel random numbers: as easy as 1, 2, 3, SC 2011.
+"""
+
+import math
+
+import keras
+import numpy as np
+from keras import ops
+
+_ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
+_PARITY = 0x1BD11BDA
+_MASK = 0xFFFFFFFF
+
+
+def _wrap(x):
+    """Keeps 32 bits. Keras represents uint32 on torch by int64, where sums and left shifts grow past them."""
+    return ops.bitwise_and(x, ops.cast(_MASK, x.dtype)) if keras.config.backend() == "torch" else x
+
+
+def _rotate(x, r):
+    word = x.dtype
+    left = _wrap(ops.left_shift(x, ops.cast(r, word)))
+    return ops.bitwise_or(left, ops.right_shift(x, ops.cast(32 - r, word)))
+
+
+def threefry(key, counter):
+    """Encrypts counters: Threefry-2x32 with 20 rounds.
+
+    Args:
+        key: pair of uint32 tensors.
+        counter: pair of uint32 tensors that broadcast against the key.
+    Returns:
+        pair of uint32 tensors of the broadcast shape.
+    Reference:
+        Salmon et al. 2011, section 4.3; known answers from the Random123 library.
+    """
+    k0, k1 = key
+    keys = (k0, k1, ops.bitwise_xor(ops.bitwise_xor(k0, k1), ops.cast(_PARITY, "uint32")))
+    x0, x1 = _wrap(counter[0] + keys[0]), _wrap(counter[1] + keys[1])
+    for group in range(5):
+        for r in _ROTATIONS[group % 2]:
+            x0 = _wrap(x0 + x1)
+            x1 = ops.bitwise_xor(_rotate(x1, r), x0)
+        x0 = _wrap(x0 + keys[(group + 1) % 3])
+        x1 = _wrap(x1 + _wrap(keys[(group + 2) % 3] + ops.cast(group + 1, "uint32")))
+    return x0, x1
+
+
+def _size(shape):
+    return math.prod(shape) if shape else 1
+
+
+def bits(seeds, shape, draw=0):
+    """Two independent arrays of random words per row.
+
+    Args:
+        seeds: int32 tensor (N, 2), one seed per row. The sign bits are not used.
+        shape: tuple of ints, the shape of one row.
+        draw: int or int32 scalar tensor that names this draw; other names give independent numbers.
+    Returns:
+        pair of uint32 tensors (N, *shape).
+    """
+    seeds = ops.cast(ops.bitwise_and(ops.cast(seeds, "int32"), ops.cast(0x7FFFFFFF, "int32")), "uint32")
+    elements = ops.cast(ops.arange(_size(shape), dtype="int32"), "uint32")[None]
+    draw = ops.cast(ops.convert_to_tensor(draw, dtype="int32"), "uint32") + ops.zeros_like(elements)
+    words = threefry((seeds[:, 0:1], seeds[:, 1:2]), (elements, draw))
+    return tuple(ops.reshape(w, (-1, *shape)) for w in words)
+
+
+def _unit(words):
+    """Words to floats strictly between 0 and 1: the middles of 2^23 equal cells, all of them exact in float32."""
+    cells = ops.cast(ops.cast(ops.right_shift(words, ops.cast(9, words.dtype)), "int32"), "float32")
+    return (cells + 0.5) * 2.0**-23
+
+
+def uniform(seeds, shape, draw=0):
+    """Uniform numbers strictly between 0 and 1.
+
+    Args:
+        seeds, shape, draw: as in ``bits``.
+    Returns:
+        float32 tensor (N, *shape).
+    """
+    return _unit(bits(seeds, shape, draw)[0])
+
+
+def normal(seeds, shape, draw=0):
+    """Standard normal numbers, by the Box-Muller transform of two words (|z| < 5.8).
+
+    Args:
+        seeds, shape, draw: as in ``bits``.
+    Returns:
+        float32 tensor (N, *shape).
+    """
+    size = _size(shape)
+    u, v = bits(seeds, ((size + 1) // 2,), draw)
+    radius, angle = ops.sqrt(-2.0 * ops.log(_unit(u))), 2.0 * math.pi * _unit(v)
+    pair = ops.stack([radius * ops.cos(angle), radius * ops.sin(angle)], axis=-1)
+    return ops.reshape(ops.reshape(pair, (-1, 2 * ((size + 1) // 2)))[:, :size], (-1, *shape))
+
+
+def gumbel(seeds, shape, draw=0):
+    """Standard Gumbel numbers, -ln(-ln u).
+
+    Args:
+        seeds, shape, draw: as in ``bits``.
+    Returns:
+        float32 tensor (N, *shape).
+    """
+    return -ops.log(-ops.log(uniform(seeds, shape, draw)))
+
+
+def categorical(seeds, logits, draw=0):
+    """Categorical draws by the Gumbel maximum.
+
+    Args:
+        seeds: int32 tensor (N, 2).
+        logits: float tensor (N, ..., K), unnormalised log-probabilities.
+        draw: as in ``bits``.
+    Returns:
+        int32 tensor (N, ...), in [0, K).
+    """
+    noise = gumbel(seeds, tuple(logits.shape[1:]), draw)
+    return ops.argmax(ops.cast(logits, "float32") + noise, axis=-1)
+
+
+def bernoulli(seeds, probabilities, draw=0):
+    """Bernoulli draws.
+
+    Args:
+        seeds: int32 tensor (N, 2).
+        probabilities: float tensor (N, ...), in [0, 1].
+        draw: as in ``bits``.
+    Returns:
+        float32 tensor (N, ...), zeros and ones.
+    """
+    u = uniform(seeds, tuple(probabilities.shape[1:]), draw)
+    return ops.cast(u < ops.cast(probabilities, "float32"), "float32")
+
+
+def fold_in(seeds, data):
+    """New row seeds that depend on the old ones and on ``data``: a stream of its own for each value.
+
+    Args:
+        seeds: int32 tensor (N, 2).
+        data: int or int32 scalar tensor.
+    Returns:
+        int32 tensor (N, 2), not negative.
+    """
+    # The element 2^31 - 1 is one that no array has, so that no number drawn from ``seeds`` is also a seed.
+    seeds = ops.cast(ops.bitwise_and(ops.cast(seeds, "int32"), ops.cast(0x7FFFFFFF, "int32")), "uint32")
+    counter = (ops.cast(0x7FFFFFFF, "uint32"), ops.cast(ops.convert_to_tensor(data, dtype="int32"), "uint32"))
+    a, b = threefry((seeds[:, 0], seeds[:, 1]), counter)
+    return ops.stack([_positive(a), _positive(b)], axis=-1)
+
+
+def _positive(words):
+    return ops.cast(ops.right_shift(words, ops.cast(1, words.dtype)), "int32")
+
+
+def new_seed():
+    """A seed that nobody chose: from Python's generator, so that ``keras.utils.set_random_seed`` still fixes it."""
+    import random as python_random
+
+    return python_random.getrandbits(62)
+
+
+def row_seeds(seed, n, start=0):
+    """The seeds of rows ``start`` to ``start + n - 1`` of ``sample(..., seed=seed)``: row i depends on (seed, i) alone.
+
+    Args:
+        seed: int in [0, 2^62), or None for one that nobody chose.
+        n: number of rows.
+        start: index of the first row.
+    Returns:
+        numpy int32 array (n, 2), not negative.
+    Raises:
+        ValueError: ``seed`` is not an integer in [0, 2^62).
+    """
+    if seed is None:
+        seed = new_seed()
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**62:
+        raise ValueError(f"seed: expected an integer in [0, 2**62) or None, received {seed!r}.")
+    seed = int(seed)
+    key = (ops.cast(seed & 0x7FFFFFFF, "uint32"), ops.cast(seed >> 31, "uint32"))
+    rows = ops.cast(ops.arange(start, start + n, dtype="int32"), "uint32")
+    words = threefry(key, (rows, ops.zeros_like(rows)))
+    return np.stack([ops.convert_to_numpy(_positive(w)) for w in words], axis=-1).astype("int32")
+
+

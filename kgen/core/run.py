@@ -1,0 +1,122 @@
+"""The folder that a training run leaves behind."""
+
+import datetime
+import json
+import os
+import pathlib
+import platform
+import shutil
+
+import keras
+
+import kgen
+from kgen.core import pictures
+from kgen.core.saving import aside
+
+FILES = ("model.keras", "samples.png", "metrics.json", "model_card.md")
+
+
+def environment():
+    """Versions and hardware, as they go into metrics.json."""
+    import importlib.metadata
+
+    backend = keras.config.backend()
+    cpu = platform.processor() or platform.machine()
+    cpuinfo = pathlib.Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        cpu = next((line.split(":")[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line), cpu)
+    gpus = [device for device in keras.distribution.list_devices() if "gpu" in device or "cuda" in device]
+    return {
+        "versions": {
+            "kgen": kgen.__version__,
+            "keras": keras.__version__,
+            backend: importlib.metadata.version(backend),
+            "python": platform.python_version(),
+        },
+        "hardware": {"cpu": cpu, "cores": os.cpu_count(), "gpus": len(gpus)},
+    }
+
+
+class Run:
+    """Writes what a run leaves in a folder: model, samples, figures, model card and SavedModels.
+
+    Nothing that another run left there is overwritten: its files move to ``archive/<n>/`` before the first new one is written, and
+    an export becomes the next version beside the older ones.
+
+    Args:
+        out: the folder, such as ``"saved_models/ddpm_digits"``. It becomes TF Serving's base path.
+    """
+
+    def __init__(self, out):
+        self.folder = pathlib.Path(out)
+        if self.folder.exists() and not self.folder.is_dir():
+            raise NotADirectoryError(f"out: expected a folder, {self.folder} is a file.")
+        self._fresh = False
+        self._metrics = {}
+
+    def path(self, name):
+        """The path of a file in the folder; the first call moves an earlier run's files out of the way."""
+        if not self._fresh:
+            self._fresh = True
+            self.folder.mkdir(parents=True, exist_ok=True)
+            old = [self.folder / f for f in FILES if (self.folder / f).exists()]
+            if old:
+                archive = self.folder / "archive"
+                taken = [int(p.name) for p in archive.glob("*") if p.name.isdigit()]
+                versions = [int(p.name) for p in self.folder.glob("*") if p.name.isdigit()]
+                target = archive / str(max([*taken, *(v - 1 for v in versions), 0]) + 1)
+                target.mkdir(parents=True)
+                for file in old:
+                    shutil.move(file, target / file.name)
+        return self.folder / name
+
+    def save_model(self, model):
+        """Writes ``model.keras``: everything that training needs to go on."""
+        path = self.path("model.keras")
+        with aside(path) as temporary:
+            model.save(temporary)
+
+    def save_samples(self, images, columns=None):
+        """Writes ``samples.png``, a grid of images (N, H, W, C) in [-1, 1]."""
+        pictures.save_grid(images, self.path("samples.png"), columns)
+
+    def save_metrics(self, figures, **settings):
+        """Writes ``metrics.json``.
+
+        Args:
+            figures: dict from a figure's name to a dict with ``value``, ``unit`` and whatever qualifies it (``floor``, ``samples``).
+            **settings: how the run was made: seed, epochs, seconds ...
+        """
+        self._metrics = {
+            "recipe": self.folder.name,
+            "figures": figures,
+            "settings": settings,
+            "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+            **environment(),
+        }
+        with aside(self.path("metrics.json")) as temporary:
+            temporary.write_text(json.dumps(self._metrics, indent=2) + "\n", encoding="utf-8")
+
+    def write_card(self, description):
+        """Writes ``model_card.md``: what the model is, its figures beside their floors, and how it was made."""
+        lines = [f"# {self.folder.name}", "", description.strip(), "", "| figure | value | floor | unit | samples |", "|---|---|---|---|---|"]
+        for name, figure in self._metrics.get("figures", {}).items():
+            cells = [_number(figure.get(k)) for k in ("value", "floor", "unit", "samples")]
+            lines.append(f"| {name.replace('_', ' ')} | {' | '.join(cells)} |")
+        lines += ["", "A floor is the same figure between training and test data.", ""]
+        for part in ("settings", "versions", "hardware"):
+            values = ", ".join(f"{k} {v}" for k, v in self._metrics.get(part, {}).items())
+            lines.append(f"- {part}: {values}")
+        with aside(self.path("model_card.md")) as temporary:
+            temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+    def export(self, model):
+        """Exports ``model`` as the next SavedModel version in the folder; returns the version's path."""
+        self.path("")
+        return kgen.serving.export(model, self.folder)
+
+
+def _number(value):
+    if value is None:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

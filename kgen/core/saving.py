@@ -1,0 +1,102 @@
+"""Files that are whole or not there, and that load on every backend."""
+
+import contextlib
+import os
+import pathlib
+import secrets
+import shutil
+import zipfile
+
+import keras
+
+import kgen
+
+
+@contextlib.contextmanager
+def aside(path):
+    """Yields a path beside ``path`` to write to, and renames it to ``path`` at the end: a file or a folder appears whole or not at all.
+
+    Raises:
+        OSError: the disk is full or not writable; what was written aside is removed.
+    """
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The suffix stays: Keras and Pillow choose their format by it.
+    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
+    try:
+        yield temporary
+        if temporary.is_file():
+            with open(temporary, "rb") as f:
+                os.fsync(f.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise OSError(error.errno, f"{path} could not be written ({error.strerror or error}); nothing was changed there") from error
+    finally:
+        if temporary.is_dir():
+            shutil.rmtree(temporary, ignore_errors=True)
+        else:
+            temporary.unlink(missing_ok=True)
+
+
+def save_model(model, filepath, save, overwrite=True, zipped=None, **kwargs):
+    """Writes ``filepath`` through ``save``, Keras's own ``model.save``, aside and then renamed."""
+    filepath = pathlib.Path(filepath)
+    if filepath.suffix != ".keras" or zipped is False:
+        raise ValueError(f"filepath: expected a path that ends in '.keras', received {str(filepath)!r}.")
+    if filepath.exists() and not overwrite:
+        raise FileExistsError(f"{filepath} exists; pass overwrite=True to replace it.")
+    with aside(filepath) as temporary:
+        save(temporary, **kwargs)
+
+
+def portable_compile_config(config):
+    """A compile configuration that every backend can read: Keras on torch names optimizers by classes that only torch has."""
+    if isinstance(config, dict):
+        config = {k: portable_compile_config(v) for k, v in config.items()}
+        if "backend.torch.optimizers" in str(config.get("module", "")):
+            config["module"] = "keras.optimizers"
+            config["registered_name"] = None
+        return config
+    if isinstance(config, (list, tuple)):
+        return [portable_compile_config(v) for v in config]
+    return config
+
+
+def deserialize(value):
+    """An object from its Keras configuration; plain values as they are."""
+    return keras.saving.deserialize_keras_object(value) if isinstance(value, dict) and "class_name" in value else value
+
+
+def check_version(version):
+    """Raises ValueError if a file was written by a kgen whose files this one does not read: another major or minor version."""
+    if version is not None and version.split(".")[:2] != kgen.__version__.split(".")[:2]:
+        raise ValueError(
+            f"This file was written by kgen {version}; this is kgen {kgen.__version__}, which does not read its files. "
+            f"Install the version that does (kgen=={version}), or train the model again."
+        )
+
+
+def load(path):
+    """Opens a model that kgen wrote.
+
+    Args:
+        path: a ``.keras`` file, or the folder of a run, which holds ``model.keras``.
+    Returns:
+        the model, compiled as it was saved: ``fit`` goes on where it stopped.
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is not a whole ``.keras`` file, or another kgen version wrote it.
+    """
+    path = pathlib.Path(path)
+    file = path / "model.keras" if path.is_dir() else path
+    if not file.exists():
+        inside = " (a run's folder holds model.keras)" if path.is_dir() else ""
+        raise FileNotFoundError(f"{file} does not exist{inside}.")
+    if not zipfile.is_zipfile(file):
+        raise ValueError(f"{file} is not a .keras file, or it is damaged: expected a zip archive.")
+    # Keras finds a registered class only once its module is loaded.
+    import kgen.diffusion
+    import kgen.networks
+    import kgen.vae  # noqa: F401
+
+    return keras.saving.load_model(file)

@@ -1,0 +1,53 @@
+"""Attention."""
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="kgen")
+class SpatialAttention(keras.layers.Layer):
+    """Self-attention over the pixels of a feature map, with group normalisation before and a residual around.
+
+    y = x + W_o softmax(q k^T / sqrt(d)) v, where q, k, v are linear in GroupNorm(x).
+
+    Args:
+        heads: number of heads; divides the channels.
+        groups: groups of the normalisation; divides the channels.
+    Call:
+        x: float tensor (B, H, W, C). Returns the same shape.
+    Reference:
+        Ho et al., Denoising diffusion probabilistic models, 2020, appendix B, arXiv 2006.11239.
+    """
+
+    def __init__(self, heads=1, groups=8, **kwargs):
+        super().__init__(**kwargs)
+        self.heads, self.groups = heads, groups
+
+    def build(self, input_shape):
+        channels = input_shape[-1]
+        if channels % self.heads:
+            raise ValueError(f"heads: expected a divisor of the {channels} channels, received {self.heads}.")
+        self.norm = keras.layers.GroupNormalization(self.groups, epsilon=1e-5, dtype=self.dtype_policy, name="norm")
+        self.norm.build(input_shape)
+        tokens = (input_shape[0], None, channels)
+        for name in ("query", "key", "value", "output"):
+            layer = keras.layers.Dense(channels, dtype=self.dtype_policy, name=name)
+            layer.build(tokens)
+            setattr(self, f"{name}_dense", layer)
+
+    def call(self, x):
+        _, height, width, channels = x.shape
+        tokens = ops.reshape(self.norm(x), (-1, height * width, channels))
+
+        def heads(layer):
+            return ops.reshape(layer(tokens), (-1, height * width, self.heads, channels // self.heads))
+
+        attended = ops.dot_product_attention(heads(self.query_dense), heads(self.key_dense), heads(self.value_dense))
+        out = self.output_dense(ops.reshape(attended, (-1, height * width, channels)))
+        return x + ops.reshape(out, (-1, height, width, channels))
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {**super().get_config(), "heads": self.heads, "groups": self.groups}

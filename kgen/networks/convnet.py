@@ -1,0 +1,93 @@
+"""Convolutional encoders and decoders of images."""
+
+import keras
+from keras import layers
+
+
+def _check(name, image_shape, channels):
+    factor = 2 ** len(channels)
+    if len(image_shape) != 3 or image_shape[0] % factor or image_shape[1] % factor:
+        raise ValueError(
+            f"{name}: expected an image shape (H, W, C) with sides divisible by {factor}, since each of {len(channels)} strides "
+            f"halves them; received {image_shape}."
+        )
+
+
+@keras.saving.register_keras_serializable(package="kgen")
+class ConvEncoder(keras.Model):
+    """Strided 3x3 convolutions, then dense layers: an image to a vector.
+
+    Args:
+        image_shape: (H, W, C), sides divisible by 2^len(channels).
+        output_size: length of the vector.
+        channels: feature channels; each stage halves the sides.
+        dense: width of the dense layer before the output.
+    Call:
+        x: float (B, H, W, C). Returns float (B, output_size).
+    """
+
+    def __init__(self, image_shape, output_size, channels=(32, 64), dense=256, name="encoder", **kwargs):
+        image_shape, channels = tuple(image_shape), tuple(channels)
+        _check("image_shape", image_shape, channels)
+        x = keras.Input(image_shape, name="x")
+        h = x
+        for i, filters in enumerate(channels):
+            h = layers.Conv2D(filters, 3, padding="same", activation="silu", name=f"conv_{i}")(h)
+            h = layers.Conv2D(filters, 3, strides=2, padding="same", activation="silu", name=f"stride_{i}")(h)
+        h = layers.Dense(dense, activation="silu", name="dense")(layers.Flatten(name="flatten")(h))
+        super().__init__(x, layers.Dense(output_size, name="dense_out")(h), name=name, **kwargs)
+        self._arguments = {
+            "image_shape": list(image_shape),
+            "output_size": output_size,
+            "channels": list(channels),
+            "dense": dense,
+            "name": name,
+        }
+
+    def get_config(self):
+        return dict(self._arguments)
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        return cls(**config)
+
+
+@keras.saving.register_keras_serializable(package="kgen")
+class ConvDecoder(keras.Model):
+    """The mirror of ``ConvEncoder``: a vector to an image by dense layers and 3x3 transposed convolutions.
+
+    Args:
+        input_size: length of the vector.
+        output_shape: (H, W, C) of the output, sides divisible by 2^len(channels).
+        channels: feature channels, in the encoder's order; the decoder goes through them backwards.
+        dense: width of the dense layer after the input.
+    Call:
+        z: float (B, input_size). Returns float (B, H, W, C).
+    """
+
+    def __init__(self, input_size, output_shape, channels=(32, 64), dense=256, name="decoder", **kwargs):
+        output_shape, channels = tuple(output_shape), tuple(channels)
+        _check("output_shape", output_shape, channels)
+        z = keras.Input((input_size,), name="z")
+        small = (output_shape[0] >> len(channels), output_shape[1] >> len(channels), channels[-1])
+        h = layers.Dense(dense, activation="silu", name="dense")(z)
+        h = layers.Dense(small[0] * small[1] * small[2], activation="silu", name="dense_map")(h)
+        h = layers.Reshape(small, name="reshape")(h)
+        for i, filters in reversed(list(enumerate(channels))):
+            h = layers.Conv2DTranspose(filters, 4, strides=2, padding="same", activation="silu", name=f"stride_{i}")(h)
+            h = layers.Conv2D(filters, 3, padding="same", activation="silu", name=f"conv_{i}")(h)
+        super().__init__(z, layers.Conv2D(output_shape[-1], 3, padding="same", name="conv_out")(h), name=name, **kwargs)
+        self._arguments = {
+            "input_size": input_size,
+            "output_shape": list(output_shape),
+            "channels": list(channels),
+            "dense": dense,
+            "name": name,
+        }
+
+    def get_config(self):
+        return dict(self._arguments)
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        return cls(**config)

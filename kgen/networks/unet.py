@@ -1,0 +1,140 @@
+"""The U-Net of denoising diffusion."""
+
+import keras
+from keras import layers, ops
+
+from kgen.layers import SinusoidalEmbedding, SpatialAttention
+
+
+@keras.saving.register_keras_serializable(package="kgen")
+class UNet(keras.Model):
+    """A U-Net over images, conditioned on a time and optionally on a class.
+
+    Residual blocks (group normalisation, SiLU, 3x3 convolution, twice; the embedding of time and class is added between),
+    strided convolutions downwards, nearest-neighbour upsampling and a convolution upwards, every intermediate result
+    concatenated on the way up, attention where asked.
+
+    Args:
+        image_shape: (H, W, C); H and W are divisible by 2^(levels - 1).
+        channels: feature channels per level, each divisible by ``groups``.
+        blocks: residual blocks per level.
+        attention: one bool per level; attention also stands in the middle where any level has it.
+        head_dim: channels per attention head.
+        num_classes: number of classes, or None. Label ``num_classes`` itself means "no class".
+        out_channels: channels of the output; C by default.
+        groups: groups of the normalisations.
+        dropout: rate inside the residual blocks.
+    Call:
+        [x, t] or [x, t, label]: float (B, H, W, C), float (B,) in [0, 1], int (B,) in [0, num_classes].
+        Returns float32 (B, H, W, out_channels).
+    Reference:
+        Ho et al., Denoising diffusion probabilistic models, 2020, appendix B, arXiv 2006.11239.
+    """
+
+    def __init__(
+        self,
+        image_shape,
+        channels=(64, 128),
+        blocks=2,
+        attention=(False, True),
+        head_dim=32,
+        num_classes=None,
+        out_channels=None,
+        groups=8,
+        dropout=0.0,
+        name="unet",
+        **kwargs,
+    ):
+        image_shape, channels, attention = tuple(image_shape), tuple(channels), tuple(bool(a) for a in attention)
+        _check(image_shape, channels, attention, groups)
+        x = keras.Input(image_shape, name="x")
+        t = keras.Input((), name="t")
+        inputs = [x, t]
+        width = 4 * channels[0]
+        embedding = SinusoidalEmbedding(channels[0], name="time_sinusoids")(t)
+        embedding = layers.Dense(width, activation="silu", name="time_dense_1")(embedding)
+        embedding = layers.Dense(width, name="time_dense_2")(embedding)
+        if num_classes is not None:
+            label = keras.Input((), dtype="int32", name="label")
+            inputs.append(label)
+            embedding = embedding + layers.Embedding(num_classes + 1, width, name="label_embedding")(label)
+        embedding = ops.silu(embedding)
+
+        def residual(h, filters, name):
+            out = layers.GroupNormalization(groups, epsilon=1e-5, name=f"{name}_norm_1")(h)
+            out = layers.Conv2D(filters, 3, padding="same", name=f"{name}_conv_1")(ops.silu(out))
+            shift = layers.Dense(filters, name=f"{name}_embedding")(embedding)
+            out = out + layers.Reshape((1, 1, filters), name=f"{name}_shift")(shift)
+            out = layers.GroupNormalization(groups, epsilon=1e-5, name=f"{name}_norm_2")(out)
+            out = ops.silu(out)
+            if dropout:
+                out = layers.Dropout(dropout, name=f"{name}_dropout")(out)
+            # A residual block starts as the identity.
+            out = layers.Conv2D(filters, 3, padding="same", kernel_initializer="zeros", name=f"{name}_conv_2")(out)
+            if h.shape[-1] != filters:
+                h = layers.Conv2D(filters, 1, name=f"{name}_skip")(h)
+            return h + out
+
+        def attend(h, name):
+            return SpatialAttention(max(1, h.shape[-1] // head_dim), groups, name=name)(h)
+
+        h = layers.Conv2D(channels[0], 3, padding="same", name="conv_in")(x)
+        skips = [h]
+        for level, filters in enumerate(channels):
+            for block in range(blocks):
+                h = residual(h, filters, f"down_{level}_{block}")
+                if attention[level]:
+                    h = attend(h, f"down_{level}_{block}_attention")
+                skips.append(h)
+            if level < len(channels) - 1:
+                h = layers.ZeroPadding2D(1, name=f"down_{level}_pad")(h)
+                h = layers.Conv2D(filters, 3, strides=2, name=f"down_{level}_stride")(h)
+                skips.append(h)
+        h = residual(h, channels[-1], "middle_0")
+        if any(attention):
+            h = attend(h, "middle_attention")
+        h = residual(h, channels[-1], "middle_1")
+        for level, filters in reversed(list(enumerate(channels))):
+            for block in range(blocks + 1):
+                h = residual(layers.Concatenate(name=f"up_{level}_{block}_concat")([h, skips.pop()]), filters, f"up_{level}_{block}")
+                if attention[level]:
+                    h = attend(h, f"up_{level}_{block}_attention")
+            if level:
+                h = layers.UpSampling2D(name=f"up_{level}_upsample")(h)
+                h = layers.Conv2D(filters, 3, padding="same", name=f"up_{level}_conv")(h)
+        h = ops.silu(layers.GroupNormalization(groups, epsilon=1e-5, name="norm_out")(h))
+        outputs = layers.Conv2D(
+            out_channels or image_shape[-1], 3, padding="same", kernel_initializer="zeros", dtype="float32", name="conv_out"
+        )(h)
+        super().__init__(inputs, outputs, name=name, **kwargs)
+        self._arguments = {
+            "image_shape": list(image_shape),
+            "channels": list(channels),
+            "blocks": blocks,
+            "attention": list(attention),
+            "head_dim": head_dim,
+            "num_classes": num_classes,
+            "out_channels": out_channels,
+            "groups": groups,
+            "dropout": dropout,
+            "name": name,
+        }
+
+    def get_config(self):
+        return dict(self._arguments)
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        return cls(**config)
+
+
+def _check(image_shape, channels, attention, groups):
+    if len(image_shape) != 3:
+        raise ValueError(f"image_shape: expected (H, W, C), received {image_shape}.")
+    if len(attention) != len(channels):
+        raise ValueError(f"attention: expected one bool for each of {len(channels)} levels, received {attention}.")
+    factor = 2 ** (len(channels) - 1)
+    if image_shape[0] % factor or image_shape[1] % factor:
+        raise ValueError(f"image_shape: {len(channels)} levels need sides divisible by {factor}, received {image_shape}.")
+    if any(c % groups for c in channels):
+        raise ValueError(f"channels: expected multiples of groups={groups}, received {channels}.")

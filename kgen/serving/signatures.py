@@ -1,0 +1,193 @@
+"""The functions of a SavedModel: an endpoint, checks of its inputs around it, and pictures made of its images."""
+
+import contextlib
+import errno
+import logging
+import math
+
+_PNG_CHANNELS = (1, 3, 4)
+
+
+def trace(endpoints, default):
+    """Traces every endpoint twice: for a stock server, and compiled by XLA.
+
+    Args:
+        endpoints: list of ``Endpoint``.
+        default: the name of the one that ``serving_default`` is.
+    Returns:
+        ``(bundle, functions)``: an object that tracks the variables in use, and a dict from each signature's name to
+        its concrete function.
+    """
+    import tensorflow as tf
+
+    functions = {}
+    with _quiet():
+        for endpoint in endpoints:
+            specs = {n: tf.TensorSpec([None, *s.shape], s.dtype, name=n) for n, s in endpoint.inputs.items()}
+            functions[endpoint.name] = _trace_signature(endpoint, _trace_plain(endpoint, specs), specs)
+            compiled = tf.function(_body(endpoint), autograph=False, jit_compile=True)
+            functions[f"{endpoint.name}_xla"] = _trace_signature(endpoint, compiled, specs)
+    functions["serving_default"] = functions[default]
+    bundle = tf.Module()
+    bundle.weights = list({id(v): v for f in functions.values() for v in f.variables}.values())
+    return bundle, functions
+
+
+def save(bundle, functions, folder):
+    """Writes what ``trace`` returned to a new folder.
+
+    Raises:
+        OSError: the disk is full or not writable.
+    """
+    import tensorflow as tf
+
+    try:
+        with _quiet():
+            tf.saved_model.save(bundle, str(folder), signatures=functions)
+    except tf.errors.OpError as error:  # how TensorFlow tells what the file system told it
+        full = "No space left" in error.message
+        raise OSError(
+            errno.ENOSPC if full else errno.EIO, "No space left on device" if full else error.message
+        ) from error
+
+
+def _body(endpoint):
+    """The function of both signatures: the endpoint's own, with its outputs checked."""
+    import tensorflow as tf
+
+    def body(**inputs):
+        outputs = endpoint.function(**inputs)
+        if not isinstance(outputs, dict):
+            raise TypeError(
+                f"Endpoint {endpoint.name!r}: expected a dict of outputs, received {type(outputs).__name__}."
+            )
+        outputs = {name: tf.convert_to_tensor(value) for name, value in outputs.items()}
+        _check_outputs(endpoint, outputs)
+        # Clients read float32; half precision stays inside.
+        half = (tf.float16, tf.bfloat16)
+        return {name: tf.cast(value, tf.float32) if value.dtype in half else value for name, value in outputs.items()}
+
+    return body
+
+
+def _trace_plain(endpoint, specs):
+    """The endpoint without XLA. Raises ValueError where a part of it is compiled all the same."""
+    import tensorflow as tf
+
+    function = tf.function(_body(endpoint), autograph=False)
+    with _no_compilation_within(tf):
+        concrete = function.get_concrete_function(**specs)
+    forced = [f.signature.name for f in concrete.graph.as_graph_def().library.function if f.attr["_XlaMustCompile"].b]
+    if forced:
+        raise ValueError(
+            f"Endpoint {endpoint.name!r}: expected a function that runs without XLA, as on a stock TF Serving; XLA "
+            f"compiles {', '.join(forced)} within it. Remove jit_compile=True there: signature '{endpoint.name}_xla' "
+            "is compiled as a whole."
+        )
+    return concrete
+
+
+def _check_outputs(endpoint, outputs):
+    for name, value in outputs.items():
+        if value.shape.rank == 0 or (value.shape.rank and value.shape[0] is not None):
+            raise ValueError(
+                f"Endpoint {endpoint.name!r}: expected an output {name!r} with one row for each row of the inputs, "
+                f"(None, ...), received shape {tuple(value.shape)}. A server that batches requests cannot divide it."
+            )
+    for name in endpoint.images:
+        if name not in outputs:
+            raise ValueError(
+                f"Endpoint {endpoint.name!r}: images names {name!r}, which is not among its outputs {sorted(outputs)}."
+            )
+        if outputs[name].shape.rank != 4 or not outputs[name].dtype.is_floating:
+            raise ValueError(
+                f"Endpoint {endpoint.name!r}: expected images {name!r} as floats (N, H, W, C), received "
+                f"{outputs[name].dtype.name} {outputs[name].shape}."
+            )
+
+
+def _trace_signature(endpoint, function, specs):
+    """What a client calls: checks, the endpoint, pictures."""
+    import tensorflow as tf
+
+    def signature(**inputs):
+        # Servers do not compare a request with the signature's shapes: a graph would broadcast whatever it can.
+        inputs = {name: tf.ensure_shape(value, specs[name].shape) for name, value in inputs.items()}
+        with tf.control_dependencies(_input_checks(endpoint, inputs)):
+            inputs = {name: tf.identity(value) for name, value in inputs.items()}
+        outputs = dict(function(**inputs))
+        for name in endpoint.images:  # outside of what XLA compiles: it has no PNG encoder
+            pixels = tf.cast(tf.clip_by_value(tf.round((outputs[name] + 1.0) * 127.5), 0.0, 255.0), tf.uint8)
+            outputs[f"{name}_uint8"] = pixels
+            if pixels.shape[-1] in _PNG_CHANNELS:
+                png = "png_bytes" if len(endpoint.images) == 1 else f"{name}_png_bytes"  # REST encodes what ends so
+                outputs[png] = tf.io.encode_png(pixels)
+        return outputs
+
+    return tf.function(signature, autograph=False).get_concrete_function(**specs)
+
+
+def _input_checks(endpoint, inputs):
+    """Assertions that run before the endpoint. XLA would drop them, so that they stand around what it compiles."""
+    import tensorflow as tf
+
+    checks = []
+    for name, value in inputs.items():
+        spec = endpoint.inputs[name]
+        if value.dtype.is_floating:
+            text = f"{name}: expected finite numbers, received NaN or infinity"
+            checks.append(tf.debugging.Assert(tf.reduce_all(tf.math.is_finite(value)), [text]))
+        if spec.low is not None or spec.high is not None:
+            checks.append(_range_check(name, value, spec))
+    rows = tf.stack([tf.shape(value)[0] for value in inputs.values()])
+    wanted = f"{', '.join(inputs)}: expected the same number of rows in each input"
+    text = tf.strings.format(wanted + ", received {}", rows)
+    return [*checks, tf.debugging.Assert(tf.reduce_all(rows == rows[0]), [text])]
+
+
+def _range_check(name, value, spec):
+    import tensorflow as tf
+
+    low = -math.inf if spec.low is None else spec.low
+    high = math.inf if spec.high is None else spec.high
+    # Integers compare as doubles, which hold each int32 and an infinite bound; floats as they are: 0.1 is at most 0.1.
+    numbers = value if value.dtype.is_floating else tf.cast(value, tf.float64)
+    inside = (numbers >= tf.constant(low, numbers.dtype)) & (numbers <= tf.constant(high, numbers.dtype))
+    wanted = f"{name}: expected values in [{low}, {high}]"
+    text = tf.strings.format(wanted + ", received values from {} to {}", (tf.reduce_min(value), tf.reduce_max(value)))
+    return tf.debugging.Assert(tf.reduce_all(inside), [text])
+
+
+@contextlib.contextmanager
+def _no_compilation_within(tf):
+    """``tf.function(jit_compile=True)`` compiles nothing.
+
+    Keras wraps grouped convolutions in it, since TensorFlow cannot run them on a CPU once its optimizer has fused them
+    with a bias. A stock server refuses what is compiled; a function that is not inlined keeps them apart from the bias.
+    """
+    original = tf.function
+
+    def function(*args, jit_compile=None, **kwargs):
+        if jit_compile:
+            kwargs["experimental_attributes"] = {"_noinline": True}
+        return original(*args, **kwargs)
+
+    tf.function = function
+    try:
+        yield
+    finally:
+        tf.function = original
+
+
+@contextlib.contextmanager
+def _quiet():
+    """Silences what TensorFlow logs about saving; errors are raised all the same."""
+    loggers = [logging.getLogger(name) for name in ("tensorflow", "absl")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,27 @@
+"""Variational autoencoders."""
+
+from kgen.vae.likelihoods import (
+    BernoulliLikelihood,
+    CategoricalLikelihood,
+    DiscretizedLogisticLikelihood,
+    GaussianLikelihood,
+    Likelihood,
+)
+from kgen.vae.posteriors import DiagonalGaussianPosterior, FullGaussianPosterior, Posterior
+from kgen.vae.priors import GaussianMixturePrior, Prior, StandardNormalPrior
+from kgen.vae.vae import VAE
+
+__all__ = [
+    "VAE",
+    "BernoulliLikelihood",
+    "CategoricalLikelihood",
+    "DiagonalGaussianPosterior",
+    "DiscretizedLogisticLikelihood",
+    "FullGaussianPosterior",
+    "GaussianLikelihood",
+    "GaussianMixturePrior",
+    "Likelihood",
+    "Posterior",
+    "Prior",
+    "StandardNormalPrior",
+]

@@ -1,0 +1,42 @@
+"""Packaging of kgen; the recipes, a top-level folder, are installed as ``kgen.recipes``."""
+
+import pathlib
+import re
+
+from setuptools import find_packages, setup
+
+here = pathlib.Path(__file__).parent
+version = re.search(r'__version__ = "(.+)"', (here / "kgen" / "__init__.py").read_text(encoding="utf-8")).group(1)
+
+extras = {
+    "jax": ["jax>=0.6", "jaxlib>=0.6"],
+    "torch": ["torch>=2.6"],
+    "serving": ["tensorflow-serving-api>=2.19"],
+    "test": ["pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6", "scipy>=1.11", "ruff>=0.6"],
+    "bench": ["diffusers>=0.30", "torch>=2.6", "prdc", "torch-fidelity"],
+}
+
+setup(
+    name="kgen",
+    version=version,
+    description="Generative models in Keras 3: train with fit, load pretrained recipes, export to TF Serving",
+    long_description=(here / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    python_requires=">=3.11",
+    packages=[*find_packages(include=["kgen", "kgen.*"]), "kgen.recipes"],
+    package_dir={"kgen.recipes": "recipes"},
+    package_data={"kgen.metrics": ["classifiers/*.keras"]},
+    install_requires=[
+        "keras>=3.15.1",
+        "tensorflow>=2.19",
+        "tensorflow-probability>=0.25",
+        "tf-keras>=2.19",
+        "keras-cv>=0.9",
+        "numpy>=1.26",
+        "scikit-learn>=1.3",
+        "pillow>=10.1",
+        "click>=8.1",
+    ],
+    extras_require=extras,
+    entry_points={"console_scripts": ["kgen = kgen.cli:main"]},
+)

@@ -1,0 +1,18 @@
+"""What every test shares: quiet logs, one seed, and the small models in ``tests/core`` importable as ``core.<name>``."""
+
+import os
+import pathlib
+import sys
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is first imported
+
+import keras
+import pytest
+
+sys.path.append(str(pathlib.Path(__file__).parent))
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    """Fixes Python's, numpy's and the backend's seeds before each test."""
+    keras.utils.set_random_seed(0)

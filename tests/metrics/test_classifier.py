@@ -1,0 +1,145 @@
+import json
+import zipfile
+
+import keras
+import numpy as np
+import pytest
+
+import kgen
+from kgen.data import builtin
+from kgen.metrics import FrozenClassifier, load_classifier
+
+SHAPES = {"digits": (8, 8, 1), "fashion_mnist": (28, 28, 1)}
+
+
+def small_classifier(features_name="features"):
+    images = keras.Input((4, 4, 2))
+    x = keras.layers.Flatten()(images)
+    x = keras.layers.Dense(6, activation="tanh", name=features_name)(x)
+    return keras.Model(images, keras.layers.Dense(3, activation="softmax")(x))
+
+
+@pytest.fixture(scope="module", params=list(SHAPES))
+def shipped(request):
+    return request.param, load_classifier(request.param)
+
+
+def test_a_shipped_classifier_says_what_it_is(shipped):
+    name, classifier = shipped
+    assert classifier.name == f"{name} classifier"
+    assert classifier.image_shape == SHAPES[name]
+    assert (classifier.num_features, classifier.num_classes) == (64, 10)
+
+
+def test_features_and_probabilities_of_a_shipped_classifier(shipped):
+    name, classifier = shipped
+    x = np.random.default_rng(0).uniform(-1, 1, (11, *SHAPES[name])).astype("float32")
+    features, probabilities = classifier(x)
+    assert features.shape == (11, 64) and probabilities.shape == (11, 10)
+    assert features.dtype == probabilities.dtype == np.float32
+    assert isinstance(features, np.ndarray) and isinstance(probabilities, np.ndarray)
+    assert np.isfinite(features).all() and (probabilities >= 0).all()
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1.0, atol=1e-5)
+    # The batch an image is in does not matter, nor how often it is asked for: nothing is in training mode.
+    np.testing.assert_allclose(classifier.features(x, batch_size=4), features, atol=1e-5)
+    np.testing.assert_allclose(classifier.probabilities(x[3:5]), probabilities[3:5], atol=1e-5)
+
+
+def test_the_features_are_the_layer_before_the_probabilities(shipped):
+    name, classifier = shipped
+    path = kgen.metrics.classifier._FOLDER / f"{name}.keras"
+    kernel, bias = keras.saving.load_model(path, compile=False).layers[-1].get_weights()
+    x = np.random.default_rng(1).uniform(-1, 1, (5, *SHAPES[name])).astype("float32")
+    features, probabilities = classifier(x)
+    logits = features @ kernel + bias
+    by_hand = np.exp(logits - logits.max(axis=1, keepdims=True))
+    by_hand /= by_hand.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(probabilities, by_hand, atol=1e-5)
+
+
+def test_a_shipped_file_is_small_plain_and_without_an_optimizer(shipped):
+    name, _ = shipped
+    path = kgen.metrics.classifier._FOLDER / f"{name}.keras"
+    assert path.stat().st_size <= 1_000_000
+    model = keras.saving.load_model(path)
+    assert not model.compiled
+    with zipfile.ZipFile(path) as archive:
+        assert not json.loads(archive.read("config.json")).get("compile_config")
+    assert {type(layer).__module__.split(".")[0] for layer in model.layers} == {"keras"}
+    assert not [layer.name for layer in model.layers if type(layer).__name__.startswith("Random")]
+
+
+def test_a_frozen_classifier_has_nothing_to_train(shipped):
+    assert shipped[1]._network.trainable_variables == []
+
+
+def test_digits_accuracy():
+    x, y = kgen.data.load("digits", split="test")
+    probabilities = load_classifier("digits").probabilities(x)
+    assert np.mean(probabilities.argmax(axis=1) == y) >= 0.985
+
+
+@pytest.mark.skipif(not builtin.DEBIAN_FOLDER.is_dir(), reason="dataset-fashion-mnist is not installed")
+def test_fashion_mnist_accuracy():
+    x, y = kgen.data.load("fashion_mnist", split="test")
+    probabilities = load_classifier("fashion_mnist").probabilities(x[:500])
+    assert np.mean(probabilities.argmax(axis=1) == y[:500]) >= 0.92
+
+
+def test_a_classifier_is_loaded_from_a_path(tmp_path):
+    model = small_classifier()
+    model.save(tmp_path / "mine.keras")
+    classifier = load_classifier(tmp_path / "mine.keras")
+    assert classifier.name == "mine.keras classifier"
+    x = np.random.default_rng(0).uniform(-1, 1, (3, 4, 4, 2)).astype("float32")
+    assert classifier.features(x).shape == (3, 6)
+    np.testing.assert_allclose(
+        load_classifier(str(tmp_path / "mine.keras")).probabilities(x), model.predict(x, verbose=0), atol=1e-6
+    )
+
+
+def test_the_range_is_forgiven_half_a_grey_level():
+    classifier = FrozenClassifier(small_classifier(), "small")
+    x = np.full((1, 4, 4, 2), 1.0)
+    np.testing.assert_array_equal(classifier.features(x), classifier.features(x + 0.003))
+
+
+def test_unknown_names_and_missing_files_are_named(tmp_path):
+    with pytest.raises(ValueError, match=r"No classifier is named 'digit'; nearest: digits\. Shipped: digits, fashion"):
+        load_classifier("digit")
+    with pytest.raises(ValueError, match=r"'fashion-mnist'; nearest: fashion_mnist"):
+        load_classifier("fashion-mnist")
+    with pytest.raises(FileNotFoundError, match=r"There is no classifier file '.*missing\.keras'"):
+        load_classifier(tmp_path / "missing.keras")
+    with pytest.raises(
+        TypeError, match=r"`name` must be a classifier's name or the path of a \.keras file, received 3"
+    ):
+        load_classifier(3)
+
+
+def test_models_that_are_no_image_classifiers_are_refused():
+    with pytest.raises(ValueError, match=r'must have a layer named "features" .* received a model with the layers'):
+        FrozenClassifier(small_classifier("embedding"), "small")
+    vector = keras.Input((5,))
+    model = keras.Model(vector, keras.layers.Dense(3, name="features")(vector))
+    with pytest.raises(ValueError, match=r"must map images \(B, H, W, C\) to class probabilities \(B, K\), rec"):
+        FrozenClassifier(model, "vectors")
+    images = keras.Input((4, 4, 2))
+    x = keras.layers.Conv2D(3, 3, name="features")(images)
+    with pytest.raises(
+        ValueError, match=r'layer "features" must have output shape \(B, D\), received \(None, 2, 2, 3\)'
+    ):
+        FrozenClassifier(keras.Model(images, keras.layers.GlobalAveragePooling2D()(x)), "maps")
+
+
+def test_wrong_images_are_named():
+    classifier = FrozenClassifier(small_classifier(), "small classifier")
+    with pytest.raises(TypeError, match=r"received dtype uint8\. Convert uint8 images by `x\.astype\('float32'\) / "):
+        classifier.features(np.zeros((2, 4, 4, 2), np.uint8))
+    for shape in ((4, 4, 2), (2, 4, 4, 1), (0, 4, 4, 2)):
+        with pytest.raises(ValueError, match=r"shape \(N, 4, 4, 2\) for the small classifier, received"):
+            classifier.features(np.zeros(shape, np.float32))
+    with pytest.raises(ValueError, match=r"must lie in \[-1, 1\], received values from 0 to 255\. Convert images"):
+        classifier.probabilities(np.linspace(0, 255, 64, dtype=np.float32).reshape(2, 4, 4, 2))
+    with pytest.raises(ValueError, match="`x` must be finite, received NaN or infinity"):
+        classifier(np.full((2, 4, 4, 2), np.nan, np.float32))

@@ -1,0 +1,120 @@
+import json
+
+import numpy as np
+import pytest
+
+import kgen
+from kgen.metrics import density_coverage, fidelity_report, frechet_distance, load_classifier, precision_recall
+
+
+class MeanOfQuadrants:
+    """A feature extractor of four numbers that is no classifier."""
+
+    name = "quadrant means"
+
+    def features(self, x):
+        return x.reshape(len(x), 2, 4, 2, 4).mean(axis=(2, 4)).reshape(len(x), 4)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return kgen.data.load("digits", split="train"), kgen.data.load("digits", split="test")
+
+
+@pytest.fixture(scope="module")
+def classifier():
+    return load_classifier("digits")
+
+
+def test_the_report_of_noise_is_far_below_its_floor(digits, classifier):
+    (train, _), (test, test_labels) = digits
+    noise = np.random.default_rng(0).uniform(-1, 1, (150, 8, 8, 1)).astype("float32")
+    labels = np.arange(150) % 10
+    report = fidelity_report(
+        noise, train=train, test=test, extractor=classifier, labels=labels, test_labels=test_labels
+    )
+    assert json.loads(json.dumps(report)) == report
+    names = ["frechet_distance", "precision", "recall", "density", "coverage", "confidence", "label_accuracy"]
+    assert list(report) == names
+    for entry in report.values():
+        assert type(entry["value"]) is float and type(entry["floor"]) is float
+        assert (entry["samples"], entry["reference_samples"]) == (150, 359)
+        assert entry["extractor"] == "digits classifier"
+    assert report["frechet_distance"]["value"] > 5.0 * report["frechet_distance"]["floor"]
+    for name in ("precision", "density", "coverage", "confidence", "label_accuracy"):
+        assert report[name]["value"] < 0.7 * report[name]["floor"], name
+    assert report["label_accuracy"]["floor"] >= 0.985
+
+
+def test_values_and_floors_are_the_metrics_against_the_test_data(digits):
+    (train, _), (test, _) = digits
+    generated = np.clip(test + 0.2, -1, 1)
+    extractor = MeanOfQuadrants()
+    report = fidelity_report(generated, train=train, test=test, extractor=extractor, k=4, seed=3)
+    assert list(report) == ["frechet_distance", "precision", "recall", "density", "coverage"]
+    rows = np.sort(np.random.default_rng(3).choice(len(train), len(generated), replace=False))
+    real = extractor.features(test)
+    for key, images in (("value", generated), ("floor", train[rows])):
+        features = extractor.features(images)
+        assert report["frechet_distance"][key] == frechet_distance(real, features)
+        assert (report["precision"][key], report["recall"][key]) == precision_recall(real, features, k=4)
+        assert (report["density"][key], report["coverage"][key]) == density_coverage(real, features, k=4)
+    assert report["precision"]["k"] == 4
+
+
+def test_copied_training_images_earn_the_floor_and_no_more(digits):
+    (train, _), (test, _) = digits
+    report = fidelity_report(train, train=train, test=test, extractor=MeanOfQuadrants())
+    for entry in report.values():
+        assert entry["value"] == entry["floor"]
+
+
+def test_more_samples_than_training_images_are_cut_to_their_number(digits, classifier):
+    (train, _), (test, _) = digits
+    generated = np.concatenate([test, test])
+    report = fidelity_report(generated, train=train[:200], test=test, extractor=classifier)
+    assert report["frechet_distance"]["samples"] == report["coverage"]["samples"] == 200
+    assert report["confidence"]["samples"] == 718
+    assert report["confidence"]["value"] == report["confidence"]["floor"] > 0.9
+
+
+def test_a_seed_decides_the_floor(digits):
+    (train, _), (test, _) = digits
+    arguments = {"train": train, "test": test, "extractor": MeanOfQuadrants()}
+    first, again, other = (fidelity_report(test[:100], seed=seed, **arguments) for seed in (0, 0, 1))
+    assert first == again
+    assert first["frechet_distance"]["floor"] != other["frechet_distance"]["floor"]
+    assert first["frechet_distance"]["value"] == other["frechet_distance"]["value"]
+
+
+def test_label_accuracy_without_test_labels_has_no_floor(digits, classifier):
+    (train, _), (test, test_labels) = digits
+    report = fidelity_report(test, train=train, test=test, extractor=classifier, labels=test_labels)
+    assert report["label_accuracy"]["value"] >= 0.985
+    assert "floor" not in report["label_accuracy"]
+    assert "NaN" not in json.dumps(report)
+
+
+def test_wrong_arguments_are_named(digits, classifier):
+    (train, _), (test, _) = digits
+    good = {"train": train, "test": test, "extractor": classifier}
+    with pytest.raises(TypeError, match=r"`extractor` must have a method `features\(images\)`.*received str"):
+        fidelity_report(test, **{**good, "extractor": "digits"})
+    with pytest.raises(ValueError, match="`generated` must have more than k = 5 images, received 5"):
+        fidelity_report(test[:5], **good)
+    with pytest.raises(ValueError, match="`test` must have more than k = 5 images, received 3"):
+        fidelity_report(test, **{**good, "test": test[:3]})
+    with pytest.raises(ValueError, match=r"`generated` does not suit the extractor: `x` must lie in \[-1, 1\]"):
+        fidelity_report(3.0 * test, **good)
+    with pytest.raises(TypeError, match=r"`generated` does not suit the extractor: .*received dtype uint8"):
+        fidelity_report(np.zeros((9, 8, 8, 1), np.uint8), **good)
+    with pytest.raises(TypeError, match="`labels` must be integers, received dtype float64"):
+        fidelity_report(test, labels=np.zeros(len(test)), **good)
+    with pytest.raises(ValueError, match=r"`labels` must have shape \(359,\), one per image, received \(3,\)"):
+        fidelity_report(test, labels=np.zeros(3, int), **good)
+    with pytest.raises(
+        ValueError, match=r"`test_labels` must lie in 0\.\.9, the classes of the digits classifier, rec"
+    ):
+        fidelity_report(test, test_labels=np.full(len(test), 10), **good)
+    with pytest.raises(TypeError, match="`labels` and `test_labels` can only be checked by a `FrozenClassifier`"):
+        fidelity_report(test, labels=np.zeros(len(test), int), **{**good, "extractor": MeanOfQuadrants()})

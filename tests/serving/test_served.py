@@ -1,0 +1,160 @@
+"""What an export answers, through TensorFlow's C API: with XLA, and without it as a stock TF Serving."""
+
+import io
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+from PIL import Image
+
+import kgen
+
+PERMUTATION = np.array([3, 0, 7, 1, 6, 2, 5, 4])
+X = np.random.default_rng(1).uniform(-1, 1, (3, 6, 6, 1)).astype("float32")
+# Both servers run TensorFlow's kernels: other backends may sum in another order.
+TOLERANCE = 1e-4 if keras.config.backend() == "tensorflow" else 1e-3
+
+
+@pytest.fixture(scope="module")
+def requests(request_rows):
+    rows = request_rows
+
+    def take(indices):
+        return {name: value[indices] for name, value in rows.items()}
+
+    return {
+        "default": ("serving_default", rows),
+        "sample": ("sample", rows),
+        "sample_xla": ("sample_xla", rows),
+        "encode": ("encode", {"x": X}),
+        "encode_xla": ("encode_xla", {"x": X}),
+        "first": ("sample", take(slice(0, 3))),
+        "rest": ("sample", take(slice(3, 8))),
+        "permuted": ("sample", take(PERMUTATION)),
+        "permuted_xla": ("sample_xla", take(PERMUTATION)),
+        "label 4": ("sample", rows | {"label": rows["label"] + 1}),
+        "label 4 xla": ("sample_xla", rows | {"label": rows["label"] + 1}),
+        "NaN": ("sample", rows | {"scale": np.full(8, np.nan, "float32")}),
+        "one label": ("sample", rows | {"label": rows["label"][:1]}),
+        "three numbers a seed": ("sample_xla", rows | {"seed": np.zeros((8, 3), "int32")}),
+    }
+
+
+@pytest.fixture(scope="module")
+def with_xla(exported, requests, serve):
+    return serve(exported, requests, xla=True)
+
+
+@pytest.fixture(scope="module")
+def stock(exported, requests, serve):
+    return serve(exported, requests, xla=False)
+
+
+@pytest.fixture(scope="module")
+def images(model, request_rows):
+    """The model's own, in the process that trained it."""
+    inputs = {name: ops.convert_to_tensor(value) for name, value in request_rows.items()}
+    return ops.convert_to_numpy(model.walk(**inputs)["images"])
+
+
+def test_signatures(with_xla):
+    found = with_xla["signatures"]
+    assert sorted(found) == ["encode", "encode_xla", "sample", "sample_xla", "serving_default"]
+    for name in ("serving_default", "sample", "sample_xla"):
+        shapes = {n: t.shape for n, t in found[name].inputs.items()}
+        assert shapes == {"seed": (None, 2), "label": (None,), "scale": (None,)}
+        shapes = {n: (t.shape, t.dtype) for n, t in found[name].outputs.items()}
+        floats, bytes_, strings = 1, 4, 7
+        expected = {
+            "images": ((None, 6, 6, 1), floats),
+            "images_uint8": ((None, 6, 6, 1), bytes_),
+            "png_bytes": ((None,), strings),
+        }
+        assert shapes == expected
+    assert {n: t.shape for n, t in found["encode_xla"].outputs.items()} == {"mean": (None,), "label": (None,)}
+
+
+def test_xla_gives_the_models_images(with_xla, images):
+    assert images.std() > 0.1
+    for name in ("default", "sample", "sample_xla"):
+        np.testing.assert_allclose(with_xla[name]["images"], images, atol=TOLERANCE)
+
+
+def test_stock_server_gives_the_models_images(stock, images):
+    for name in ("default", "sample"):
+        np.testing.assert_allclose(stock[name]["images"], images, atol=TOLERANCE)
+
+
+def test_endpoint_without_a_loop(with_xla, stock):
+    mean = X.mean(axis=(1, 2, 3))
+    for answer in (with_xla["encode"], with_xla["encode_xla"], stock["encode"]):
+        np.testing.assert_allclose(answer["mean"], mean, atol=1e-5)
+        np.testing.assert_array_equal(answer["label"], mean > 0)
+
+
+def test_stock_server_refuses_what_xla_compiles(stock):
+    """The reason for two signatures of each endpoint."""
+    for name in ("sample_xla", "encode_xla"):
+        assert "XLA compilation disabled" in stock[name]
+
+
+def test_a_row_does_not_depend_on_its_batch(stock, with_xla):
+    whole = stock["sample"]["images"]
+    parts = np.concatenate([stock["first"]["images"], stock["rest"]["images"]])
+    np.testing.assert_allclose(parts, whole, atol=1e-6)
+    np.testing.assert_allclose(stock["permuted"]["images"], whole[PERMUTATION], atol=1e-6)
+    np.testing.assert_allclose(
+        with_xla["permuted_xla"]["images"], with_xla["sample_xla"]["images"][PERMUTATION], atol=1e-6
+    )
+
+
+def test_pictures(with_xla, stock):
+    for answer in (with_xla["sample_xla"], stock["default"]):
+        pixels = np.clip(np.round((answer["images"] + 1.0) * 127.5), 0, 255).astype("uint8")
+        np.testing.assert_array_equal(answer["images_uint8"], pixels)
+        decoded = [np.asarray(Image.open(io.BytesIO(png))) for png in answer["png_bytes"]]
+        np.testing.assert_array_equal(np.stack(decoded), answer["images_uint8"][..., 0])
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("label 4", r"label: expected values in \[0, 3\], received values from 1 to 4"),
+        ("label 4 xla", r"label: expected values in \[0, 3\], received values from 1 to 4"),
+        ("NaN", "scale: expected finite numbers, received NaN or infinity"),
+        ("one label", r"label, scale, seed: expected the same number of rows in each input, received \[1 8 8\]"),
+        ("three numbers a seed", r"\[8,3\] is not compatible with expected shape \[\?,2\]"),
+    ],
+)
+def test_wrong_requests_get_an_error_status(with_xla, stock, name, text):
+    for answers in (with_xla, stock):
+        with pytest.raises(RuntimeError, match=text):
+            raise_if_text(answers[name])
+        assert answers[name].startswith("INVALID_ARGUMENT")
+
+
+def raise_if_text(answer):
+    if isinstance(answer, str):
+        raise RuntimeError(answer)
+
+
+def test_program(exported, request_rows, images, tmp_path):
+    np.savez(tmp_path / "inputs.npz", **request_rows)
+    files = [str(tmp_path / "inputs.npz"), str(tmp_path / "outputs.npz")]
+    subprocess.run(
+        [sys.executable, "-m", "kgen.serving.capi", str(exported), "serving_default", *files, "--no-xla"], check=True
+    )
+    with np.load(tmp_path / "outputs.npz") as outputs:
+        np.testing.assert_allclose(outputs["images"], images, atol=TOLERANCE)
+        decoded = np.asarray(Image.open(io.BytesIO(outputs["png_bytes"][0])))
+        np.testing.assert_array_equal(decoded, outputs["images_uint8"][0, ..., 0])
+
+
+def test_client_says_what_is_wrong(tmp_path):
+    with pytest.raises(
+        FileNotFoundError, match=r"path: expected a SavedModel's folder, .*saved_model.pb does not exist"
+    ):
+        kgen.serving.Session(tmp_path)
