@@ -39,7 +39,7 @@ def build_classifier(image_shape, num_classes):
     return keras.Model(images, probabilities, name="classifier")
 
 
-def main(data="fashion_mnist", epochs=12, batch_size=128, seed=0, out="saved_models/classifier_fashion_mnist"):
+def main(data="fashion_mnist", epochs=10, batch_size=128, seed=0, out="saved_models/classifier_fashion_mnist"):
     keras.utils.set_random_seed(seed)
     x, y = kgen.data.load(data, split="train")
     x_test, y_test = kgen.data.load(data, split="test")

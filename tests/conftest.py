@@ -1,10 +1,12 @@
-"""What every test shares: quiet logs, one seed, and the small models in ``tests/core`` importable as ``core.<name>``."""
+"""What every test shares: quiet logs, one seed, and the small models in ``tests/core``, importable as ``core.<name>``."""
 
 import os
 import pathlib
 import sys
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is first imported
+# Read when a framework is first imported. Tests are small: threads that wait for each other would cost them most of their time.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import keras
 import pytest

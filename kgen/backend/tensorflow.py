@@ -10,10 +10,21 @@ class TrainStep:
     """Turns ``train_update(data)`` and ``test_update(data)`` into Keras's TensorFlow steps."""
 
     def train_step(self, data):
-        return self.train_update(data)
+        with _after(data):
+            return self.train_update(data)
 
     def test_step(self, data):
-        return self.test_update(data)
+        with _after(data):
+            return self.test_update(data)
+
+
+def _after(data):
+    """Nothing of a step runs before its batch is there.
+
+    Where a dataset ends without having said how long it is, TensorFlow has begun one step too many; what needs no data in it, such as
+    the next random seed, would be done.
+    """
+    return tf.control_dependencies([t for t in tf.nest.flatten(data) if tf.is_tensor(t)])
 
 
 def value_and_grad(loss_fn, variables):

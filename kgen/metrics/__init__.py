@@ -1,6 +1,6 @@
 """Fidelity of generated samples, and the frozen classifiers that it is measured with."""
 
-from kgen.metrics.classifier import FrozenClassifier, load_classifier
+from kgen.metrics.classifier import FrozenClassifier, classifiers, load_classifier
 from kgen.metrics.fidelity import (
     density_coverage,
     frechet_distance,

@@ -98,6 +98,11 @@ class FrozenClassifier:
         return np.clip(x.astype(np.float32), -1.0, 1.0)
 
 
+def classifiers():
+    """The names of the datasets that a frozen classifier is shipped for."""
+    return sorted(_SHIPPED)
+
+
 def load_classifier(name):
     """Loads a frozen classifier: one that ships with kgen, or any saved Keras classifier.
 

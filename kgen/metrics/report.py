@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 
+from kgen.metrics._validation import check_neighbours
 from kgen.metrics.classifier import FrozenClassifier
 from kgen.metrics.fidelity import density_coverage, frechet_distance, precision_recall
 
@@ -47,12 +48,13 @@ def fidelity_report(generated, *, train, test, extractor, k=5, labels=None, test
         share of images to which the classifier gives a class with probability above 0.9.
 
     Raises:
-        TypeError: `extractor` has no features, or labels are not integers.
-        ValueError: an array does not fit the extractor, has at most k images, or labels do not fit their images.
+        TypeError: `extractor` has no features, or labels or `k` are not integers.
+        ValueError: an array does not fit the extractor or has at most k images, labels do not fit their images, or
+            `k` < 1.
 
     Reference:
         Heusel et al., 2017, arXiv 1706.08500; Kynkäänniemi et al., 2019, arXiv 1904.06991; Naeem et al., 2020,
-        arXiv 2002.09797. For the floor: Lucic et al., Are GANs Created Equal?, 2018, arXiv 1711.10337.
+        arXiv 2002.09797.
     """
     if not hasattr(extractor, "features"):
         raise TypeError(
@@ -61,6 +63,7 @@ def fidelity_report(generated, *, train, test, extractor, k=5, labels=None, test
         )
     if not (labels is None and test_labels is None) and not isinstance(extractor, FrozenClassifier):
         raise TypeError("`labels` and `test_labels` can only be checked by a `FrozenClassifier` as `extractor`.")
+    check_neighbours(k)
     generated, train, test = (keras.ops.convert_to_numpy(images) for images in (generated, train, test))
     for images, argument in ((generated, "generated"), (train, "train"), (test, "test")):
         if len(images) <= k:

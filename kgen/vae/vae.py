@@ -117,8 +117,13 @@ class VAE(GenerativeModel):
     def _decode(self, z):
         return self.observation.split(self.averaged("decoder")(z))
 
+    def _mean(self, z):
+        """The mean of p(x | z); images are kept in [-1, 1], which a Gaussian's mean does not know of."""
+        mean = self.observation.mean(self._decode(z))
+        return ops.clip(mean, -1.0, 1.0) if len(self.image_shape) == 3 else mean
+
     def _reconstruct(self, x):
-        return self.observation.mean(self._decode(self.posterior.mean(self._encode(x))))
+        return self._mean(self.posterior.mean(self._encode(x)))
 
     def call(self, x, training=False):
         """The reconstruction of x from the posterior's mean."""
@@ -144,8 +149,8 @@ class VAE(GenerativeModel):
         return self.run_rows(("sample", bool(noise)), run, [seeds], batch_size=batch_size, progress=True)
 
     def _sample(self, seeds, noise=False):
-        parameters = self._decode(self.prior.sample(seeds, 0))
-        return self.observation.sample(parameters, seeds, 1) if noise else self.observation.mean(parameters)
+        z = self.prior.sample(seeds, 0)
+        return self.observation.sample(self._decode(z), seeds, 1) if noise else self._mean(z)
 
     def encode(self, x, *, batch_size=None):
         """The posterior's mean: numpy float32 array (B, latent_dim), for x (B, *image_shape)."""
@@ -155,7 +160,7 @@ class VAE(GenerativeModel):
         """The mean of p(x | z): numpy float32 array (B, *image_shape), for z (B, latent_dim)."""
         z = np.asarray(z)
         checks.rows("z", z, (self.latent_dim,))
-        return self.run_rows("decode", lambda z: self.observation.mean(self._decode(z)), [z.astype("float32")], batch_size=batch_size)
+        return self.run_rows("decode", self._mean, [z.astype("float32")], batch_size=batch_size)
 
     def reconstruct(self, x, *, batch_size=None):
         """``decode(encode(x))``: numpy float32 array (B, *image_shape)."""
@@ -229,7 +234,7 @@ class VAE(GenerativeModel):
         return [
             Endpoint("sample", lambda seed: {"images": self._sample(seed)}, {"seed": SEED}, {"images": "samples"}, images),
             Endpoint("encode", lambda x: {"z": self.posterior.mean(self._encode(x))}, {"x": x}, {"z": "posterior mean"}),
-            Endpoint("decode", lambda z: {"images": self.observation.mean(self._decode(z))}, {"z": z}, {"images": "mean of p(x | z)"}, images),
+            Endpoint("decode", lambda z: {"images": self._mean(z)}, {"z": z}, {"images": "mean of p(x | z)"}, images),
             Endpoint("reconstruct", lambda x: {"images": self._reconstruct(x)}, {"x": x}, {"images": "reconstructions"}, images),
             Endpoint(
                 "log_prob",

@@ -13,19 +13,17 @@ class OneLoss(GenerativeModel):
     Args:
         dim: length of a row.
         width: units of the hidden layer.
-        l2: weight of a penalty on the kernels.
     """
 
     log_names = ("loss", "error")
 
-    def __init__(self, dim=4, width=8, l2=0.0, **kwargs):
+    def __init__(self, dim=4, width=8, **kwargs):
         super().__init__(**kwargs)
-        self.dim, self.width, self.l2 = dim, width, l2
-        penalty = keras.regularizers.L2(l2) if l2 else None
+        self.dim, self.width = dim, width
         self.network = keras.Sequential(
             [
                 keras.Input((dim,)),
-                layers.Dense(width, kernel_regularizer=penalty, dtype=self.dtype_policy),
+                layers.Dense(width, dtype=self.dtype_policy),
                 layers.BatchNormalization(momentum=0.9, dtype=self.dtype_policy),
                 layers.Activation("relu", dtype=self.dtype_policy),
                 layers.Dropout(0.25, seed=1, dtype=self.dtype_policy),
@@ -55,7 +53,7 @@ class OneLoss(GenerativeModel):
         return self.run_rows("sample", draw, [self.row_seeds(n, seed)], batch_size=batch_size)
 
     def get_config(self):
-        return {**super().get_config(), "dim": self.dim, "width": self.width, "l2": self.l2}
+        return {**super().get_config(), "dim": self.dim, "width": self.width}
 
 
 @keras.saving.register_keras_serializable(package="kgen_tests")
@@ -64,12 +62,13 @@ class Location(GenerativeModel):
 
     Args:
         dim: length of a row.
+        l2: weight of a penalty |mean|^2.
     """
 
-    def __init__(self, dim=1, **kwargs):
+    def __init__(self, dim=1, l2=0.0, **kwargs):
         super().__init__(**kwargs)
-        self.dim = dim
-        self.mean = self.add_weight(shape=(dim,), initializer="zeros", name="mean")
+        self.dim, self.l2 = dim, l2
+        self.mean = self.add_weight(shape=(dim,), initializer="zeros", name="mean", regularizer=keras.regularizers.L2(l2))
 
     def objective(self, batch, training):
         return ops.sum(ops.square(ops.cast(batch.x, "float32") - self.mean), axis=-1), {}
@@ -78,4 +77,4 @@ class Location(GenerativeModel):
         checks.rows("x", x, (self.dim,))
 
     def get_config(self):
-        return {**super().get_config(), "dim": self.dim}
+        return {**super().get_config(), "dim": self.dim, "l2": self.l2}

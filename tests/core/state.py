@@ -1,7 +1,6 @@
 """The whole state of a model as numpy arrays, to compare and to put back."""
 
 import numpy as np
-from keras import ops
 
 
 def _variables(model):
@@ -16,7 +15,7 @@ def _variables(model):
 def state(model, *kinds):
     """Dict from (kind, index, path) to a copy of each variable; ``kinds`` among "weight", "seed", "optimizer", all by default."""
     kinds = kinds or ("weight", "seed", "optimizer")
-    return {k: np.array(ops.convert_to_numpy(v)) for k, v in _variables(model).items() if k[0] in kinds}
+    return {k: np.array(v.numpy()) for k, v in _variables(model).items() if k[0] in kinds}
 
 
 def restore(model, values):
@@ -36,4 +35,5 @@ def differing(a, b):
 
 def largest_difference(a, b):
     """The largest absolute difference between two states, as floats."""
-    return max(float(np.max(np.abs(u.astype("float64") - v.astype("float64")), initial=0.0)) for u, v in zip(a.values(), b.values(), strict=True))
+    pairs = zip(a.values(), b.values(), strict=True)
+    return max(float(np.max(np.abs(u.astype("float64") - v.astype("float64")), initial=0.0)) for u, v in pairs)

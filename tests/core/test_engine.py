@@ -13,12 +13,26 @@ def rows(n, dim, seed=0):
     return np.random.default_rng(seed).normal(size=(n, dim)).astype("float32")
 
 
+def adam():
+    # A bias that BatchNorm cancels has a gradient of rounding errors: without this epsilon Adam would make full steps of them.
+    return keras.optimizers.Adam(0.02, beta_1=0.5, epsilon=1e-3)
+
+
 @pytest.fixture(scope="module")
 def one_loss():
-    """A compiled model with its state at the start, so that tests share one compilation."""
+    """A compiled model and its state at the start: these tests share one compilation."""
     keras.utils.set_random_seed(0)
     model = OneLoss(ema=0.9)
-    model.compile("adam")
+    model.compile(adam())
+    return model, state(model)
+
+
+@pytest.fixture(scope="module")
+def two_player():
+    """As ``one_loss``, for two players."""
+    keras.utils.set_random_seed(0)
+    model = TwoPlayer(ema=0.9)
+    model.compile(adam())
     return model, state(model)
 
 
@@ -36,7 +50,7 @@ def test_gradient_descent_on_a_mean_follows_its_closed_form():
     model.compile(keras.optimizers.SGD(0.1))
     history = model.fit(x, batch_size=32, epochs=5, verbose=0).history["loss"]
     mean = x.mean(axis=0)
-    np.testing.assert_allclose(model.mean, mean * (1.0 - 0.8**5), rtol=1e-5)
+    np.testing.assert_allclose(model.mean.numpy(), mean * (1.0 - 0.8**5), rtol=1e-5)
     before = [mean * (1.0 - 0.8**k) for k in range(5)]
     np.testing.assert_allclose(history, [np.square(x - m).sum(axis=1).mean() for m in before], rtol=1e-5)
 
@@ -56,89 +70,115 @@ def test_sample_weights_scale_gradients_and_weigh_the_logged_mean():
         model = Location()
         model.compile(keras.optimizers.SGD(1.0))
         loss = model.fit(x, sample_weight=weight.reshape(shape), batch_size=8, verbose=0).history["loss"]
-        np.testing.assert_allclose(model.mean, 2.0 * (weight @ x) / 8, rtol=1e-5)
+        np.testing.assert_allclose(model.mean.numpy(), 2.0 * (weight @ x) / 8, rtol=1e-5)
         np.testing.assert_allclose(loss, [weight @ np.square(x[:, 0]) / weight.sum()], rtol=1e-5)
     with pytest.raises(ValueError, match=r"sample_weight: expected one number per row, shape \(B,\), received shape"):
         model.fit(x, sample_weight=np.ones((8, 2), "float32"), verbose=0)
 
 
-def test_weight_regularisation_joins_the_loss():
-    x = rows(8, 4)
-    gradients = {}
-    for l2 in (0.0, 0.5):
-        keras.utils.set_random_seed(0)
-        model = OneLoss(l2=l2)
-        kernel = model.network.layers[0].kernel
-        before = ops.convert_to_numpy(kernel)
-        model.compile(keras.optimizers.SGD(1.0))
-        model.fit(x, batch_size=8, verbose=0)
-        gradients[l2] = before - ops.convert_to_numpy(kernel)
-    np.testing.assert_allclose(gradients[0.5] - gradients[0.0], 2 * 0.5 * before, atol=1e-5)
+def test_weight_regularisation_joins_the_gradient():
+    x = rows(8, 2)
+    model = Location(2, l2=0.25)
+    model.mean.assign([1.0, -3.0])
+    model.compile(keras.optimizers.SGD(0.5))
+    model.fit(x, batch_size=8, verbose=0)
+    np.testing.assert_allclose(model.mean.numpy(), x.mean(axis=0) - 0.25 * np.array([1.0, -3.0]), rtol=1e-5)
 
 
-def test_two_players_move_samples_to_the_data():
+def test_two_players_move_samples_to_the_data(two_player):
+    model, start = two_player
     target = np.array([2.0, -1.0], "float32")
-    x = target + 0.3 * rows(256, 2)
-    model = TwoPlayer(ema=0.8)
-    model.compile({"critic": keras.optimizers.Adam(0.02, 0.5), "generator": keras.optimizers.Adam(0.02, 0.5)})
-    before = np.linalg.norm(model.sample(256, seed=1).mean(axis=0) - target)
-    history = model.fit(x, batch_size=32, epochs=10, verbose=0).history
-    after = np.linalg.norm(model.sample(256, seed=1).mean(axis=0) - target)
+    distance = np.linalg.norm(model.sample(256, seed=1).mean(axis=0) - target)
+    history = fit(model, start, target + 0.3 * rows(160, 2), batch_size=16, epochs=8)
     assert set(history) == {"critic_loss", "penalty", "generator_loss"}
     assert np.isfinite(list(history.values())).all()
-    assert after < 0.4 * before
+    assert np.linalg.norm(model.sample(256, seed=1).mean(axis=0) - target) < 0.5 * distance
 
 
 # What a step may change.
 
 
-def test_a_players_gradients_reach_only_that_player():
-    model = TwoPlayer()
-    model.compile("adam")
-    x = ops.convert_to_tensor(rows(8, 2))
-    for player, other, step in [
-        ("critic", "generator", model.critic_step),
-        ("generator", "critic", model.generator_step),
-    ]:
-        own = {v.path: ops.convert_to_numpy(v) for v in model.players[player]}
-        others = {v.path: ops.convert_to_numpy(v) for v in [*model.players[other], *model.optimizer[other].variables]}
-        step(x)
-        assert all((ops.convert_to_numpy(v) != own[v.path]).any() for v in model.players[player] if "bias" not in v.path)
-        for v in [*model.players[other], *model.optimizer[other].variables]:
-            assert np.array_equal(ops.convert_to_numpy(v), others[v.path]), v.path
-    assert [int(model.optimizer[p].iterations) for p in ("critic", "generator")] == [1, 1]
+def watch_players(model, monkeypatch):
+    """Makes ``minimize`` raise where it changes a weight or an optimizer of a player that it was not called for."""
+    minimize = model.minimize
+    turns = []
+
+    def watched(loss_fn, variables, optimizer):
+        player = next(p for p in model.players if model.optimizer[p] is optimizer)
+        others = [v for p in model.players if p != player for v in (*model.players[p], *model.optimizer[p].variables)]
+        before = [ops.convert_to_numpy(v.value) for v in [*variables, *others]]
+        result = minimize(loss_fn, variables, optimizer)
+        changed = [not np.array_equal(b, ops.convert_to_numpy(v.value)) for b, v in zip(before, [*variables, *others])]
+        assert sum(changed[: len(variables)]) >= len(variables) - 1  # all but a bias that BatchNorm cancels
+        assert not any(changed[len(variables) :])
+        turns.append(player)
+        return result
+
+    monkeypatch.setattr(model, "minimize", watched)
+    return turns
 
 
+def test_two_players_take_turns_and_train_alike_compiled_and_eager(two_player, monkeypatch):
+    model, start = two_player
+    x = rows(32, 2)
+    compiled = fit(model, start, x, batch_size=16), state(model)
+    eager = TwoPlayer(ema=0.9)
+    eager.compile(adam(), run_eagerly=True)
+    turns = watch_players(eager, monkeypatch)
+    eager_history = fit(eager, dict(zip(state(eager), start.values(), strict=True)), x, batch_size=16)
+    assert turns == ["critic", "critic", "generator"] * 2
+    assert eager_history == {k: pytest.approx(v, abs=2e-5) for k, v in compiled[0].items()}
+    assert largest_difference(state(eager), compiled[1]) < 2e-5
+    assert len(differing(start, compiled[1])) > 20
+
+
+def test_one_loss_trains_alike_compiled_and_eager(one_loss):
+    model, start = one_loss
+    x = rows(16, 4)
+    compiled = fit(model, start, x, batch_size=8), state(model)
+    eager = OneLoss(ema=0.9)
+    eager.compile(adam(), run_eagerly=True)
+    eager_history = fit(eager, dict(zip(state(eager), start.values(), strict=True)), x, batch_size=8)
+    assert eager_history == {k: pytest.approx(v, abs=2e-5) for k, v in compiled[0].items()}
+    assert largest_difference(state(eager), compiled[1]) < 2e-5
+
+
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="XLA is a choice on TensorFlow alone")
 @pytest.mark.parametrize("make", [OneLoss, TwoPlayer])
-def test_compiled_and_eager_training_agree(make):
+def test_xla_trains_alike(make, monkeypatch):
+    # TensorFlow's own random numbers differ under XLA, so that this test draws none.
+    def waves(shape, seed):
+        return ops.reshape(ops.sin(ops.arange(shape[0] * shape[1], dtype="float32")), shape)
+
+    monkeypatch.setattr(keras.random, "normal", waves)
+    monkeypatch.setattr(keras.random, "uniform", waves)
     model = make(dim=4, ema=0.9)
-    model.compile(keras.optimizers.SGD(0.05))
-    start, ends, losses = state(model), [], []
-    for options in [{"run_eagerly": True}, {"jit_compile": True} if BACKEND == "tensorflow" else {}]:
-        restore(model, start)
-        model.compile(model.optimizer, **options)
-        losses.append(model.fit(rows(16, 4), batch_size=8, shuffle=False, verbose=0).history)
-        ends.append(state(model))
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.Dropout):
+            layer.rate = 0.0
+    model.compile(adam())
+    start, ends = state(model), []
+    for xla in (False, True):
+        model.compile(model.optimizer, jit_compile=xla)
+        fit(model, start, rows(16, 4), batch_size=8)
+        ends.append(state(model, "weight", "optimizer"))
     assert largest_difference(*ends) < 2e-5
-    assert losses[0] == {k: pytest.approx(v, abs=2e-5) for k, v in losses[1].items()}
-    assert len(differing(start, ends[0])) > 10
 
 
-@pytest.mark.parametrize("make", [OneLoss, TwoPlayer])
-def test_evaluate_changes_no_weight_no_statistic_and_no_optimizer(make):
-    model = make(dim=4, ema=0.9)
-    model.compile("adam")
+@pytest.mark.parametrize("which", ["one_loss", "two_player"])
+def test_evaluate_changes_no_weight_no_statistic_and_no_optimizer(which, request):
+    model, _ = request.getfixturevalue(which)
     before = state(model, "weight", "optimizer")
-    model.evaluate(rows(16, 4), batch_size=8, verbose=0)
+    model.evaluate(rows(32, model.dim), batch_size=16, verbose=0)
     assert differing(before, state(model, "weight", "optimizer")) == []
 
 
 def test_evaluate_reads_running_statistics_and_drops_nothing_out(one_loss):
     model, start = one_loss
-    fit(model, start, rows(32, 4), epochs=2)
+    fit(model, start, rows(32, 4), batch_size=8)
     x = rows(16, 4, seed=1)
     whole = model.evaluate(x, batch_size=16, verbose=0, return_dict=True)
-    assert model.evaluate(x, batch_size=4, verbose=0, return_dict=True) == pytest.approx(whole, rel=1e-4)
+    assert model.evaluate(x, batch_size=8, verbose=0, return_dict=True) == pytest.approx(whole, rel=1e-4)
 
 
 # Keras's data adapters and options.
@@ -210,7 +250,7 @@ def test_several_steps_in_one_execution_are_the_same_training():
                 model.fit(x, batch_size=8, verbose=0)
             return
         model.fit(x, batch_size=8, shuffle=False, verbose=0)
-        means.append(ops.convert_to_numpy(model.mean))
+        means.append(model.mean.numpy())
     np.testing.assert_allclose(means[0], means[1], rtol=1e-6)
 
 

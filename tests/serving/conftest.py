@@ -109,7 +109,7 @@ with Session(path, xla=xla == "xla") as session:
     for name, (signature, inputs) in requests.items():
         try:
             found[name] = session.run(signature, inputs)
-        except StatusError as error:
+        except (StatusError, ValueError) as error:
             found[name] = str(error)
 loaded = {"keras", "tensorflow", "jax", "torch"} & set(sys.modules)
 if loaded:

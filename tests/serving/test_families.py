@@ -28,10 +28,15 @@ def rows(spec, name, n=3):
     rng = np.random.default_rng(0)
     if spec.dtype == "int32":
         return rng.integers(spec.low, spec.high, (n, *spec.shape), endpoint=True).astype("int32")
-    return rng.uniform(spec.low or -1.0, min(spec.high or 1.0, 3.0), (n, *spec.shape)).astype("float32")
+    low, high = (-1.0, 1.0) if spec.low is None else (spec.low, min(spec.high, 3.0))
+    return rng.uniform(low, high, (n, *spec.shape)).astype("float32")
 
 
-@pytest.mark.parametrize("make", [small_ddpm, small_vae])
+# An export from JAX and torch takes a process of its own: one family shows that it finds kgen's classes.
+MODELS = [small_ddpm, small_vae] if keras.config.backend() == "tensorflow" else [small_ddpm]
+
+
+@pytest.mark.parametrize("make", MODELS)
 def test_served_as_in_the_model(make, serve, tmp_path):
     keras.utils.set_random_seed(0)
     model = make()

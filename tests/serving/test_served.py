@@ -40,6 +40,9 @@ def requests(request_rows):
         "NaN": ("sample", rows | {"scale": np.full(8, np.nan, "float32")}),
         "one label": ("sample", rows | {"label": rows["label"][:1]}),
         "three numbers a seed": ("sample_xla", rows | {"seed": np.zeros((8, 3), "int32")}),
+        "no such signature": ("samples", rows),
+        "no label": ("sample", {"seed": rows["seed"], "scale": rows["scale"]}),
+        "float label": ("sample", rows | {"label": rows["scale"]}),
     }
 
 
@@ -153,8 +156,17 @@ def test_program(exported, request_rows, images, tmp_path):
         np.testing.assert_array_equal(decoded, outputs["images_uint8"][0, ..., 0])
 
 
-def test_client_says_what_is_wrong(tmp_path):
+def test_client_says_what_is_wrong(stock, tmp_path, monkeypatch):
+    assert stock["no such signature"].startswith("signature: expected one of encode, encode_xla, sample, ")
+    assert (
+        stock["no label"] == "inputs: signature 'sample' takes ['label', 'scale', 'seed'], received ['scale', 'seed']."
+    )
+    assert stock["float label"] == "label: expected int32, received float32."
     with pytest.raises(
         FileNotFoundError, match=r"path: expected a SavedModel's folder, .*saved_model.pb does not exist"
     ):
+        kgen.serving.Session(tmp_path)
+    (tmp_path / "saved_model.pb").touch()
+    monkeypatch.setattr(kgen.serving.Session, "_xla_is_off", True)
+    with pytest.raises(RuntimeError, match="XLA was switched off in this process by an earlier Session"):
         kgen.serving.Session(tmp_path)

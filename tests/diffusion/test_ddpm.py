@@ -1,0 +1,194 @@
+"""DDPM: what it trains, samples and bounds; wrong arguments."""
+
+import math
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+import kgen
+from kgen.core import random
+from kgen.diffusion import DDPM, DDIMSampler, Denoiser, LinearSchedule
+from kgen.diffusion.bound import variational_bound
+from kgen.networks import MLP, UNet
+
+
+def small(num_classes=None, **kwargs):
+    network = UNet((4, 4, 1), channels=(8, 16), blocks=1, attention=(False, True), num_classes=num_classes, groups=4)
+    return DDPM((4, 4, 1), network=network, num_classes=num_classes, sampler=DDIMSampler(4), **kwargs)
+
+
+@pytest.fixture(scope="module")
+def conditional():
+    keras.utils.set_random_seed(0)
+    return small(num_classes=3)
+
+
+@pytest.fixture(scope="module")
+def data():
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 3, 64).astype("int32")
+    x = np.clip(0.1 * rng.normal(size=(64, 4, 4, 1)) + (y - 1)[:, None, None, None] * 0.8, -1, 1).astype("float32")
+    return x, y
+
+
+def test_trained_on_three_constant_images_it_draws_the_class_asked_for(data):
+    keras.utils.set_random_seed(0)
+    model = small(num_classes=3, ema=0.95)
+    model.compile(optimizer=keras.optimizers.Adam(5e-3))
+    history = model.fit(*data, epochs=60, batch_size=64, verbose=0).history["loss"]
+    assert np.mean(history[-5:]) < 0.5 * np.mean(history[:5])
+    means = [model.sample(16, seed=0, labels=k, steps=20).mean() for k in range(3)]
+    np.testing.assert_allclose(means, [-0.8, 0.0, 0.8], atol=0.3)
+
+
+def test_same_seed_same_rows(conditional):
+    labels = [0, 1, 2, 0, 1, 2, 0, 1]
+    eight = conditional.sample(8, seed=5, labels=labels)
+    np.testing.assert_allclose(conditional.sample(4, seed=5, labels=labels[:4]), eight[:4], atol=1e-5)
+    np.testing.assert_allclose(conditional.sample(8, seed=5, labels=labels, batch_size=3), eight, atol=1e-5)
+    assert np.abs(conditional.sample(8, seed=6, labels=labels) - eight).max() > 0.01
+    assert eight.shape == (8, 4, 4, 1) and eight.dtype == np.float32 and np.abs(eight).max() <= 1
+
+
+def test_guidance_is_the_formula():
+    """A network that says 2 for class 0 and 1 for no class gives 1 + g (2 - 1)."""
+
+    def network(inputs):
+        x, _, label = inputs
+        return ops.zeros_like(x) + ops.reshape(ops.where(label == 0, 2.0, 1.0), (-1, 1))
+
+    denoiser = Denoiser(network, LinearSchedule(), None, clip=False, null_label=3)
+    x, t = np.zeros((2, 3), "float32"), np.full((2,), 0.5, "float32")
+    label, guidance = np.zeros((2,), "int32"), np.array([1.0, 3.0], "float32")
+    tensors = [ops.convert_to_tensor(v) for v in (x, t, label, guidance)]
+    np.testing.assert_allclose(ops.convert_to_numpy(denoiser.output(*tensors))[:, 0], [2.0, 4.0])
+    np.testing.assert_allclose(ops.convert_to_numpy(denoiser.output(*tensors[:3]))[:, 0], [2.0, 2.0])
+
+
+def test_guidance_one_is_the_conditional_and_stronger_guidance_differs(conditional):
+    # The output starts at zero: give the network something to say.
+    weights = conditional.get_weights()
+    rng = np.random.default_rng(0)
+    conditional.set_weights([w + 0.05 * rng.normal(size=w.shape).astype(w.dtype) if w.dtype == np.float32 else w for w in weights])
+    plain = conditional.sample(4, seed=0, labels=1)
+    np.testing.assert_allclose(conditional.sample(4, seed=0, labels=1, guidance=1.0), plain, atol=1e-5)
+    assert np.abs(conditional.sample(4, seed=0, labels=1, guidance=4.0) - plain).max() > 1e-4
+    conditional.set_weights(weights)
+
+
+def test_bound_is_the_sum_of_its_terms_for_gaussian_data():
+    """With the optimal denoiser, all T terms added up by numpy equal the compiled bound."""
+    schedule, scale, levels, dim = LinearSchedule(num_steps=20, beta_start=0.01, beta_end=0.4), 0.5, 256, 6
+
+    def denoise(x_t, t):
+        alpha, sigma = (ops.reshape(f(t), (-1, 1)) for f in (schedule.alpha, schedule.sigma))
+        data = alpha * scale**2 / (alpha**2 * scale**2 + sigma**2) * x_t
+        return data, None
+
+    rng = np.random.default_rng(0)
+    x = (np.round(np.clip(scale * rng.normal(size=(500, dim)), -1, 1) * 127.5 + 127.5) / 127.5 - 1).astype("float32")
+    seeds = random.row_seeds(0, len(x))
+    bound = ops.convert_to_numpy(variational_bound(denoise, schedule, ops.convert_to_tensor(x), seeds, levels, 19))
+    # The expectation of every term over the noise, in closed form.
+    alpha_bar = np.cumprod(1 - np.linspace(0.01, 0.4, 20))
+    snr = alpha_bar / (1 - alpha_bar)
+    expected = 0.5 * (alpha_bar[-1] * (x**2 - 1) - np.log1p(-alpha_bar[-1])).sum(1)
+    for k in range(1, 20):
+        a, s2 = np.sqrt(alpha_bar[k]), 1 - alpha_bar[k]
+        gain = a * scale**2 / (a**2 * scale**2 + s2)
+        error = ((1 - gain * a) * x) ** 2 + gain**2 * s2
+        expected += 0.5 * (snr[k - 1] - snr[k]) * error.sum(1)
+    a, s2 = np.sqrt(alpha_bar[0]), 1 - alpha_bar[0]
+    gain = a * scale**2 / (a**2 * scale**2 + s2)
+    # Cells are narrow against sigma(t_1): their mass is width times density.
+    error = ((1 - gain * a) * x) ** 2 + gain**2 * s2
+    expected += (error / (2 * s2) + 0.5 * np.log(2 * np.pi * s2) - np.log(2 / 255)).sum(1)
+    inside = np.abs(x).max(1) < 0.99  # the outer cells are unbounded
+    difference = -bound[inside] - expected[inside]
+    assert abs(difference.mean()) < 5 * difference.std() / math.sqrt(inside.sum())
+    # Fewer terms estimate the same number.
+    estimate = ops.convert_to_numpy(variational_bound(denoise, schedule, ops.convert_to_tensor(x), seeds, levels, 5))
+    difference = estimate - bound
+    assert abs(difference.mean()) < 5 * difference.std() / math.sqrt(len(x))
+
+
+def test_bits_per_dim_converts_the_bound(conditional, data):
+    x, y = data
+    bits = conditional.bits_per_dim(x[:8], labels=y[:8], levels=256, num_samples=10)
+    assert bits.shape == (8,) and (bits > 1).all()
+    np.testing.assert_allclose(bits, -conditional.log_prob(x[:8], labels=y[:8], num_samples=10) / (16 * math.log(2)), rtol=1e-6)
+
+
+def test_vectors_with_a_network_of_ones_own():
+    model = DDPM((2,), network=MLP((2,), (2,), widths=(16,), time=True), sampler=DDIMSampler(3))
+    model.compile("adam")
+    model.fit(5 * np.random.default_rng(0).normal(size=(32, 2)).astype("float32"), epochs=1, verbose=0)
+    assert model.sample(3, seed=0).shape == (3, 2)
+    assert not model.clip
+
+
+def test_evaluate_gives_the_same_figure_each_time(conditional, data):
+    conditional.compile("adam")
+    first = conditional.evaluate(*data, verbose=0, return_dict=True)
+    assert first == conditional.evaluate(*data, verbose=0, return_dict=True)
+
+
+def test_saved_and_loaded_it_gives_the_same_samples(conditional, tmp_path):
+    conditional.save(tmp_path / "m.keras")
+    loaded = kgen.load(tmp_path / "m.keras")
+    np.testing.assert_allclose(loaded.sample(4, seed=0, labels=2), conditional.sample(4, seed=0, labels=2), atol=1e-6)
+    assert loaded.get_config() == conditional.get_config()
+
+
+def test_wrong_data(conditional, data):
+    x, y = data
+    plain = small()
+    plain.compile("adam")
+    conditional.compile("adam")
+    cases = [
+        (plain, (x[..., 0],), r"x: expected shape \(N, 4, 4, 1\), received \(64, 4, 4\). Grey images need a channel axis"),
+        (plain, (np.repeat(x, 3, -1),), r"expected shape \(N, 4, 4, 1\), received \(64, 4, 4, 3\)"),
+        (plain, ((x * 127.5 + 127.5).astype("uint8"),), r"expected floats, received uint8. Convert pixels in 0..255 by"),
+        (plain, (x * 255,), r"x: expected values in \[-1, 1\], received"),
+        (plain, (np.where(x > 0.7, np.nan, x),), "expected finite numbers, received NaN or infinity"),
+        (plain, (x, y), r"y: this model has no classes. Train by fit\(x\)"),
+        (conditional, (x,), r"y: this model has 3 classes and needs labels: fit\(x, labels\)"),
+        (conditional, (x, y + 1), r"y: expected integers in \[0, 3\), received values from 1 to 3"),
+        (conditional, (x, y[:10]), "y: expected 64 labels, one per row, received 10"),
+        (conditional, (x, np.eye(3)[y]), r"One-hot labels become integers by y.argmax"),
+    ]
+    for model, arguments, message in cases:
+        with pytest.raises(ValueError, match=message):
+            model.fit(*arguments, verbose=0)
+
+
+def test_wrong_arguments(conditional):
+    plain = small()
+    with pytest.raises(ValueError, match="n: expected an integer of at least 1, received 0"):
+        plain.sample(0)
+    with pytest.raises(ValueError, match="labels: this model has no classes"):
+        plain.sample(2, labels=1)
+    with pytest.raises(ValueError, match=r"labels: expected integers in \[0, 3\), received values from 3 to 3"):
+        conditional.sample(2, labels=3)
+    with pytest.raises(ValueError, match="labels: expected 2 labels, one per row, received 3"):
+        conditional.sample(2, labels=[0, 1, 2])
+    with pytest.raises(ValueError, match=r"guidance: expected a number in \[0, 100\], received -1"):
+        conditional.sample(2, labels=1, guidance=-1)
+    with pytest.raises(ValueError, match="guidance: it draws samples towards a class; pass labels too"):
+        conditional.sample(2, guidance=2.0)
+    with pytest.raises(ValueError, match="labels: this model was trained with label_dropout=0"):
+        small(num_classes=3, label_dropout=0.0).sample(2)
+    with pytest.raises(ValueError, match=r"seed: expected an integer in \[0, 2\*\*62\) or None, received -1"):
+        plain.sample(2, seed=-1)
+    with pytest.raises(ValueError, match=r"image_shape: expected \(H, W, C\), received \(8,\). Other shapes need network="):
+        DDPM((8,))
+    with pytest.raises(ValueError, match=r"network: expected outputs shaped like x_t, \(4, 4, 1\), received \(4, 4, 2\)"):
+        DDPM((4, 4, 1), network=UNet((4, 4, 1), channels=(8,), attention=(False,), out_channels=2))
+    with pytest.raises(ValueError, match=r"network: expected a network that takes \[x_t, t\]"):
+        DDPM((4, 4, 1), network=keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]))
+    with pytest.raises(ValueError, match=r"compile\(loss=...\): DDPM computes its own losses"):
+        plain.compile("adam", loss="mse")
+    with pytest.raises(ValueError, match="Compile the model before fit"):
+        small().fit(np.zeros((4, 4, 4, 1), "float32"))

@@ -1,0 +1,102 @@
+"""Networks: shapes, what they condition on, configuration, wrong arguments."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from kgen.layers import SinusoidalEmbedding, SpatialAttention
+from kgen.networks import MLP, ConvDecoder, ConvEncoder, UNet
+
+
+def copy(network):
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(network))
+    again.set_weights(network.get_weights())
+    return again
+
+
+def randomised(network):
+    rng = np.random.default_rng(0)
+    network.set_weights([0.2 * rng.normal(size=w.shape) for w in network.get_weights()])
+    return network
+
+
+def run(network, *inputs):
+    inputs = [ops.convert_to_tensor(i) for i in inputs]
+    return ops.convert_to_numpy(network(inputs if len(inputs) > 1 else inputs[0]))
+
+
+def test_unet_uses_image_time_and_label():
+    network = randomised(UNet((8, 8, 2), channels=(8, 16), blocks=1, attention=(False, True), num_classes=3, groups=4, head_dim=8))
+    x = np.random.default_rng(1).normal(size=(2, 8, 8, 2)).astype("float32")
+    t, label = np.array([0.1, 0.1], "float32"), np.array([0, 0], "int32")
+    y = run(network, x, t, label)
+    assert y.shape == (2, 8, 8, 2)
+    np.testing.assert_allclose(run(copy(network), x, t, label), y, atol=1e-5)
+    for changed in (run(network, x + 0.1, t, label), run(network, x, t + 0.5, label), run(network, x, t, label + 1)):
+        assert np.abs(changed - y).max() > 1e-3
+    # Rows do not see one another.
+    np.testing.assert_allclose(run(network, x[1:], t[1:], label[1:]), y[1:], atol=1e-4)
+
+
+def test_unet_starts_at_zero_and_every_pixel_sees_every_other():
+    network = UNet((4, 4, 1), channels=(8, 8), blocks=1, attention=(False, True), groups=4)
+    x = np.ones((1, 4, 4, 1), "float32")
+    assert np.abs(run(network, x, np.zeros(1, "float32"))).max() == 0
+    randomised(network)
+    base = run(network, x, np.zeros(1, "float32"))
+    x[0, 0, 0] = 3.0
+    assert (np.abs(run(network, x, np.zeros(1, "float32")) - base) > 1e-7).all()
+
+
+def test_encoder_and_decoder_mirror_each_other():
+    encoder, decoder = ConvEncoder((8, 8, 3), 5, channels=(4, 8), dense=16), ConvDecoder(5, (8, 8, 3), channels=(4, 8), dense=16)
+    z = run(encoder, np.zeros((2, 8, 8, 3), "float32"))
+    assert z.shape == (2, 5)
+    assert run(decoder, z).shape == (2, 8, 8, 3)
+    for network, inputs in ((encoder, np.ones((1, 8, 8, 3), "float32")), (decoder, np.ones((1, 5), "float32"))):
+        np.testing.assert_allclose(run(copy(network), inputs), run(network, inputs), atol=1e-6)
+
+
+def test_mlp_without_hidden_layers_is_linear():
+    network = randomised(MLP((2, 3), (4,), widths=()))
+    x = np.random.default_rng(0).normal(size=(5, 2, 3)).astype("float32")
+    kernel, bias = network.get_weights()
+    np.testing.assert_allclose(run(network, x), x.reshape(5, 6) @ kernel + bias, atol=1e-5)
+    timed = randomised(MLP((3,), (2, 2), widths=(8,), time=True))
+    a, b = (run(timed, np.ones((1, 3), "float32"), np.full(1, t, "float32")) for t in (0.2, 0.7))
+    assert a.shape == (1, 2, 2) and np.abs(a - b).max() > 1e-3
+
+
+def test_sinusoidal_embedding_is_the_formula():
+    values = ops.convert_to_numpy(SinusoidalEmbedding(6)(ops.convert_to_tensor(np.array([0.0, 0.25], "float32"))))
+    angles = 250.0 * 10000.0 ** (-np.arange(3) / 3)
+    np.testing.assert_allclose(values[1], np.concatenate([np.cos(angles), np.sin(angles)]), atol=2e-4)
+    np.testing.assert_allclose(values[0], [1, 1, 1, 0, 0, 0], atol=1e-6)
+
+
+def test_attention_with_zero_output_weights_is_the_identity_and_permutes_with_its_input():
+    layer = SpatialAttention(heads=2, groups=4)
+    x = np.random.default_rng(0).normal(size=(1, 2, 3, 8)).astype("float32")
+    layer.build(x.shape)
+    y = ops.convert_to_numpy(layer(x))
+    flipped = ops.convert_to_numpy(layer(np.ascontiguousarray(x[:, ::-1])))
+    np.testing.assert_allclose(flipped[:, ::-1], y, atol=1e-5)
+    layer.output_dense.set_weights([np.zeros((8, 8)), np.zeros(8)])
+    np.testing.assert_allclose(ops.convert_to_numpy(layer(x)), x, atol=1e-6)
+
+
+def test_wrong_arguments():
+    cases = [
+        (lambda: UNet((8, 8)), r"image_shape: expected \(H, W, C\), received \(8, 8\)"),
+        (lambda: UNet((7, 8, 1)), "image_shape: 2 levels need sides divisible by 2"),
+        (lambda: UNet((8, 8, 1), channels=(12, 16)), "channels: expected multiples of groups=8"),
+        (lambda: UNet((8, 8, 1), attention=(True,)), "attention: expected one bool for each of 2 levels"),
+        (lambda: ConvEncoder((6, 6, 1), 3), "image_shape: expected an image shape"),
+        (lambda: ConvDecoder(3, (6, 6, 1)), "output_shape: expected an image shape"),
+        (lambda: SinusoidalEmbedding(3), "dim: expected an even number of at least 2, received 3"),
+        (lambda: SpatialAttention(heads=3).build((1, 2, 2, 8)), "heads: expected a divisor of the 8 channels, received 3"),
+    ]
+    for call, message in cases:
+        with pytest.raises(ValueError, match=message):
+            call()
