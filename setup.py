@@ -12,7 +12,7 @@ extras = {
     "jax": ["jax>=0.6", "jaxlib>=0.6"],
     "torch": ["torch>=2.6"],
     "serving": ["tensorflow-serving-api>=2.19"],
-    "test": ["pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6", "scipy>=1.11", "ruff>=0.6"],
+    "test": ["pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6", "ruff>=0.6"],
     "bench": ["diffusers>=0.30", "torch>=2.6", "prdc", "torch-fidelity"],
 }
 
@@ -34,6 +34,7 @@ setup(
         "keras-cv>=0.9",
         "numpy>=1.26",
         "scikit-learn>=1.3",
+        "scipy>=1.11",
         "pillow>=10.1",
         "click>=8.1",
     ],

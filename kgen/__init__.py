@@ -31,10 +31,18 @@ __all__ = ["__version__", *_NAMES, *_ROOMS]
 
 
 def __getattr__(name):
-    if name in _ROOMS:
-        return importlib.import_module(f"kgen.{name}")
-    if name in _NAMES:
-        return getattr(importlib.import_module(_NAMES[name]), name)
+    try:
+        if name in _ROOMS:
+            return importlib.import_module(f"kgen.{name}")
+        if name in _NAMES:
+            return getattr(importlib.import_module(_NAMES[name]), name)
+    except ModuleNotFoundError as error:
+        if error.name in ("tensorflow", "jax", "torch"):
+            raise ImportError(
+                f"The Keras backend is {error.name!r}, which is not installed. Install it (pip install {error.name}), or choose another "
+                "by the environment variable KERAS_BACKEND, before Python starts."
+            ) from error
+        raise
     raise AttributeError(f"module 'kgen' has no attribute {name!r}. It has: {', '.join(__all__)}.")
 
 

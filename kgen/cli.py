@@ -11,7 +11,7 @@ import sys
 
 import click
 
-BACKENDS = {"tensorflow": "tensorflow", "jax": "jax", "torch": "torch"}
+BACKENDS = ("tensorflow", "jax", "torch")
 
 
 def recipes():
@@ -27,14 +27,27 @@ def recipes():
 def use_backend(name):
     """Chooses the Keras backend: the one named, else the environment's, else Keras's own choice. Checks that it is installed."""
     name = name or os.environ.get("KERAS_BACKEND")
-    if name is None:
-        return
-    if name not in BACKENDS:
-        raise click.UsageError(f"--backend: expected one of {', '.join(BACKENDS)}, received {name!r}.")
-    if importlib.util.find_spec(BACKENDS[name]) is None:
-        hint = "pip install tensorflow" if name == "tensorflow" else f'pip install -e ".[{name}]"'
-        raise click.UsageError(f"--backend: {name} is not installed. Install it by: {hint}")
-    os.environ["KERAS_BACKEND"] = name
+    if name is not None:
+        if name not in BACKENDS:
+            raise click.UsageError(f"--backend: expected one of {', '.join(BACKENDS)}, received {name!r}.")
+        if importlib.util.find_spec(name) is None:
+            hint = "pip install tensorflow" if name == "tensorflow" else f'pip install -e ".[{name}]"'
+            raise click.UsageError(f"--backend: {name} is not installed. Install it by: {hint}")
+        os.environ["KERAS_BACKEND"] = name
+    import_quietly()
+
+
+def import_quietly():
+    """Imports Keras without the notes that TensorFlow's C++ code prints before any setting of its own can stop them."""
+    sys.stderr.flush()
+    kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 2)
+    try:
+        importlib.import_module("keras")
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nothing)
 
 
 class Group(click.Group):
@@ -73,7 +86,7 @@ def main():
     Examples:
       kgen recipes
       kgen train ddpm_digits
-      kgen train vae_digits --data photos/ --epochs 20 --out saved_models/vae_photos
+      kgen train vae_digits --data photos/ --image-size 32 --epochs 20 --out saved_models/vae_photos
       kgen sample saved_models/ddpm_digits -n 64 --labels 7 --out sevens.png
       kgen evaluate saved_models/ddpm_digits --data digits
       kgen export saved_models/ddpm_digits --out /srv/models/digits
@@ -94,6 +107,7 @@ def list_recipes():
 @main.command()
 @click.argument("recipe")
 @click.option("--data", help="Dataset name, or a path to your own: .npy, .npz, or a folder of images.")
+@click.option("--image-size", type=click.IntRange(1), help="Side to which images of --data are resized.")
 @click.option("--epochs", type=click.IntRange(1), help="Passes over the training data.")
 @click.option("--batch-size", type=click.IntRange(1), help="Examples per training step.")
 @click.option("--seed", type=click.IntRange(0), help="Seed of initial weights, split and training.")
@@ -118,6 +132,8 @@ def train(recipe, backend, **options):
     use_backend(backend)
     run = importlib.import_module(f"kgen.recipes.{recipe}").main
     given = {k: v for k, v in options.items() if v is not None}
+    if "image_size" in given:
+        given["image_size"] = (given["image_size"],) * 2
     unknown = [k for k in given if k not in inspect.signature(run).parameters]
     if unknown:
         raise click.UsageError(f"recipe {recipe} has no option --{unknown[0].replace('_', '-')}.")
@@ -126,7 +142,7 @@ def train(recipe, backend, **options):
 
 
 @main.command()
-@click.argument("path", type=click.Path())
+@click.argument("path", type=click.Path(exists=True))
 @click.option("-n", type=click.IntRange(1), default=16, show_default=True, help="Number of samples.")
 @click.option("--seed", type=click.IntRange(0), default=None, help="Same seed, same samples; otherwise new ones each time.")
 @click.option("--labels", help="A class for all samples, or as many as there are samples: 7 or 0,1,2,3.")
@@ -178,7 +194,7 @@ def sample(path, n, seed, labels, out, backend, **options):
 
 
 @main.command()
-@click.argument("path", type=click.Path())
+@click.argument("path", type=click.Path(exists=True))
 @click.option("--data", required=True, help="Dataset name or path: what the samples are compared with.")
 @click.option("-n", type=click.IntRange(50), default=1000, show_default=True, help="Number of samples.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of samples and split.")
@@ -205,7 +221,7 @@ def evaluate(path, data, n, seed, extractor, backend):
 
 
 @main.command()
-@click.argument("path", type=click.Path())
+@click.argument("path", type=click.Path(exists=True))
 @click.option("--out", type=click.Path(), help="TF Serving base path; the next version is written there. By default the run's folder.")
 @click.option("--backend", help="tensorflow, jax or torch.")
 def export(path, out, backend):

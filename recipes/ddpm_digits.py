@@ -7,16 +7,16 @@ import keras
 import kgen
 
 
-def main(data="digits", epochs=120, batch_size=64, seed=0, out="saved_models/ddpm_digits"):
+def main(data="digits", epochs=80, batch_size=64, seed=0, out="saved_models/ddpm_digits", image_size=None):
     keras.utils.set_random_seed(seed)
 
     # Images in [-1, 1] and labels (None for data without classes); the test split is held out by a fixed permutation.
-    x, y = kgen.data.load(data, split="train")
-    x_test, y_test = kgen.data.load(data, split="test")
+    x, y = kgen.data.load(data, split="train", image_size=image_size)
+    x_test, y_test = kgen.data.load(data, split="test", image_size=image_size)
     num_classes = None if y is None else int(y.max()) + 1
 
     network = kgen.networks.UNet(
-        x.shape[1:], channels=(32, 64), blocks=1, attention=(False, True), num_classes=num_classes, dropout=0.1
+        x.shape[1:], channels=(24, 48), blocks=1, attention=(False, True), num_classes=num_classes, dropout=0.1
     )
     model = kgen.diffusion.DDPM(
         x.shape[1:], network=network, schedule="cosine", prediction="velocity", num_classes=num_classes, ema=0.998

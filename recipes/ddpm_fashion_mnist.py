@@ -7,15 +7,15 @@ import keras
 import kgen
 
 
-def main(data="fashion_mnist", epochs=30, batch_size=128, seed=0, out="saved_models/ddpm_fashion_mnist"):
+def main(data="fashion_mnist", epochs=10, batch_size=64, seed=0, out="saved_models/ddpm_fashion_mnist", image_size=None):
     keras.utils.set_random_seed(seed)
 
-    x, y = kgen.data.load(data, split="train")
-    x_test, y_test = kgen.data.load(data, split="test")
+    x, y = kgen.data.load(data, split="train", image_size=image_size)
+    x_test, y_test = kgen.data.load(data, split="test", image_size=image_size)
     num_classes = None if y is None else int(y.max()) + 1
 
     network = kgen.networks.UNet(
-        x.shape[1:], channels=(32, 64, 64), blocks=1, attention=(False, False, True), num_classes=num_classes, dropout=0.05
+        x.shape[1:], channels=(16, 32, 64), blocks=1, attention=(False, False, True), num_classes=num_classes, dropout=0.05
     )
     model = kgen.diffusion.DDPM(
         x.shape[1:], network=network, schedule="cosine", prediction="velocity", num_classes=num_classes, ema=0.999
@@ -34,8 +34,8 @@ def main(data="fashion_mnist", epochs=30, batch_size=128, seed=0, out="saved_mod
     labels = {} if y is None else {"labels": [i % num_classes for i in range(100)]}
     run.save_samples(model.sample(100, seed=0, **labels), columns=10)
 
-    # 2,000 samples against 2,000 training images, both measured on the test images.
-    count = min(2000, len(x))
+    # 1,000 samples against 1,000 training images, both measured on the test images.
+    count = min(1000, len(x))
     start = time.perf_counter()
     labels = None if y is None else y[:count]
     samples = model.sample(count, seed=1, labels=labels)

@@ -7,11 +7,11 @@ import keras
 import kgen
 
 
-def main(data="digits", epochs=150, batch_size=64, seed=0, out="saved_models/vae_digits"):
+def main(data="digits", epochs=150, batch_size=64, seed=0, out="saved_models/vae_digits", image_size=None):
     keras.utils.set_random_seed(seed)
 
-    x, _ = kgen.data.load(data, split="train")
-    x_test, _ = kgen.data.load(data, split="test")
+    x, _ = kgen.data.load(data, split="train", image_size=image_size)
+    x_test, _ = kgen.data.load(data, split="test", image_size=image_size)
 
     # Pixels of the digits have 17 levels; their likelihood is then a probability, and bits/dim mean what they say.
     levels = 17 if data == "digits" else 256

@@ -50,7 +50,7 @@ def grad(fn, x):
     Returns:
         float tensor shaped like ``x``; row i is the gradient of ``fn(x)[i]``.
     """
-    x = tf.convert_to_tensor(x)
+    x = tf.identity(x)  # a tensor of its own: what else ``fn`` makes of the same ``x`` is a constant
     with tf.GradientTape() as tape:
         tape.watch(x)
         value = tf.reduce_sum(fn(x))
@@ -66,7 +66,7 @@ def vjp(fn, x):
     Returns:
         ``(y, pullback)``; ``pullback(cotangent)`` is shaped like ``x``.
     """
-    x = tf.convert_to_tensor(x)
+    x = tf.identity(x)
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(x)
         y = fn(x)
@@ -87,7 +87,7 @@ def jvp(fn, x, tangent):
     Returns:
         ``(y, dy)``, both shaped like ``fn(x)``.
     """
-    x = tf.convert_to_tensor(x)
+    x = tf.identity(x)
     with tf.autodiff.ForwardAccumulator(x, tf.convert_to_tensor(tangent)) as accumulator:
         y = fn(x)
     return y, accumulator.jvp(y, unconnected_gradients=tf.UnconnectedGradients.ZERO)

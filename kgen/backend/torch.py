@@ -2,6 +2,7 @@
 
 import functools
 
+import keras
 import torch
 from keras.src.backend.torch.core import convert_to_tensor
 
@@ -21,15 +22,25 @@ def value_and_grad(loss_fn, variables):
     """As in ``kgen.backend.tensorflow``."""
     with torch.enable_grad():
         loss, aux = loss_fn()
-        gradients = torch.autograd.grad(loss, [v.value for v in variables], allow_unused=True)
-    detached = {k: v.detach() if torch.is_tensor(v) else v for k, v in aux.items()} if isinstance(aux, dict) else aux
-    return (loss.detach(), detached), list(gradients)
+        gradients = [None] * len(variables)
+        if loss.requires_grad:
+            gradients = torch.autograd.grad(loss, [v.value for v in variables], allow_unused=True)
+    detached = keras.tree.map_structure(lambda v: v.detach() if torch.is_tensor(v) else v, (loss, aux))
+    return detached, list(gradients)
 
 
 def _watched(x):
-    """``x`` as the start of a derivative: part of the graph around it if there is one, else a fresh leaf."""
+    """``x`` as the start of a derivative: a new node of the graph around it if there is one, else a fresh leaf."""
     x = convert_to_tensor(x)
-    return x if x.requires_grad else x.detach().requires_grad_(True)
+    return x.view_as(x) if x.requires_grad else x.detach().requires_grad_(True)
+
+
+def _pull(y, x, cotangent, again):
+    """``cotangent @ dy/dx``, zeros where ``y`` does not depend on ``x``; ``again``: whether it will be differentiated."""
+    if not y.requires_grad:
+        return torch.zeros_like(x)
+    options = {"create_graph": again, "retain_graph": True, "materialize_grads": True}
+    return torch.autograd.grad(y, x, cotangent, **options)[0]
 
 
 def grad(fn, x):
@@ -37,8 +48,7 @@ def grad(fn, x):
     again = torch.is_grad_enabled()  # whether somebody outside will differentiate the result
     with torch.enable_grad():
         x = _watched(x)
-        (gradient,) = torch.autograd.grad(fn(x).sum(), x, create_graph=again, materialize_grads=True)
-    return gradient
+        return _pull(fn(x).sum(), x, None, again)
 
 
 def vjp(fn, x):
@@ -50,10 +60,7 @@ def vjp(fn, x):
 
     def pullback(cotangent):
         with torch.enable_grad():
-            (gradient,) = torch.autograd.grad(
-                y, x, cotangent, create_graph=again, retain_graph=True, materialize_grads=True
-            )
-        return gradient
+            return _pull(y, x, cotangent, again)
 
     return (y if again else y.detach()), pullback
 
@@ -65,8 +72,7 @@ def jvp(fn, x, tangent):
         x = _watched(x)
         y = fn(x)
         cotangent = torch.zeros_like(y, requires_grad=True)
-        (pulled,) = torch.autograd.grad(y, x, cotangent, create_graph=True, materialize_grads=True)
-        (dy,) = torch.autograd.grad(pulled, cotangent, convert_to_tensor(tangent), create_graph=again, materialize_grads=True)
+        dy = _pull(_pull(y, x, cotangent, True), cotangent, convert_to_tensor(tangent), again)
     return (y if again else y.detach()), dy
 
 

@@ -202,7 +202,7 @@ class GenerativeModel(backend.TrainStep, keras.Model):
     def get_compile_config(self):
         config = saving.portable_compile_config(super().get_compile_config())
         # As it was given: Keras writes what "auto" became here, which on another backend is another choice.
-        return None if config is None else {**config, "jit_compile": self._given_jit_compile}
+        return {**config, "jit_compile": self._given_jit_compile} if config else config
 
     def compile_from_config(self, config):
         config = keras.saving.deserialize_keras_object(config)

@@ -1,11 +1,14 @@
 """Files that are whole or not there, and that load on every backend."""
 
 import contextlib
+import importlib
+import json
 import os
 import pathlib
 import secrets
 import shutil
 import zipfile
+import zlib
 
 import keras
 
@@ -92,11 +95,26 @@ def load(path):
     if not file.exists():
         inside = " (a run's folder holds model.keras)" if path.is_dir() else ""
         raise FileNotFoundError(f"{file} does not exist{inside}.")
+    damaged = f"{file} is not a .keras file, or it is damaged"
     if not zipfile.is_zipfile(file):
-        raise ValueError(f"{file} is not a .keras file, or it is damaged: expected a zip archive.")
-    # Keras finds a registered class only once its module is loaded.
-    import kgen.diffusion
-    import kgen.networks
-    import kgen.vae  # noqa: F401
+        raise ValueError(f"{damaged}: expected a zip archive.")
+    try:
+        with zipfile.ZipFile(file) as archive:
+            config = json.loads(archive.read("config.json"))
+        check_version(config["config"].get("kgen_version"))
+        _import_rooms(config)
+        return keras.saving.load_model(file)
+    except (zipfile.BadZipFile, zlib.error, KeyError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{damaged}: {error}.") from error
 
-    return keras.saving.load_model(file)
+
+def _import_rooms(config):
+    """Imports the kgen modules that a configuration names: Keras finds a registered class only once its module is loaded."""
+    if isinstance(config, dict):
+        module = config.get("module")
+        if isinstance(module, str) and module.startswith("kgen."):
+            importlib.import_module(module)
+        config = list(config.values())
+    if isinstance(config, list):
+        for value in config:
+            _import_rooms(value)

@@ -13,6 +13,7 @@ from kgen.metrics.streaming import FrechetDistance
 __all__ = [
     "FrechetDistance",
     "FrozenClassifier",
+    "classifiers",
     "density_coverage",
     "fidelity_report",
     "frechet_distance",

@@ -4,10 +4,11 @@ import numpy as np
 
 
 def _variables(model):
+    weights = {id(v) for v in model.weights}
     groups = {
-        "weight": [v for v in model.weights],
-        "seed": [v for v in model.variables if all(v is not w for w in model.weights)],
-        "optimizer": list(model.optimizer.variables) if model.optimizer is not None else [],
+        "weight": model.weights,
+        "seed": [v for v in model.variables if id(v) not in weights],
+        "optimizer": getattr(getattr(model, "optimizer", None), "variables", []),
     }
     return {(kind, i, v.path): v for kind, group in groups.items() for i, v in enumerate(group)}
 
@@ -27,9 +28,8 @@ def restore(model, values):
 
 def differing(a, b):
     """The paths where two states are not equal bit for bit."""
-    kinds = [(k[:2], k[2].split("/")[-1]) for k in a], [(k[:2], k[2].split("/")[-1]) for k in b]
-    if kinds[0] != kinds[1]:
-        raise ValueError(f"The states are of different models: {kinds}.")
+    if [(k[:2], v.shape) for k, v in a.items()] != [(k[:2], v.shape) for k, v in b.items()]:
+        raise ValueError(f"The states are of different models: {list(a)} and {list(b)}.")
     return [k[2] for (k, u), v in zip(a.items(), b.values(), strict=True) if not np.array_equal(u, v)]
 
 

@@ -7,7 +7,7 @@ import pytest
 
 import kgen
 from kgen.data import builtin
-from kgen.metrics import FrozenClassifier, load_classifier
+from kgen.metrics import FrozenClassifier, classifiers, load_classifier
 
 SHAPES = {"digits": (8, 8, 1), "fashion_mnist": (28, 28, 1)}
 
@@ -22,6 +22,10 @@ def small_classifier(features_name="features"):
 @pytest.fixture(scope="module", params=list(SHAPES))
 def shipped(request):
     return request.param, load_classifier(request.param)
+
+
+def test_every_shipped_classifier_is_tested_here():
+    assert classifiers() == sorted(SHAPES)
 
 
 def test_a_shipped_classifier_says_what_it_is(shipped):

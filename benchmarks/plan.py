@@ -1,0 +1,132 @@
+"""What is compared with what, in how many steps, and which goal it is held to."""
+
+import dataclasses
+
+from benchmarks import sizes
+from benchmarks.workers import Contender
+
+KGEN = {"tensorflow": "kgen, TensorFlow", "jax": "kgen, JAX", "torch": "kgen, torch"}
+BY_HAND = "Keras train_step by hand"
+
+
+@dataclasses.dataclass
+class Comparison:
+    """Contenders that do the same work, and the peer that they are held against.
+
+    ``steps`` are the training steps of one repetition. ``goal`` is a line of ``GOALS``, or None.
+    """
+
+    part: str
+    title: str
+    peer: str
+    contenders: list
+    steps: int
+    goal: str | None
+
+    @property
+    def baseline(self):
+        return next(c for c in self.contenders if c.label == self.peer)
+
+
+# From a goal's name to what it says, and whether a ratio peer/kgen reaches it.
+GOALS = {
+    "sampling": ("sampling at batch 1: at least 2x as fast as diffusers", lambda ratio: ratio >= 2),
+    "training": ("a training step: at least as fast as the peer's", lambda ratio: ratio >= 1),
+    "overhead": ("`update`: at most 3 % over a train_step by hand", lambda ratio: 1 / ratio <= 1.03),
+}
+
+
+def diffusion(workers, references, quick, compiled):
+    """(a) The training step and sampling against diffusers."""
+    for size in sizes.UNETS:
+        for batch in (1, 4) if quick else (1, 64):
+            steps = 2 if quick else {("8x8", 1): 100, ("8x8", 64): 40, ("28x28", 1): 60, ("28x28", 64): 8}[size, batch]
+            shared, reference = {"size": size, "batch": batch, "steps": steps}, {"reference": references[size]}
+            yield Comparison(
+                "a",
+                f"DDPM training step, {size}, batch {batch}",
+                "diffusers",
+                _contenders(workers, "ddpm.train", shared, reference, "diffusers", compiled, xla_choice=True),
+                steps,
+                "training",
+            )
+            yield Comparison(
+                "a",
+                f"DDIM sampling in {sizes.SAMPLING_STEPS} steps, {size}, batch {batch}",
+                "diffusers",
+                _contenders(workers, "ddpm.sample", {"size": size, "batch": batch}, reference, "diffusers", compiled),
+                1,
+                "sampling" if batch == 1 else None,
+            )
+
+
+def vae(workers, references, quick, compiled):
+    """(b) The VAE's training step against a plain torch loop."""
+    for batch in (1, 4) if quick else (1, 64):
+        steps = 2 if quick else {1: 100, 64: 20}[batch]
+        yield Comparison(
+            "b",
+            f"VAE training step, {'x'.join(map(str, sizes.VAE_IMAGE[:2]))}, batch {batch}",
+            "plain torch",
+            _contenders(
+                workers,
+                "vae.train",
+                {"batch": batch, "steps": steps},
+                {"reference": references["vae"]},
+                "plain torch",
+                compiled,
+                xla_choice=True,
+            ),
+            steps,
+            "training",
+        )
+
+
+def _contenders(workers, job, shared, reference, peer, compiled, xla_choice=False):
+    """kgen on each backend, kgen on TensorFlow without XLA where ``fit`` would use it, and the peer, compiled too if asked."""
+    result = []
+    for backend, label in KGEN.items():
+        if backend not in workers:
+            continue
+        result.append(Contender(label, workers[backend], job, shared))
+        if backend == "tensorflow" and xla_choice:
+            result.append(
+                Contender(f"{label}, jit_compile=False", workers[backend], job, {**shared, "jit_compile": False})
+            )
+    result.append(Contender(peer, workers["peers"], job, {**shared, **reference}))
+    if compiled:
+        result.append(
+            Contender(f"{peer}, torch.compile", workers["peers"], job, {**shared, **reference, "compiled": True})
+        )
+    return result
+
+
+def overhead(workers, quick):
+    """(c) kgen's step against one written by hand, on each backend; the last contender shows what two equal programs differ by."""
+    work = {"mlp": ("2-64-64-2 MLP", 64, 500), "unet": ("28x28 U-Net", 16, 16)}
+    for network, (name, batch, steps) in work.items():
+        if quick:
+            batch, steps = min(batch, 4), min(steps, 20 if network == "mlp" else 2)
+        for backend, label in KGEN.items():
+            if backend not in workers:
+                continue
+
+            def contender(text, step, worker=workers[backend], network=network, batch=batch, steps=steps):
+                return Contender(
+                    text, worker, "overhead.train", {"network": network, "step": step, "batch": batch, "steps": steps}
+                )
+
+            yield Comparison(
+                "c",
+                f"{name}, batch {batch}, {label.removeprefix('kgen, ')}",
+                BY_HAND,
+                [
+                    contender(label, "kgen"),
+                    contender(BY_HAND, "hand"),
+                    contender(f"{BY_HAND}, with kgen's callback", "hand + callback"),
+                    contender(f"{BY_HAND}, once more", "hand"),
+                ],
+                steps,
+                # The goal is for the two backends whose step is compiled.
+                "overhead" if backend != "torch" else None,
+            )

@@ -1,0 +1,173 @@
+"""``RESULTS.md``: the machine, the tables, the goals."""
+
+import datetime
+import os
+import pathlib
+import platform
+
+import numpy as np
+
+from benchmarks.plan import GOALS, KGEN
+
+REMARKS = "## Remarks"
+_REMARKS_START = f"{REMARKS}\n\nWritten by hand: why goals are missed. The program keeps this section as it is.\n"
+
+PARTS = {
+    "a": (
+        "(a) Diffusion against diffusers",
+        "The same U-Net with the same weights: `kgen.networks.UNet` and `diffusers.UNet2DModel`. Training: noise prediction, mean squared "
+        "error, Adam, no averaged weights; kgen inside `fit`, diffusers in a plain torch loop with `DDPMScheduler.add_noise` over batches "
+        "that are made beforehand. Sampling: 50 steps of DDIM without noise, from the seed to a numpy array: `model.sample`, and a loop "
+        "over `DDIMScheduler.step` under `torch.inference_mode`.",
+    ),
+    "b": (
+        "(b) The VAE against a plain torch loop",
+        "kgen's default convolutional encoder and decoder, latent 16, Gaussian likelihood of fixed scale, inside `fit`, which also logs "
+        "reconstruction and KL; the same layers in `torch.nn` with the same weights and `torch.optim.Adam`.",
+    ),
+    "c": (
+        "(c) What kgen's step costs over one by hand",
+        "One network, one loss, one metric, inside `fit`: by kgen's `objective`, and by the `train_step` of Keras's guide for the backend. "
+        '"With kgen\'s callback" adds to the latter the callback by which kgen\'s `fit` stops at a loss that is not finite; "once more" is '
+        "the same program a second time, and shows what the measurement itself can tell apart.",
+    ),
+}
+
+
+def ratios(comparison, contender):
+    """peer/contender in each round: above 1 the contender is the faster one."""
+    return np.array(comparison.baseline.seconds) / np.array(contender.seconds)
+
+
+def _machine(threads):
+    model = platform.processor() or platform.machine()
+    cpuinfo = pathlib.Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [
+            line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")
+        ]
+        model = names[0] if names else model
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return f"{model}, {os.cpu_count()} cores, {threads} used, {memory:.0f} GiB memory; {platform.system()} {platform.release()}; no GPU used"
+
+
+def _quartiles(values, form):
+    low, high = np.percentile(values, [25, 75])
+    return f"{form(low)} to {form(high)}"
+
+
+def _time(seconds):
+    return f"{1000 * seconds:.2f}" if seconds < 0.1 else f"{1000 * seconds:.0f}"
+
+
+def _table(comparison):
+    is_overhead = comparison.part == "c"
+    last = "over by hand, %" if is_overhead else "peer / this"
+    unit = "ms per call" if "sampling" in comparison.title else "ms per step"
+    lines = [
+        f"### {comparison.title}",
+        "",
+        f"| | median, {unit} | quartiles | {last} | quartiles | first run, s |",
+        "|---|---|---|---|---|---|",
+    ]
+    form = (lambda r: f"{100 * (1 / r - 1):+.1f}") if is_overhead else (lambda r: f"{r:.2f}")
+    for c in comparison.contenders:
+        if c.error:
+            lines.append(f"| {c.label} | failed: {c.error.strip().splitlines()[-1][:150]} | | | | |")
+            continue
+        cells = [c.label, _time(np.median(c.seconds)), _quartiles(c.seconds, _time), "", ""]
+        if not comparison.baseline.error:
+            ratio = ratios(comparison, c)
+            cells[3:] = [
+                form(np.median(ratio)),
+                _quartiles(ratio if not is_overhead else 1 / ratio, lambda q: form(1 / q if is_overhead else q)),
+            ]
+            if c is comparison.baseline:
+                cells[3:] = [form(1.0), ""]
+        lines.append("| " + " | ".join([*cells, f"{c.first:.2f}"]) + " |")
+    return lines
+
+
+def _goals(comparisons):
+    """One line per goal and comparison: the figure on each backend, and where the goal is met."""
+    lines = [
+        "| goal | measured in | " + " | ".join(k.removeprefix("kgen, ") for k in KGEN.values()) + " | met on |",
+        "|---|---|" + "---|" * (len(KGEN) + 1),
+    ]
+    for name, (text, reached) in GOALS.items():
+        for comparison in (c for c in comparisons if c.goal == name):
+            cells, met = [], []
+            for label in KGEN.values():
+                own = next((c for c in comparison.contenders if c.label == label), None)
+                if own is None or own.error or comparison.baseline.error:
+                    cells.append("")
+                    continue
+                ratio = float(np.median(ratios(comparison, own)))
+                cells.append(f"{100 * (1 / ratio - 1):+.1f} %" if name == "overhead" else f"{ratio:.2f}x")
+                if reached(ratio):
+                    met.append(label.removeprefix("kgen, "))
+            lines.append(
+                f"| {text} | {comparison.title} | " + " | ".join(cells) + f" | {', '.join(met) or '**missed**'} |"
+            )
+    return lines
+
+
+def render(comparisons, agreement, versions, rounds, threads, load, quick):
+    """The report as Markdown, without remarks.
+
+    Args:
+        comparisons: list of ``Comparison`` that have been measured.
+        agreement: list of (what, who, largest difference relative to the largest value).
+        versions: dict from a package to its version.
+        rounds: repetitions of each contender.
+        threads: cores used.
+        load: the machine's load average over the minute before the start.
+        quick: whether this was a trial run.
+    """
+    today = datetime.date.today().isoformat()
+    lines = [
+        "# kgen beside its peers",
+        "",
+        f"Written by `python -m benchmarks{' --quick' if quick else ''}` on {today}.",
+        "",
+    ]
+    if quick:
+        lines += ["**A trial run: too few and too short repetitions, on small batches, to mean anything.**", ""]
+    lines += [
+        f"- Machine: {_machine(threads)}. Load average before the start: {load:.1f}.",
+        f"- Versions: {', '.join(f'{k} {v}' for k, v in sorted(versions.items()))}; Python {platform.python_version()}.",
+        f"- Method: one process per framework, each with {threads} threads; they take turns in {rounds} rounds, one at work at a time. Medians "
+        "over the rounds; ratios are taken within a round, peer / kgen, so that above 1 kgen is the faster one. A repetition is a number of "
+        'steps inside one `fit`, the first of them not counted. "First run" is what comes before: tracing, compiling, and the first run '
+        "of one or two steps or of one call.",
+        "",
+        "## Goals",
+        "",
+        *_goals(comparisons),
+        "",
+        "## Agreement",
+        "",
+        "The same weights and inputs on both sides; the largest difference, relative to the largest value. Samples are those of kgen's seed 0, from the",
+        "same first noise. diffusers counts times from 0 where kgen counts from 1, and keeps the network's noise where it has clipped the image; in this",
+        "check, not in the timed loop, it is given the later time and `use_clipped_model_output=True`, which makes the two the same process.",
+        "",
+        "| what | backend | difference |",
+        "|---|---|---|",
+        *(f"| {what} | {who} | {difference:.1e} |" for what, who, difference in agreement),
+        "",
+    ]
+    for part, (title, text) in PARTS.items():
+        chosen = [c for c in comparisons if c.part == part]
+        if chosen:
+            lines += [f"## {title}", "", text, ""]
+            for comparison in chosen:
+                lines += [*_table(comparison), ""]
+    return "\n".join(lines)
+
+
+def write(path, text):
+    """Writes the report; what stands under "Remarks" in a file that is there is kept."""
+    path = pathlib.Path(path)
+    old = path.read_text(encoding="utf-8") if path.exists() else ""
+    remarks = old[old.index(REMARKS) :] if REMARKS in old else _REMARKS_START
+    path.write_text(f"{text}\n{remarks}", encoding="utf-8")

@@ -1,0 +1,42 @@
+"""What is measured: sizes and settings that both sides of a comparison read. Plain data, no framework."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class UNetSize:
+    """One U-Net: image (H, W, C), feature channels and attention per level, residual blocks per level."""
+
+    image_shape: tuple
+    channels: tuple
+    attention: tuple
+    blocks: int = 1
+    groups: int = 8
+    head_dim: int = 32
+
+
+UNETS = {
+    "28x28": UNetSize((28, 28, 1), channels=(32, 64, 64), attention=(False, False, True)),
+    "8x8": UNetSize((8, 8, 1), channels=(32, 64), attention=(False, True)),
+}
+
+# Diffusion: Ho et al. 2020's schedule, its noise prediction, and DDIM without noise.
+TRAIN_STEPS = 1000
+BETA_START, BETA_END = 1e-4, 0.02
+SAMPLING_STEPS = 50
+
+# The VAE: kgen's default convolutional networks for this image.
+VAE_IMAGE = (28, 28, 1)
+VAE_CHANNELS = (32, 64)
+VAE_DENSE = 256
+VAE_LATENT = 16
+VAE_SCALE = 0.5
+
+LEARNING_RATE = 1e-4
+
+
+def images(count, shape):
+    """Images to train on, the same on both sides: numpy float32 (count, *shape), in [-1, 1]."""
+    import numpy as np
+
+    return np.random.default_rng(0).uniform(-1, 1, (count, *shape)).astype("float32")

@@ -1,0 +1,72 @@
+"""Recipes run from the command line on a person's own small data, and leave everything they promise."""
+
+import ast
+import json
+import pathlib
+
+import keras
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import kgen
+from kgen import cli
+
+FOLDER = pathlib.Path(__file__).parents[2] / "recipes"
+
+# A recipe holds no code of a backend; the models it uses are tested on each.
+only_tensorflow = pytest.mark.skipif(keras.config.backend() != "tensorflow", reason="recipes are run on one backend")
+
+
+@pytest.fixture(scope="module")
+def digits_file(tmp_path_factory):
+    x, y = kgen.data.load("digits")
+    file = tmp_path_factory.mktemp("data") / "few.npz"
+    np.savez(file, x=x[:100], y=y[:100])
+    return file
+
+
+def train(recipe, file, out):
+    arguments = ["train", recipe, "--data", file, "--epochs", "1", "--batch-size", "40", "--seed", "3", "--out", out, "--debug"]
+    return CliRunner().invoke(cli.main, [str(a) for a in arguments], catch_exceptions=False)
+
+
+@only_tensorflow
+def test_vae_recipe_run_twice_overwrites_nothing(digits_file, tmp_path):
+    out = tmp_path / "run"
+    result = train("vae_digits", digits_file, out)
+    assert result.exit_code == 0 and f"Done: {out}" in result.output
+    assert sorted(p.name for p in out.iterdir()) == ["1", "metrics.json", "model.keras", "model_card.md", "samples.png"]
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics["settings"]["seed"] == 3 and metrics["settings"]["epochs"] == 1 and not metrics["settings"]["interrupted"]
+    assert metrics["versions"]["keras"] == keras.__version__ and metrics["hardware"]["cores"] >= 1
+    assert metrics["figures"]["bits_per_dim"]["value"] > 0
+    assert "bits per dim" in (out / "model_card.md").read_text()
+    first = (out / "model.keras").read_bytes()
+    train("vae_digits", digits_file, out)
+    assert (out / "archive" / "1" / "model.keras").read_bytes() == first
+    assert {"1", "2", "archive", "model.keras"} <= {p.name for p in out.iterdir()}
+    assert kgen.load(out).sample(2, seed=0).shape == (2, 8, 8, 1)
+
+
+@only_tensorflow
+def test_ddpm_recipe_on_labelled_data(digits_file, tmp_path):
+    out = tmp_path / "run"
+    train("ddpm_digits", digits_file, out)
+    assert {"1", "metrics.json", "model.keras", "model_card.md", "samples.png"} == {p.name for p in out.iterdir()}
+    assert kgen.load(out).num_classes == 10
+
+
+@pytest.mark.parametrize("file", sorted(p for p in FOLDER.glob("*.py") if p.stem != "__init__"), ids=lambda p: p.stem)
+def test_recipes_are_named_described_and_use_public_names(file):
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    assert ast.get_docstring(tree)
+    main = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "main")
+    names = [a.arg for a in main.args.args]
+    assert names[:5] == ["data", "epochs", "batch_size", "seed", "out"]
+    assert ast.literal_eval(main.args.defaults[4]) == f"saved_models/{file.stem}"
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            assert not node.attr.startswith("_"), f"{file.stem} uses the private name {node.attr}"
+        if isinstance(node, ast.ImportFrom):
+            assert node.module.split(".")[0] != "kgen", "a recipe writes kgen.<room>.<name> in full"

@@ -1,0 +1,117 @@
+"""The command line: what it prints, writes and refuses."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+import kgen
+from kgen import cli
+
+
+def run(*arguments):
+    return CliRunner().invoke(cli.main, [str(a) for a in arguments])
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A small class-conditional model of digits in a run's folder."""
+    from kgen.diffusion import DDPM, DDIMSampler
+    from kgen.networks import UNet
+
+    network = UNet((8, 8, 1), channels=(8, 8), blocks=1, attention=(False, False), num_classes=10)
+    folder = tmp_path_factory.mktemp("runs") / "ddpm_small"
+    kgen.Run(folder).save_model(DDPM((8, 8, 1), network=network, num_classes=10, sampler=DDIMSampler(2)))
+    return folder
+
+
+def test_help_and_recipes():
+    for command in ([], ["train"], ["sample"], ["evaluate"], ["export"], ["recipes"]):
+        result = run(*command, "--help")
+        assert result.exit_code == 0 and "kgen" in result.output
+    listed = run("recipes").output
+    for name in ("ddpm_digits", "vae_digits", "ddpm_fashion_mnist", "vae_fashion_mnist", "classifier_digits", "classifier_fashion_mnist"):
+        line = next(line for line in listed.splitlines() if line.startswith(name + " "))
+        assert len(line) > len(name) + 10  # a description stands beside it
+
+
+def test_help_loads_no_framework():
+    code = (
+        "import sys, kgen.cli\n"
+        "try: kgen.cli.main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "print([m for m in ('keras', 'tensorflow', 'jax', 'torch', 'numpy') if m in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out.splitlines()[-1] == "[]"
+
+
+def test_sample(saved, tmp_path):
+    out = tmp_path / "grid.png"
+    result = run("sample", saved, "-n", 4, "--seed", 0, "--labels", "7", "--guidance", "2", "--steps", "3", "--out", out)
+    assert result.exit_code == 0, result.output
+    assert Image.open(out).size == (65, 65)  # 2 x 2 images of 8 x 8, enlarged to 32, a pixel between them
+    array = tmp_path / "samples.npy"
+    run("sample", saved / "model.keras", "-n", 3, "--seed", 0, "--labels", "1,2,3", "--out", array)
+    np.testing.assert_allclose(np.load(array), kgen.load(saved).sample(3, seed=0, labels=[1, 2, 3]), atol=1e-6)
+
+
+def test_evaluate_prints_each_figure_beside_its_floor(saved):
+    result = run("evaluate", saved, "--data", "digits", "-n", 60)
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.output[result.output.index("{") :])
+    assert {"value", "floor", "samples"} <= set(report["frechet_distance"])
+    assert report["frechet_distance"]["samples"] == 60
+    assert report["frechet_distance"]["value"] > report["frechet_distance"]["floor"]  # the model is untrained
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "ddpm_digit"], "there is no recipe 'ddpm_digit'. Did you mean ddpm_digits"),
+        (["train"], "Missing argument 'RECIPE'"),
+        (["train", "ddpm_digits", "--epochs", "0"], "0 is not in the range x>=1"),
+        (["train", "ddpm_digits", "--backend", "mxnet"], "--backend: expected one of tensorflow, jax, torch, received 'mxnet'"),
+        (["train", "vae_digits", "--data", "diggits"], "Did you mean"),
+        (["sample", "nowhere"], "Path 'nowhere' does not exist"),
+        (["sample", "{saved}", "--out", "x.gif"], "--out: expected a path that ends in .png or .npy, received 'x.gif'"),
+        (["sample", "{saved}", "--out", "{saved}/model.keras"], "expected a path that ends in .png or .npy"),
+        (["sample", "{saved}", "--labels", "seven", "--out", "{tmp}/x.png"], "--labels: expected integers such as 7 or 0,1,2,3, received 'seven'"),
+        (["sample", "{saved}", "--labels", "10", "--out", "{tmp}/x.png"], r"labels: expected integers in [0, 10)"),
+        (["sample", "{saved}", "-n", "0", "--out", "{tmp}/x.png"], "0 is not in the range x>=1"),
+        (["evaluate", "{saved}"], "Missing option '--data'"),
+        (["evaluate", "{saved}", "--data", "nothing"], "nothing"),
+        (["export", "{saved}/nothing.keras"], "does not exist"),
+        (["explode"], "No such command 'explode'"),
+    ],
+    ids=lambda v: " ".join(v)[:40] if isinstance(v, list) else None,
+)
+def test_errors_are_one_line_and_exit_code_2(arguments, message, saved, tmp_path):
+    result = run(*[a.format(saved=saved, tmp=tmp_path) for a in arguments])
+    assert result.exit_code == 2
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith("kgen: ") and message in lines[0], result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_backend_that_is_not_installed(monkeypatch):
+    monkeypatch.setattr(cli.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(cli.click.UsageError, match=r'--backend: jax is not installed. Install it by: pip install -e ".\[jax\]"'):
+        cli.use_backend("jax")
+
+
+def test_debug_shows_the_traceback(saved):
+    with pytest.raises(ValueError, match="labels"):
+        CliRunner().invoke(cli.main, ["sample", str(saved), "--labels", "10", "--out", "x.png", "--debug"], catch_exceptions=False)
+
+
+def test_sample_does_not_overwrite(saved, tmp_path):
+    out = tmp_path / "there.png"
+    out.write_bytes(b"precious")
+    result = run("sample", saved, "--out", out)
+    assert result.exit_code == 2 and "exists. Name another file" in result.stderr
+    assert out.read_bytes() == b"precious"

@@ -1,0 +1,57 @@
+"""The same weights and seed give the same samples on TensorFlow, JAX and torch.
+
+The expected samples in ``samples.json`` were drawn on TensorFlow by ``python tests/test_same_everywhere.py``; each backend must agree.
+"""
+
+import json
+import pathlib
+
+import keras
+import numpy as np
+import pytest
+
+from kgen.diffusion import DDPM, AncestralSampler, DDIMSampler
+from kgen.networks import MLP, UNet
+from kgen.vae import VAE, DiscretizedLogisticLikelihood
+
+FILE = pathlib.Path(__file__).with_name("samples.json")
+
+
+def with_fixed_weights(model):
+    """Weights from numpy's generator, so that they are the same whatever made the model."""
+    rng = np.random.RandomState(0)
+    for layer in (model.averaged(name) for name in ("network", "encoder", "decoder") if hasattr(model, name)):
+        layer.set_weights([0.3 * rng.standard_normal(w.shape).astype("float32") for w in layer.get_weights()])
+    return model
+
+
+def ddpm(sampler):
+    network = UNet((4, 4, 1), channels=(8, 16), blocks=1, attention=(False, True), num_classes=3)
+    return with_fixed_weights(DDPM((4, 4, 1), network=network, num_classes=3, sampler=sampler))
+
+
+def vae():
+    likelihood = DiscretizedLogisticLikelihood(2, levels=16)
+    encoder, decoder = MLP((4, 4, 1), (6,), widths=(8,)), MLP((3,), (4, 4, likelihood.parameters), widths=(8,))
+    return with_fixed_weights(VAE((4, 4, 1), 3, encoder=encoder, decoder=decoder, likelihood=likelihood))
+
+
+CASES = {
+    "ddim": lambda: ddpm(DDIMSampler(5)).sample(2, seed=11, labels=[0, 2], guidance=2.0),
+    "ancestral": lambda: ddpm(AncestralSampler(5)).sample(2, seed=12, labels=1),
+    "vae mean": lambda: vae().sample(2, seed=13),
+    "vae likelihood": lambda: vae().sample(2, seed=14, noise=True),
+    "vae log_prob": lambda: vae().log_prob(np.full((2, 4, 4, 1), 1 / 15, "float32"), num_samples=3, seed=15),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_samples_are_those_of_every_other_backend(case):
+    expected = np.array(json.loads(FILE.read_text())[case], "float32")
+    np.testing.assert_allclose(CASES[case](), expected, atol=1e-3, rtol=1e-5)
+
+
+if __name__ == "__main__":
+    keras.utils.set_random_seed(0)
+    values = {case: np.asarray(draw(), "float64").round(6).tolist() for case, draw in CASES.items()}
+    FILE.write_text(json.dumps(values) + "\n")
