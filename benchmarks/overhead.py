@@ -1,4 +1,4 @@
-"""What kgen's training step costs beside one written by hand for the backend: same network, same loss, same metric, inside ``fit``."""
+"""What kgen's training step costs beside one written by hand: same network, same loss, same metric, inside ``fit``."""
 
 import keras
 from keras import layers, ops
@@ -103,7 +103,7 @@ BY_HAND = {"tensorflow": TensorFlowByHand, "jax": JaxByHand, "torch": TorchByHan
 
 
 def _mlp():
-    """The worst case: next to no arithmetic, so that every other cost shows. Points in the plane, 64 hidden units twice."""
+    """The worst case, next to no arithmetic: points in the plane, 64 hidden units twice."""
     x, t = keras.Input((2,), name="x"), keras.Input((), name="t")
     h = layers.Concatenate(name="join")([x, layers.Reshape((1,), name="column")(t)])
     for i in range(2):
@@ -125,7 +125,7 @@ def train(network, step, batch, steps):
 
     Args:
         network: "mlp" or "unet".
-        step: "kgen"; "hand", the backend's guide; or "hand + callback", that with the callback that kgen's ``fit`` adds.
+        step: "kgen"; "hand", as in the guide; or "hand + callback", with the callback that kgen's ``fit`` adds.
         batch: examples per step.
         steps: training steps that there is to be data for.
     """

@@ -1,4 +1,4 @@
-"""The peers: diffusers' ``UNet2DModel`` and a plain torch VAE, trained and sampled by the loops that their users write."""
+"""The peers: diffusers' ``UNet2DModel`` and a plain torch VAE, in the loops that their users write."""
 
 import math
 import time
@@ -96,8 +96,9 @@ def ddpm_train(size, batch, steps, reference, compiled=False):
 def _ddim(net, x, exact=False):
     """DDIM without noise, from x at the last time to images (B, C, H, W).
 
-    diffusers counts times from 0, kgen from 1: its first time is alpha_bar = 1 - beta_1, and the network sees 0 there, not 1. And
-    diffusers keeps the network's noise where it has clipped the image, kgen follows the clipped image. ``exact`` does both as kgen.
+    diffusers counts times from 0, kgen from 1: where alpha_bar is 1 - beta_1 the network sees 0 in one, 1 in the other.
+    Where it has clipped the image, diffusers keeps the network's noise, while kgen takes the noise that belongs to the
+    clipped image. ``exact`` does both as kgen.
     """
     scheduler = DDIMScheduler(
         sizes.TRAIN_STEPS,
@@ -205,7 +206,7 @@ def vae_train(batch, steps, reference, compiled=False):
 
 @torch.inference_mode()
 def vae_outputs(reference):
-    """What kgen wrote in ``vae.reference``, computed by the peer; its images are mirrored (see ``weights.to_torch_vae``)."""
+    """What kgen wrote in ``vae.reference``, computed by the peer, which sees mirrored images (``to_torch_vae``)."""
     arrays, _ = _load(reference)
     net = vae(reference).eval()
     mirrored = arrays["x"][:, ::-1, ::-1]

@@ -83,7 +83,7 @@ def vae(workers, references, quick, compiled):
 
 
 def _contenders(workers, job, shared, reference, peer, compiled, xla_choice=False):
-    """kgen on each backend, kgen on TensorFlow without XLA where ``fit`` would use it, and the peer, compiled too if asked."""
+    """kgen on each backend, on TensorFlow also without the XLA of ``fit``, and the peer, if asked compiled too."""
     result = []
     for backend, label in KGEN.items():
         if backend not in workers:
@@ -102,7 +102,7 @@ def _contenders(workers, job, shared, reference, peer, compiled, xla_choice=Fals
 
 
 def overhead(workers, quick):
-    """(c) kgen's step against one written by hand, on each backend; the last contender shows what two equal programs differ by."""
+    """(c) kgen's step against one written by hand; the last contender shows what two equal programs differ by."""
     work = {"mlp": ("2-64-64-2 MLP", 64, 500), "unet": ("28x28 U-Net", 16, 16)}
     for network, (name, batch, steps) in work.items():
         if quick:

@@ -1,12 +1,12 @@
 """``RESULTS.md``: the machine, the tables, the goals."""
 
 import datetime
-import os
 import pathlib
 import platform
 
 import numpy as np
 
+from benchmarks import machine
 from benchmarks.plan import GOALS, KGEN
 
 REMARKS = "## Remarks"
@@ -15,40 +15,43 @@ _REMARKS_START = f"{REMARKS}\n\nWritten by hand: why goals are missed. The progr
 PARTS = {
     "a": (
         "(a) Diffusion against diffusers",
-        "The same U-Net with the same weights: `kgen.networks.UNet` and `diffusers.UNet2DModel`. Training: noise prediction, mean squared "
-        "error, Adam, no averaged weights; kgen inside `fit`, diffusers in a plain torch loop with `DDPMScheduler.add_noise` over batches "
-        "that are made beforehand. Sampling: 50 steps of DDIM without noise, from the seed to a numpy array: `model.sample`, and a loop "
-        "over `DDIMScheduler.step` under `torch.inference_mode`.",
+        """The same U-Net with the same weights: `kgen.networks.UNet` and `diffusers.UNet2DModel`. Training: noise
+prediction, mean squared error, Adam, no averaged weights; kgen inside `fit`, diffusers in a plain torch loop with
+`DDPMScheduler.add_noise` over batches that are made beforehand. Sampling: 50 steps of DDIM without noise, from the
+seed to a numpy array: `model.sample`, and a loop over `DDIMScheduler.step` under `torch.inference_mode`.""",
     ),
     "b": (
         "(b) The VAE against a plain torch loop",
-        "kgen's default convolutional encoder and decoder, latent 16, Gaussian likelihood of fixed scale, inside `fit`, which also logs "
-        "reconstruction and KL; the same layers in `torch.nn` with the same weights and `torch.optim.Adam`.",
+        """kgen's default convolutional encoder and decoder, latent 16, Gaussian likelihood of fixed scale, inside
+`fit`, which also logs reconstruction and KL; the same layers in `torch.nn` with the same weights and
+`torch.optim.Adam`.""",
     ),
     "c": (
         "(c) What kgen's step costs over one by hand",
-        "One network, one loss, one metric, inside `fit`: by kgen's `objective`, and by the `train_step` of Keras's guide for the backend. "
-        '"With kgen\'s callback" adds to the latter the callback by which kgen\'s `fit` stops at a loss that is not finite; "once more" is '
-        "the same program a second time, and shows what the measurement itself can tell apart.",
+        """One network, one loss, one metric, inside `fit`: by kgen's `objective`, and by the `train_step` of Keras's
+guide for the backend. "With kgen's callback" adds to the latter the callback by which kgen's `fit` stops at a loss
+that is not finite; with it, as with most callbacks, Keras waits for each step's result before it starts the next.
+"Once more" is the same program a second time, and shows what the measurement itself can tell apart.""",
     ),
 }
+
+METHOD = """\
+One process per framework, each with {threads} threads; they take turns in {rounds} rounds, one at work at a time.
+Medians over the rounds. Ratios are taken within a round, peer / this: above 1, this is the faster one. A repetition
+is a number of steps inside one `fit`, the first of them not counted. "First run" is what comes before all that:
+tracing, compiling, and one or two steps, or one call. TensorFlow trains with XLA unless told `jit_compile=False`:
+that is what Keras's `compile` chooses."""
+
+AGREEMENT = """\
+The same weights and inputs on both sides; the largest difference, relative to the largest value. Samples are those
+of kgen's seed 0, from the same first noise. diffusers counts times from 0 where kgen counts from 1, and where it has
+clipped the image it keeps the network's noise; in this check, not in the timed loop, its network is given the later
+time and its scheduler `use_clipped_model_output=True`, which makes the two the same process."""
 
 
 def ratios(comparison, contender):
     """peer/contender in each round: above 1 the contender is the faster one."""
     return np.array(comparison.baseline.seconds) / np.array(contender.seconds)
-
-
-def _machine(threads):
-    model = platform.processor() or platform.machine()
-    cpuinfo = pathlib.Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        names = [
-            line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")
-        ]
-        model = names[0] if names else model
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return f"{model}, {os.cpu_count()} cores, {threads} used, {memory:.0f} GiB memory; {platform.system()} {platform.release()}; no GPU used"
 
 
 def _quartiles(values, form):
@@ -112,7 +115,7 @@ def _goals(comparisons):
     return lines
 
 
-def render(comparisons, agreement, versions, rounds, threads, load, quick):
+def render(comparisons, agreement, versions, rounds, threads, others, quick):
     """The report as Markdown, without remarks.
 
     Args:
@@ -121,7 +124,7 @@ def render(comparisons, agreement, versions, rounds, threads, load, quick):
         versions: dict from a package to its version.
         rounds: repetitions of each contender.
         threads: cores used.
-        load: the machine's load average over the minute before the start.
+        others: share of the machine's processors that other programs took meanwhile, in [0, 1], or None.
         quick: whether this was a trial run.
     """
     today = datetime.date.today().isoformat()
@@ -131,31 +134,29 @@ def render(comparisons, agreement, versions, rounds, threads, load, quick):
         f"Written by `python -m benchmarks{' --quick' if quick else ''}` on {today}.",
         "",
     ]
+    if others is not None and others > machine.QUIET:
+        lines += [
+            "**The machine was busy with something else. Torch suffers most from that; no ratio here can be relied on.**",
+            "",
+        ]
     if quick:
         lines += ["**A trial run: too few and too short repetitions, on small batches, to mean anything.**", ""]
+    named = ", ".join(f"{k} {v}" for k, v in sorted({**versions, "Python": platform.python_version()}.items()))
     lines += [
-        f"- Machine: {_machine(threads)}. Load average before the start: {load:.1f}.",
-        f"- Versions: {', '.join(f'{k} {v}' for k, v in sorted(versions.items()))}; Python {platform.python_version()}.",
-        f"- Method: one process per framework, each with {threads} threads; they take turns in {rounds} rounds, one at work at a time. Medians "
-        "over the rounds; ratios are taken within a round, peer / kgen, so that above 1 kgen is the faster one. A repetition is a number of "
-        'steps inside one `fit`, the first of them not counted. "First run" is what comes before: tracing, compiling, and the first run '
-        "of one or two steps or of one call.",
+        f"- Machine: {machine.describe(threads)}.",
+        f"- Versions: {named}.",
+        *([] if others is None else [f"- Other programs took {100 * others:.1f} % of the processors meanwhile."]),
+        "",
+        METHOD.format(threads=threads, rounds=rounds),
         "",
         "## Goals",
         "",
         *_goals(comparisons),
         "",
-        "## Agreement",
-        "",
-        "The same weights and inputs on both sides; the largest difference, relative to the largest value. Samples are those of kgen's seed 0, from the",
-        "same first noise. diffusers counts times from 0 where kgen counts from 1, and keeps the network's noise where it has clipped the image; in this",
-        "check, not in the timed loop, it is given the later time and `use_clipped_model_output=True`, which makes the two the same process.",
-        "",
-        "| what | backend | difference |",
-        "|---|---|---|",
-        *(f"| {what} | {who} | {difference:.1e} |" for what, who, difference in agreement),
-        "",
     ]
+    if agreement:
+        lines += ["## Agreement", "", AGREEMENT, "", "| what | backend | difference |", "|---|---|---|"]
+        lines += [*(f"| {what} | {who} | {difference:.1e} |" for what, who, difference in agreement), ""]
     for part, (title, text) in PARTS.items():
         chosen = [c for c in comparisons if c.part == part]
         if chosen:

@@ -6,7 +6,7 @@ import keras
 
 
 class StepTimer(keras.callbacks.Callback):
-    """Measures from the end of the first step of an epoch to the epoch's end: what ``fit`` pays once per call stays out."""
+    """Measures from the end of an epoch's first step to the epoch's end: what ``fit`` pays once per call stays out."""
 
     async_safe = True  # it reads no logs: Keras may run ahead of it as it does without callbacks
 

@@ -118,8 +118,8 @@ def to_diffusers(values, size, unet):
 def to_torch_vae(encoder, decoder, channels, vae):
     """Copies the weights of kgen's ``ConvEncoder`` and ``ConvDecoder`` into ``peers.TorchVAE``.
 
-    A strided convolution pads "same" by one pixel at the far sides in Keras, and by one pixel at all sides in torch, of which
-    only the near one is read: the same up to a mirror. So every kernel is mirrored, and so are the torch network's images.
+    A strided convolution pads "same" by one pixel at the far sides in Keras, and by one at all sides in torch, where
+    only the near one is read: the same up to a mirror. So every kernel is mirrored, and so are the images in torch.
 
     Args:
         encoder, decoder: what ``randomise`` returned for each.

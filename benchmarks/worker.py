@@ -1,12 +1,12 @@
-"""One framework in one process: ``python -m benchmarks.worker kgen|peers`` does what it is told, one line of JSON at a time.
+"""One framework in one process: ``python -m benchmarks.worker kgen|peers`` does what it is told, line by line.
 
-Requests are lines on standard input, answers lines on standard output; whatever the framework prints goes to standard error.
+Requests are lines of JSON on standard input, answers on standard output; what frameworks print goes to standard error.
 
-    {"do": "prepare", "id": str, "job": str, "arguments": {...}}   makes a job and runs it once -> {"seconds": of that first run}
-    {"do": "repeat", "id": str, "steps": int}                      runs it again, timed         -> {"seconds": per step or call}
-    {"do": "forget", "id": str}                                    frees it                     -> {}
-    {"do": "call", "job": str, "arguments": {...}}                 calls a function             -> {"result": ...}
-    {"do": "outputs", "job": str, "arguments": {...}, "path": str} saves the arrays it returns  -> {}
+    {"do": "prepare", "id": str, "job": str, "arguments": {...}}    makes a job, runs it once   -> {"seconds": it took}
+    {"do": "repeat", "id": str, "steps": int}                       runs it again               -> {"seconds": per step}
+    {"do": "forget", "id": str}                                     frees it                    -> {}
+    {"do": "call", "job": str, "arguments": {...}}                  calls a function            -> {"result": ...}
+    {"do": "outputs", "job": str, "arguments": {...}, "path": str}  saves the arrays it returns -> {}
 
 What fails answers {"error": traceback}.
 """

@@ -39,7 +39,7 @@ class Worker:
         }
         if backend:
             environment["KERAS_BACKEND"] = backend
-        self.log = tempfile.TemporaryFile("w+")
+        self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115 (it lives as long as the process)
         self.process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.worker", kind],
             cwd=pathlib.Path(__file__).parent.parent,
@@ -76,7 +76,7 @@ class Worker:
 
 @dataclasses.dataclass
 class Contender:
-    """One program in a comparison: a worker, and the job that it does. ``seconds`` and ``first`` are what was measured."""
+    """One program in a comparison: a worker, the job that it does, and what was measured."""
 
     label: str
     worker: Worker

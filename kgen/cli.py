@@ -144,11 +144,17 @@ def train(recipe, backend, **options):
 @main.command()
 @click.argument("path", type=click.Path(exists=True))
 @click.option("-n", type=click.IntRange(1), default=16, show_default=True, help="Number of samples.")
-@click.option("--seed", type=click.IntRange(0), default=None, help="Same seed, same samples; otherwise new ones each time.")
+@click.option(
+    "--seed", type=click.IntRange(0), default=None, help="Same seed, same samples; otherwise new ones each time."
+)
 @click.option("--labels", help="A class for all samples, or as many as there are samples: 7 or 0,1,2,3.")
-@click.option("--guidance", type=float, help="How strongly samples are drawn towards their class: 1 is off, 2 to 5 are usual.")
+@click.option(
+    "--guidance", type=float, help="How strongly samples are drawn towards their class: 1 is off, 2 to 5 are usual."
+)
 @click.option("--steps", type=click.IntRange(1), help="Sampling steps, for diffusion models.")
-@click.option("--out", type=click.Path(), default="samples.png", show_default=True, help="A .png grid, or .npy for the array.")
+@click.option(
+    "--out", type=click.Path(), default="samples.png", show_default=True, help="A .png grid, or .npy for the array."
+)
 @click.option("--backend", help="tensorflow, jax or torch.")
 def sample(path, n, seed, labels, out, backend, **options):
     """Draw samples from the model in PATH (a .keras file or a run's folder).
@@ -198,7 +204,10 @@ def sample(path, n, seed, labels, out, backend, **options):
 @click.option("--data", required=True, help="Dataset name or path: what the samples are compared with.")
 @click.option("-n", type=click.IntRange(50), default=1000, show_default=True, help="Number of samples.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of samples and split.")
-@click.option("--extractor", help="Frozen classifier whose features are used: digits, fashion_mnist, or a .keras file. By default that of --data.")
+@click.option(
+    "--extractor",
+    help="Frozen classifier whose features are used: digits, fashion_mnist, or a .keras file. By default that of --data.",
+)
 @click.option("--backend", help="tensorflow, jax or torch.")
 def evaluate(path, data, n, seed, extractor, backend):
     """Measure the model in PATH: each figure beside its floor, the same figure between training and test data.
@@ -222,7 +231,11 @@ def evaluate(path, data, n, seed, extractor, backend):
 
 @main.command()
 @click.argument("path", type=click.Path(exists=True))
-@click.option("--out", type=click.Path(), help="TF Serving base path; the next version is written there. By default the run's folder.")
+@click.option(
+    "--out",
+    type=click.Path(),
+    help="TF Serving base path; the next version is written there. By default the run's folder.",
+)
 @click.option("--backend", help="tensorflow, jax or torch.")
 def export(path, out, backend):
     """Export the model in PATH as a SavedModel that TF Serving answers from.

@@ -32,7 +32,9 @@ def main(data="digits", epochs=80, batch_size=64, seed=0, out="saved_models/ddpm
 
     run = kgen.Run(out)
     run.save_model(model)
-    run.save_samples(model.sample(64, seed=0, **({} if y is None else {"labels": [i % num_classes for i in range(64)]})), columns=10)
+    run.save_samples(
+        model.sample(64, seed=0, **({} if y is None else {"labels": [i % num_classes for i in range(64)]})), columns=10
+    )
 
     # As many samples as there are training images, with the same labels: so the figure and its floor differ in nothing else.
     start = time.perf_counter()

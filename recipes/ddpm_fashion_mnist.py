@@ -7,7 +7,9 @@ import keras
 import kgen
 
 
-def main(data="fashion_mnist", epochs=10, batch_size=64, seed=0, out="saved_models/ddpm_fashion_mnist", image_size=None):
+def main(
+    data="fashion_mnist", epochs=10, batch_size=64, seed=0, out="saved_models/ddpm_fashion_mnist", image_size=None
+):
     keras.utils.set_random_seed(seed)
 
     x, y = kgen.data.load(data, split="train", image_size=image_size)
@@ -15,13 +17,20 @@ def main(data="fashion_mnist", epochs=10, batch_size=64, seed=0, out="saved_mode
     num_classes = None if y is None else int(y.max()) + 1
 
     network = kgen.networks.UNet(
-        x.shape[1:], channels=(16, 32, 64), blocks=1, attention=(False, False, True), num_classes=num_classes, dropout=0.05
+        x.shape[1:],
+        channels=(16, 32, 64),
+        blocks=1,
+        attention=(False, False, True),
+        num_classes=num_classes,
+        dropout=0.05,
     )
     model = kgen.diffusion.DDPM(
         x.shape[1:], network=network, schedule="cosine", prediction="velocity", num_classes=num_classes, ema=0.999
     )
     steps = epochs * -(-len(x) // batch_size)
-    learning_rate = keras.optimizers.schedules.CosineDecay(0.0, steps, warmup_target=1e-3, warmup_steps=min(500, steps // 5))
+    learning_rate = keras.optimizers.schedules.CosineDecay(
+        0.0, steps, warmup_target=1e-3, warmup_steps=min(500, steps // 5)
+    )
     model.compile(optimizer=keras.optimizers.AdamW(learning_rate, weight_decay=1e-4, clipnorm=1.0))
 
     stop = kgen.callbacks.GracefulStop()  # Ctrl-C ends training; the rest still runs

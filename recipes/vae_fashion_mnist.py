@@ -7,7 +7,9 @@ import keras
 import kgen
 
 
-def main(data="fashion_mnist", epochs=20, batch_size=128, seed=0, out="saved_models/vae_fashion_mnist", image_size=None):
+def main(
+    data="fashion_mnist", epochs=20, batch_size=128, seed=0, out="saved_models/vae_fashion_mnist", image_size=None
+):
     keras.utils.set_random_seed(seed)
 
     x, _ = kgen.data.load(data, split="train", image_size=image_size)

@@ -34,7 +34,14 @@ def test_help_and_recipes():
         result = run(*command, "--help")
         assert result.exit_code == 0 and "kgen" in result.output
     listed = run("recipes").output
-    for name in ("ddpm_digits", "vae_digits", "ddpm_fashion_mnist", "vae_fashion_mnist", "classifier_digits", "classifier_fashion_mnist"):
+    for name in (
+        "ddpm_digits",
+        "vae_digits",
+        "ddpm_fashion_mnist",
+        "vae_fashion_mnist",
+        "classifier_digits",
+        "classifier_fashion_mnist",
+    ):
         line = next(line for line in listed.splitlines() if line.startswith(name + " "))
         assert len(line) > len(name) + 10  # a description stands beside it
 
@@ -52,7 +59,9 @@ def test_help_loads_no_framework():
 
 def test_sample(saved, tmp_path):
     out = tmp_path / "grid.png"
-    result = run("sample", saved, "-n", 4, "--seed", 0, "--labels", "7", "--guidance", "2", "--steps", "3", "--out", out)
+    result = run(
+        "sample", saved, "-n", 4, "--seed", 0, "--labels", "7", "--guidance", "2", "--steps", "3", "--out", out
+    )
     assert result.exit_code == 0, result.output
     assert Image.open(out).size == (65, 65)  # 2 x 2 images of 8 x 8, enlarged to 32, a pixel between them
     array = tmp_path / "samples.npy"
@@ -75,12 +84,18 @@ def test_evaluate_prints_each_figure_beside_its_floor(saved):
         (["train", "ddpm_digit"], "there is no recipe 'ddpm_digit'. Did you mean ddpm_digits"),
         (["train"], "Missing argument 'RECIPE'"),
         (["train", "ddpm_digits", "--epochs", "0"], "0 is not in the range x>=1"),
-        (["train", "ddpm_digits", "--backend", "mxnet"], "--backend: expected one of tensorflow, jax, torch, received 'mxnet'"),
+        (
+            ["train", "ddpm_digits", "--backend", "mxnet"],
+            "--backend: expected one of tensorflow, jax, torch, received 'mxnet'",
+        ),
         (["train", "vae_digits", "--data", "diggits"], "Did you mean"),
         (["sample", "nowhere"], "Path 'nowhere' does not exist"),
         (["sample", "{saved}", "--out", "x.gif"], "--out: expected a path that ends in .png or .npy, received 'x.gif'"),
         (["sample", "{saved}", "--out", "{saved}/model.keras"], "expected a path that ends in .png or .npy"),
-        (["sample", "{saved}", "--labels", "seven", "--out", "{tmp}/x.png"], "--labels: expected integers such as 7 or 0,1,2,3, received 'seven'"),
+        (
+            ["sample", "{saved}", "--labels", "seven", "--out", "{tmp}/x.png"],
+            "--labels: expected integers such as 7 or 0,1,2,3, received 'seven'",
+        ),
         (["sample", "{saved}", "--labels", "10", "--out", "{tmp}/x.png"], r"labels: expected integers in [0, 10)"),
         (["sample", "{saved}", "-n", "0", "--out", "{tmp}/x.png"], "0 is not in the range x>=1"),
         (["evaluate", "{saved}"], "Missing option '--data'"),
@@ -100,13 +115,17 @@ def test_errors_are_one_line_and_exit_code_2(arguments, message, saved, tmp_path
 
 def test_a_backend_that_is_not_installed(monkeypatch):
     monkeypatch.setattr(cli.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(cli.click.UsageError, match=r'--backend: jax is not installed. Install it by: pip install -e ".\[jax\]"'):
+    with pytest.raises(
+        cli.click.UsageError, match=r'--backend: jax is not installed. Install it by: pip install -e ".\[jax\]"'
+    ):
         cli.use_backend("jax")
 
 
 def test_debug_shows_the_traceback(saved):
     with pytest.raises(ValueError, match="labels"):
-        CliRunner().invoke(cli.main, ["sample", str(saved), "--labels", "10", "--out", "x.png", "--debug"], catch_exceptions=False)
+        CliRunner().invoke(
+            cli.main, ["sample", str(saved), "--labels", "10", "--out", "x.png", "--debug"], catch_exceptions=False
+        )
 
 
 def test_sample_does_not_overwrite(saved, tmp_path):

@@ -34,7 +34,12 @@ MODELS = {
     ),
     "ddpm with classes": (
         lambda: DDPM(
-            (4, 4, 1), network=unet(num_classes=3, dropout=0.1), num_classes=3, prediction="noise", schedule="linear", sampler=AncestralSampler(3)
+            (4, 4, 1),
+            network=unet(num_classes=3, dropout=0.1),
+            num_classes=3,
+            prediction="noise",
+            schedule="linear",
+            sampler=AncestralSampler(3),
         ),
         (X, Y),
     ),
@@ -72,7 +77,9 @@ def test_every_trainable_weight_has_a_gradient(case):
         return ops.mean(losses), logs
 
     _, gradients = backend.value_and_grad(loss_fn, variables)
-    missing = [v.path for v, g in zip(variables, gradients, strict=True) if g is None or not np.any(ops.convert_to_numpy(g))]
+    missing = [
+        v.path for v, g in zip(variables, gradients, strict=True) if g is None or not np.any(ops.convert_to_numpy(g))
+    ]
     # The key's bias drops out of a softmax, which sees differences alone.
     assert [m for m in missing if not m.endswith("key/bias")] == []
 
@@ -80,7 +87,12 @@ def test_every_trainable_weight_has_a_gradient(case):
 def test_samples(case):
     model, _, _, _ = case
     eight = model.sample(8, seed=1)
-    assert eight.shape == (8, 4, 4, 1) and eight.dtype == np.float32 and np.isfinite(eight).all() and np.abs(eight).max() <= 1
+    assert (
+        eight.shape == (8, 4, 4, 1)
+        and eight.dtype == np.float32
+        and np.isfinite(eight).all()
+        and np.abs(eight).max() <= 1
+    )
     np.testing.assert_allclose(model.sample(4, seed=1), eight[:4], atol=1e-5)
     np.testing.assert_allclose(model.sample(8, seed=1, batch_size=3), eight, atol=1e-5)
     assert np.abs(model.sample(8, seed=2) - eight).max() > 1e-3
@@ -109,7 +121,9 @@ def test_saved_it_goes_on_as_if_it_had_never_stopped(case, tmp_path):
     fit(stopped, 1)
     resumed = kgen.load(tmp_path / "m.keras")
     fit(resumed, 1)
-    for a, b in zip(stopped.variables + stopped.optimizer.variables, resumed.variables + resumed.optimizer.variables, strict=True):
+    for a, b in zip(
+        stopped.variables + stopped.optimizer.variables, resumed.variables + resumed.optimizer.variables, strict=True
+    ):
         np.testing.assert_array_equal(ops.convert_to_numpy(a), ops.convert_to_numpy(b), err_msg=a.path)
     np.testing.assert_array_equal(stopped.sample(2, seed=0), resumed.sample(2, seed=0))
 
@@ -126,7 +140,11 @@ def test_configuration_round_trip(case):
 def test_endpoints_answer_rows(case):
     model, _, _, _ = case
     for endpoint in model.endpoints():
-        values = {"seed": np.array([[1, 2], [3, 4]], "int32"), "label": np.array([0, 1], "int32"), "guidance": np.ones(2, "float32")}
+        values = {
+            "seed": np.array([[1, 2], [3, 4]], "int32"),
+            "label": np.array([0, 1], "int32"),
+            "guidance": np.ones(2, "float32"),
+        }
         inputs = {}
         for name, spec in endpoint.inputs.items():
             value = values.get(name, np.full((2, *spec.shape), 0.25, spec.dtype))

@@ -10,7 +10,8 @@ step carries state, and how a function is compiled; that is what these modules h
 - ``apply_gradients(optimizer, gradients, variables, finite)``: an update that is left out when ``finite`` is false;
 - ``all_finite(tensors)``: whether every number is finite, on every replica;
 - ``jit(fn, variables)``: a compiled function that reads the variables' present values;
-- ``replicas()``: over how many replicas the gradients of this step are summed;
+- ``share(rows)``: the share of the whole batch that is here, where replicas add their gradients up;
+- ``gpus()``: the number of GPUs;
 - ``tfp()``: TensorFlow Probability for this backend, or None.
 """
 
@@ -20,15 +21,60 @@ from kgen.backend.probability import tfp
 
 _backend = keras.config.backend()
 if _backend == "tensorflow":
-    from kgen.backend.tensorflow import TrainStep, all_finite, apply_gradients, grad, jit, jvp, replicas, value_and_grad, vjp
+    from kgen.backend.tensorflow import (
+        TrainStep,
+        all_finite,
+        apply_gradients,
+        gpus,
+        grad,
+        jit,
+        jvp,
+        share,
+        value_and_grad,
+        vjp,
+    )
 elif _backend == "jax":
-    from kgen.backend.jax import TrainStep, all_finite, apply_gradients, grad, jit, jvp, replicas, value_and_grad, vjp
+    from kgen.backend.jax import (
+        TrainStep,
+        all_finite,
+        apply_gradients,
+        gpus,
+        grad,
+        jit,
+        jvp,
+        share,
+        value_and_grad,
+        vjp,
+    )
 elif _backend == "torch":
-    from kgen.backend.torch import TrainStep, all_finite, apply_gradients, grad, jit, jvp, replicas, value_and_grad, vjp
+    from kgen.backend.torch import (
+        TrainStep,
+        all_finite,
+        apply_gradients,
+        gpus,
+        grad,
+        jit,
+        jvp,
+        share,
+        value_and_grad,
+        vjp,
+    )
 else:
     raise ImportError(
         f"kgen runs on the Keras backends 'tensorflow', 'jax' and 'torch'; KERAS_BACKEND is {_backend!r}. "
         "Set KERAS_BACKEND before keras is imported."
     )
 
-__all__ = ["TrainStep", "all_finite", "apply_gradients", "grad", "jit", "jvp", "replicas", "tfp", "value_and_grad", "vjp"]
+__all__ = [
+    "TrainStep",
+    "all_finite",
+    "apply_gradients",
+    "gpus",
+    "grad",
+    "jit",
+    "jvp",
+    "share",
+    "tfp",
+    "value_and_grad",
+    "vjp",
+]

@@ -93,9 +93,24 @@ def jvp(fn, x, tangent):
     return y, accumulator.jvp(y, unconnected_gradients=tf.UnconnectedGradients.ZERO)
 
 
-def replicas():
-    """The number of replicas whose gradients the optimizer adds up: 1 without a ``tf.distribute`` strategy."""
+def _replicas():
     return tf.distribute.get_strategy().num_replicas_in_sync
+
+
+def share(rows=None):
+    """The share of the whole batch that this replica has: 1 without a ``tf.distribute`` strategy.
+
+    Args:
+        rows: number of rows here, or None for as many as on every other replica.
+    Returns:
+        float or float32 scalar tensor; the replicas' shares sum to 1.
+    """
+    if _replicas() == 1:
+        return 1.0
+    if rows is None:
+        return 1.0 / _replicas()
+    rows = tf.cast(rows, "float32")
+    return rows / tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, rows)
 
 
 def all_finite(tensors):
@@ -110,7 +125,7 @@ def all_finite(tensors):
     for tensor in tensors:
         tensor = tensor.values if isinstance(tensor, tf.IndexedSlices) else tf.convert_to_tensor(tensor)
         total += tf.reduce_sum(tf.cast(tensor, "float32"))
-    if replicas() > 1:
+    if _replicas() > 1:
         total = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, total)
     return tf.math.is_finite(total)
 
@@ -123,7 +138,7 @@ def apply_gradients(optimizer, gradients, variables, finite=None):
     if finite is None or isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         optimizer.apply(gradients, variables)
         return
-    if replicas() == 1:
+    if _replicas() == 1:
         tf.cond(finite, lambda: _done(optimizer.apply(gradients, variables)), lambda: False)
         return
 
@@ -163,3 +178,8 @@ def jit(fn, variables=(), compiler=None):
         return graphs[key](*args)
 
     return call
+
+
+def gpus():
+    """The number of GPUs that the backend sees."""
+    return len(tf.config.list_physical_devices("GPU"))

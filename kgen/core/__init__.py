@@ -8,4 +8,15 @@ from kgen.core.run import Run
 from kgen.core.saving import load
 from kgen.core.units import bits_per_dim
 
-__all__ = ["Batch", "Endpoint", "GenerativeModel", "OptimizerGroup", "Run", "TensorSpec", "bits_per_dim", "checks", "load", "random"]
+__all__ = [
+    "Batch",
+    "Endpoint",
+    "GenerativeModel",
+    "OptimizerGroup",
+    "Run",
+    "TensorSpec",
+    "bits_per_dim",
+    "checks",
+    "load",
+    "random",
+]

@@ -46,5 +46,7 @@ def resolve(name, value, base, aliases):
     if isinstance(value, dict) and "class_name" in value:
         value = keras.saving.deserialize_keras_object(value)
     if not isinstance(value, base):
-        raise TypeError(f"{name}: expected {', '.join(repr(a) for a in aliases)} or a {base.__name__}, received {value!r}.")
+        raise TypeError(
+            f"{name}: expected {', '.join(repr(a) for a in aliases)} or a {base.__name__}, received {value!r}."
+        )
     return value

@@ -42,4 +42,6 @@ class Endpoint:
     images: tuple = ()
 
 
-SEED = TensorSpec((2,), "int32", "row seed: any two integers; kgen.core.random.row_seeds(seed, n) gives those of sample(n, seed=seed)")
+SEED = TensorSpec(
+    (2,), "int32", "row seed: any two integers; kgen.core.random.row_seeds(seed, n) gives those of sample(n, seed=seed)"
+)

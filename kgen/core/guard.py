@@ -1,5 +1,6 @@
 """The guard of a training step: what is not finite gets into no weight, optimizer, average or statistic, and training stops."""
 
+import threading
 import warnings
 
 import keras
@@ -25,14 +26,16 @@ class StopOnNonFinite(keras.callbacks.Callback):
             )
 
 
-class StepGuard:
+class StepGuard(threading.local):
     """Knows whether everything in the running training step was finite so far.
 
-    ``finite`` is a boolean scalar tensor while a step runs and None between steps: no tensor of a traced step outlives it.
+    While a step runs ``finite`` is a boolean scalar tensor and ``share`` this replica's share of the whole batch; between steps both
+    are None, so that no tensor of a traced step outlives it. They are one for each thread: ``tf.distribute`` traces each replica in
+    a thread of its own.
     """
 
     def __init__(self):
-        self.finite = None
+        self.finite, self.share = None, None
 
     def __deepcopy__(self, memo):
         return StepGuard()
@@ -48,11 +51,17 @@ class StepGuard:
         """
         floats = [v for v in inputs if "float" in keras.backend.standardize_dtype(v.dtype)]
         self.finite = backend.all_finite([t.total for t in trackers] + floats)
+        self.share = backend.share(ops.shape(inputs[0])[0])
 
     def end(self):
         """Ends the step; returns whether all of it was finite."""
-        finite, self.finite = self.finite, None
+        finite, self.finite, self.share = self.finite, None, None
         return finite
+
+    def scale(self, loss):
+        """A mean over this replica's rows, as its share of the mean over all: replicas add their gradients up."""
+        share = backend.share() if self.share is None else self.share
+        return loss * ops.cast(share, loss.dtype)
 
     def admits(self, loss, gradients, optimizer):
         """Whether an update may be applied: its loss, its gradients and the step so far are finite.
@@ -61,6 +70,8 @@ class StepGuard:
             ``(finite, gradients)``: a boolean scalar tensor, and the gradients to apply.
         """
         present = [i for i, g in enumerate(gradients) if g is not None]
+        if ops.is_tensor(self.share):  # a replica without rows: a mean over none of them is NaN
+            loss, *gradients = [g if g is None else ops.where(self.share > 0, g, 0.0) for g in (loss, *gradients)]
         finite = backend.all_finite([gradients[i] for i in present])
         scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
         if scaled:  # an overflow of the scaled loss is no fault: this optimizer skips the step and halves its scale

@@ -30,7 +30,7 @@ class GenerativeModel(backend.TrainStep, keras.Model):
     sample, to save and to be traced from the start.
 
     Args:
-        ema: decay of an exponential moving average of the weights, in [0, 1), or None for no average. Where there is one,
+        ema: decay of an exponential moving average of the weights, in [0, 0.999999], or None for no average. Where there is one,
             sampling and export use it.
         name, dtype: as in ``keras.Model``.
     """
@@ -40,7 +40,7 @@ class GenerativeModel(backend.TrainStep, keras.Model):
 
     def __init__(self, *, ema=None, name=None, dtype=None):
         super().__init__(name=name, dtype=dtype)
-        self.ema = None if ema is None else checks.in_range("ema", ema, 0.0, 1.0 - 1e-9)
+        self.ema = None if ema is None else checks.in_range("ema", ema, 0.0, 0.999999)
         self._trackers = {n: keras.metrics.Mean(name=n) for n in self.log_names}
         self._average = None
         self._compiled_functions = _Cache()
@@ -61,7 +61,9 @@ class GenerativeModel(backend.TrainStep, keras.Model):
             copy.set_weights(network.get_weights())
             copy.trainable = False
             setattr(self, f"ema_{name}", copy)
-        self.ema_step = self.add_weight(shape=(), initializer="zeros", trainable=False, dtype="float32", name="ema_step")
+        self.ema_step = self.add_weight(
+            shape=(), initializer="zeros", trainable=False, dtype="float32", name="ema_step"
+        )
         self._averaged_names = tuple(names)
 
     def averaged(self, name):
@@ -128,8 +130,7 @@ class GenerativeModel(backend.TrainStep, keras.Model):
         def scaled():
             result = loss_fn()
             loss, aux = result if isinstance(result, tuple) else (result, result)
-            # Replicas add their gradients up: each contributes its share of the mean.
-            return optimizer.scale_loss(loss / backend.replicas()), (loss, aux)
+            return optimizer.scale_loss(self._guard.scale(loss)), (loss, aux)
 
         (_, (loss, aux)), gradients = backend.value_and_grad(scaled, variables)
         finite, gradients = self._guard.admits(loss, gradients, optimizer)
@@ -166,9 +167,12 @@ class GenerativeModel(backend.TrainStep, keras.Model):
         size = ops.shape(keras.tree.flatten(batch.x)[0])[0]
         for name, value in logs.items():
             if name not in self._trackers:
-                raise KeyError(f"{type(self).__name__} logs {name!r}, which is not among its log_names {self.log_names}.")
+                raise KeyError(
+                    f"{type(self).__name__} logs {name!r}, which is not among its log_names {self.log_names}."
+                )
             value = ops.cast(value, "float32")
-            if finite is not None:  # a step that was left out shows, even where its loss was finite and only a gradient was not
+            value = ops.where(size > 0, value, 0.0)  # a mean over no rows, on a replica without any, is NaN
+            if finite is not None:  # a step that was left out shows, even where only a gradient was not finite
                 value = ops.where(finite, value, float("nan"))
             weight = size if len(value.shape) == 0 else batch.weight
             self._trackers[name].update_state(value, sample_weight=weight)
@@ -187,7 +191,9 @@ class GenerativeModel(backend.TrainStep, keras.Model):
         """
         given = [k for k in ("loss", "loss_weights", "metrics", "weighted_metrics") if kwargs.get(k) is not None]
         if given:
-            raise ValueError(f"compile({given[0]}=...): {type(self).__name__} computes its own losses; pass the optimizer alone.")
+            raise ValueError(
+                f"compile({given[0]}=...): {type(self).__name__} computes its own losses; pass the optimizer alone."
+            )
         optimizer = optimizers.wanted(optimizer, self.players, self.dtype_policy)
         if isinstance(optimizer, optimizers.OptimizerGroup):
             kwargs["auto_scale_loss"] = False  # each member has its own
@@ -226,7 +232,10 @@ class GenerativeModel(backend.TrainStep, keras.Model):
         if not self.compiled:
             raise ValueError(f"Compile the model before fit: {self.name}.compile(optimizer='adam').")
         if not isinstance(callbacks, keras.callbacks.CallbackList):
-            callbacks = [*(callbacks if isinstance(callbacks, (list, tuple)) else [callbacks] if callbacks else []), StopOnNonFinite()]
+            callbacks = [
+                *(callbacks if isinstance(callbacks, (list, tuple)) else [callbacks] if callbacks else []),
+                StopOnNonFinite(),
+            ]
         y = _beside_weights(x, y, kwargs.get("sample_weight"))
         held_out = kwargs.get("validation_data")
         if isinstance(held_out, (list, tuple)) and len(held_out) == 3:
@@ -296,7 +305,9 @@ class GenerativeModel(backend.TrainStep, keras.Model):
     def save(self, filepath, overwrite=True, zipped=None, **kwargs):
         """Saves everything to one ``.keras`` file: networks, optimizers, averages and seed state.
 
-        The file is written aside and then renamed: an interrupted save leaves the old file as it was.
+        The file is written aside and then renamed: an interrupted save leaves the old file as it was. Training goes on from it as if it
+        had never stopped; on torch, layers such as ``Dropout`` must have been given a ``seed`` for that, since without one Keras
+        draws their numbers from torch's global state, which no file keeps.
         """
         saving.save_model(self, filepath, super().save, overwrite=overwrite, zipped=zipped, **kwargs)
 
@@ -328,7 +339,11 @@ class GenerativeModel(backend.TrainStep, keras.Model):
     def from_config(cls, config):
         config = dict(config)
         saving.check_version(config.pop("kgen_version", None))
-        config["dtype"] = keras.dtype_policies.deserialize(config["dtype"]) if isinstance(config.get("dtype"), dict) else config.get("dtype")
+        config["dtype"] = (
+            keras.dtype_policies.deserialize(config["dtype"])
+            if isinstance(config.get("dtype"), dict)
+            else config.get("dtype")
+        )
         return cls(**{k: saving.deserialize(v) for k, v in config.items()})
 
 

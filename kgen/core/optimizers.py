@@ -34,11 +34,24 @@ class OptimizerGroup(keras.optimizers.Optimizer):
             raise RuntimeError("An OptimizerGroup is built by build_players: it must know which variables are whose.")
 
     @property
+    def learning_rate(self):
+        return super().learning_rate
+
+    @learning_rate.setter
+    def learning_rate(self, value):
+        raise ValueError(
+            f"learning_rate: each player has an optimizer of its own; set that of optimizer[player], one of {list(self.members)}. "
+            "Callbacks that steer the learning rate work with models of one loss; here pass a LearningRateSchedule to each optimizer."
+        )
+
+    @property
     def variables(self):
         return [*self._variables, *(v for optimizer in self.members.values() for v in optimizer.variables)]
 
     def apply(self, grads, trainable_variables=None):
-        raise RuntimeError(f"Name the player whose gradients these are: optimizer[player], one of {list(self.members)}.")
+        raise RuntimeError(
+            f"Name the player whose gradients these are: optimizer[player], one of {list(self.members)}."
+        )
 
     def finalize_variable_values(self, var_list):
         # Only a member knows which variables are its own.
@@ -82,7 +95,9 @@ def wanted(optimizer, players, dtype_policy):
     is_players = isinstance(optimizer, dict) and "class_name" not in optimizer
     if not players:
         if is_players:
-            raise ValueError(f"optimizer: this model has one loss and takes one optimizer, received a dict with keys {list(optimizer)}.")
+            raise ValueError(
+                f"optimizer: this model has one loss and takes one optimizer, received a dict with keys {list(optimizer)}."
+            )
         return keras.optimizers.get(optimizer)
     if not is_players:
         template = keras.optimizers.get(optimizer)

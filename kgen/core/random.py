@@ -192,5 +192,3 @@ def row_seeds(seed, n, start=0):
     rows = ops.cast(ops.arange(start, start + n, dtype="int32"), "uint32")
     words = threefry(key, (rows, ops.zeros_like(rows)))
     return np.stack([ops.convert_to_numpy(_positive(w)) for w in words], axis=-1).astype("int32")
-
-

@@ -10,6 +10,7 @@ import shutil
 import keras
 
 import kgen
+from kgen import backend
 from kgen.core import pictures
 from kgen.core.saving import aside
 
@@ -20,20 +21,21 @@ def environment():
     """Versions and hardware, as they go into metrics.json."""
     import importlib.metadata
 
-    backend = keras.config.backend()
+    framework = keras.config.backend()
     cpu = platform.processor() or platform.machine()
     cpuinfo = pathlib.Path("/proc/cpuinfo")
     if cpuinfo.exists():
-        cpu = next((line.split(":")[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line), cpu)
-    gpus = [device for device in keras.distribution.list_devices() if "gpu" in device or "cuda" in device]
+        cpu = next(
+            (line.split(":")[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line), cpu
+        )
     return {
         "versions": {
             "kgen": kgen.__version__,
             "keras": keras.__version__,
-            backend: importlib.metadata.version(backend),
+            framework: importlib.metadata.version(framework),
             "python": platform.python_version(),
         },
-        "hardware": {"cpu": cpu, "cores": os.cpu_count(), "gpus": len(gpus)},
+        "hardware": {"cpu": cpu, "cores": os.cpu_count(), "gpus": backend.gpus()},
     }
 
 
@@ -95,11 +97,19 @@ class Run:
             **environment(),
         }
         with aside(self.path("metrics.json")) as temporary:
-            temporary.write_text(json.dumps(self._metrics, indent=2) + "\n", encoding="utf-8")
+            text = json.dumps(self._metrics, indent=2, default=lambda v: v.item())  # numpy's numbers too
+            temporary.write_text(text + "\n", encoding="utf-8")
 
     def write_card(self, description):
         """Writes ``model_card.md``: what the model is, its figures beside their floors, and how it was made."""
-        lines = [f"# {self.folder.name}", "", description.strip(), "", "| figure | value | floor | unit | samples |", "|---|---|---|---|---|"]
+        lines = [
+            f"# {self.folder.name}",
+            "",
+            description.strip(),
+            "",
+            "| figure | value | floor | unit | samples |",
+            "|---|---|---|---|---|",
+        ]
         for name, figure in self._metrics.get("figures", {}).items():
             cells = [_number(figure.get(k)) for k in ("value", "floor", "unit", "samples")]
             lines.append(f"| {name.replace('_', ' ')} | {' | '.join(cells)} |")

@@ -33,7 +33,10 @@ def aside(path):
                 os.fsync(f.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        raise OSError(error.errno, f"{path} could not be written ({error.strerror or error}); nothing was changed there") from error
+        reason = getattr(error, "reason", None) or error.strerror or str(error)
+        failure = OSError(error.errno, f"{path} could not be written ({reason}); nothing was changed there")
+        failure.reason = reason  # for a call of this function around this one
+        raise failure from error
     finally:
         if temporary.is_dir():
             shutil.rmtree(temporary, ignore_errors=True)

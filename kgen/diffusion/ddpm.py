@@ -60,7 +60,9 @@ class DDPM(GenerativeModel):
         self.image_shape = tuple(checks.positive_int("image_shape", s) for s in image_shape)
         self.num_classes = None if num_classes is None else checks.positive_int("num_classes", num_classes)
         if network is None and len(self.image_shape) != 3:
-            raise ValueError(f"image_shape: expected (H, W, C), received {self.image_shape}. Other shapes need network=.")
+            raise ValueError(
+                f"image_shape: expected (H, W, C), received {self.image_shape}. Other shapes need network=."
+            )
         self.network = default_unet(self.image_shape, self.num_classes) if network is None else network
         self.schedule = schedules.get(schedule)
         self.prediction = predictions.get(prediction)
@@ -85,7 +87,9 @@ class DDPM(GenerativeModel):
                 f"it failed on such inputs: {error}"
             ) from error
         if tuple(output.shape[1:]) != self.image_shape:
-            raise ValueError(f"network: expected outputs shaped like x_t, {self.image_shape}, received {tuple(output.shape[1:])}.")
+            raise ValueError(
+                f"network: expected outputs shaped like x_t, {self.image_shape}, received {tuple(output.shape[1:])}."
+            )
 
     def denoiser(self):
         """The denoiser that sampling and likelihood use: averaged weights where they are kept."""
@@ -172,7 +176,9 @@ class DDPM(GenerativeModel):
         if self.num_classes is None:
             for name, value in (("labels", labels), ("guidance", guidance)):
                 if value is not None:
-                    raise ValueError(f"{name}: this model has no classes; make it with num_classes= to condition on them.")
+                    raise ValueError(
+                        f"{name}: this model has no classes; make it with num_classes= to condition on them."
+                    )
             return []
         if labels is None:
             if guidance is not None:
@@ -185,7 +191,9 @@ class DDPM(GenerativeModel):
         if guidance is None or guidance == 1:
             return [labels]
         if self.label_dropout == 0:
-            raise ValueError("guidance: this model was trained with label_dropout=0 and knows no unconditional estimate.")
+            raise ValueError(
+                "guidance: this model was trained with label_dropout=0 and knows no unconditional estimate."
+            )
         return [labels, np.full((n,), checks.in_range("guidance", guidance, 0.0, 100.0), "float32")]
 
     # Likelihood.
@@ -210,7 +218,9 @@ class DDPM(GenerativeModel):
 
         def run(x, seeds, label=None):
             denoiser = self.denoiser()
-            return variational_bound(lambda x_t, t: denoiser(x_t, t, label), self.schedule, x, seeds, levels, num_samples)
+            return variational_bound(
+                lambda x_t, t: denoiser(x_t, t, label), self.schedule, x, seeds, levels, num_samples
+            )
 
         return self.run_rows(("log_prob", levels, num_samples), run, arrays, batch_size=batch_size, progress=True)
 
@@ -222,7 +232,9 @@ class DDPM(GenerativeModel):
         inputs = {"seed": SEED}
         if self.num_classes is not None:
             inputs["label"] = TensorSpec((), "int32", f"class; {self.num_classes} means no class", 0, self.num_classes)
-            inputs["guidance"] = TensorSpec((), "float32", "strength of the class; 1 is the model's own conditional", 0.0, 100.0)
+            inputs["guidance"] = TensorSpec(
+                (), "float32", "strength of the class; 1 is the model's own conditional", 0.0, 100.0
+            )
 
         def sample(seed, label=None, guidance=None):
             return {"images": self._sample(self.sampler, seed, label, guidance)}

@@ -74,7 +74,9 @@ class LinearSchedule(Schedule):
 
     def __init__(self, beta_start=1e-4, beta_end=0.02, num_steps=1000):
         if not 0 < beta_start <= beta_end < 1:
-            raise ValueError(f"beta_start, beta_end: expected 0 < beta_start <= beta_end < 1, received {beta_start} and {beta_end}.")
+            raise ValueError(
+                f"beta_start, beta_end: expected 0 < beta_start <= beta_end < 1, received {beta_start} and {beta_end}."
+            )
         self.beta_start, self.beta_end = beta_start, beta_end
         self.num_steps = checks.positive_int("num_steps", num_steps)
         betas = np.linspace(beta_start, beta_end, num_steps, dtype="float64")

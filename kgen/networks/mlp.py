@@ -22,7 +22,9 @@ class MLP(keras.Model):
         x, or [x, t] with ``time``: float (B, *input_shape), float (B,). Returns float (B, *output_shape).
     """
 
-    def __init__(self, input_shape, output_shape, widths=(256, 256), activation="silu", time=False, name="mlp", **kwargs):
+    def __init__(
+        self, input_shape, output_shape, widths=(256, 256), activation="silu", time=False, name="mlp", **kwargs
+    ):
         input_shape, output_shape, widths = tuple(input_shape), tuple(output_shape), tuple(widths)
         x = keras.Input(input_shape, name="x")
         inputs = x

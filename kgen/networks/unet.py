@@ -1,5 +1,7 @@
 """The U-Net of denoising diffusion."""
 
+import random
+
 import keras
 from keras import layers, ops
 
@@ -68,7 +70,8 @@ class UNet(keras.Model):
             out = layers.GroupNormalization(groups, epsilon=1e-5, name=f"{name}_norm_2")(out)
             out = ops.silu(out)
             if dropout:
-                out = layers.Dropout(dropout, name=f"{name}_dropout")(out)
+                # With a seed: without one, Keras on torch drops by torch's global state, which no file keeps.
+                out = layers.Dropout(dropout, seed=random.getrandbits(30), name=f"{name}_dropout")(out)
             # A residual block starts as the identity.
             out = layers.Conv2D(filters, 3, padding="same", kernel_initializer="zeros", name=f"{name}_conv_2")(out)
             if h.shape[-1] != filters:
@@ -96,7 +99,11 @@ class UNet(keras.Model):
         h = residual(h, channels[-1], "middle_1")
         for level, filters in reversed(list(enumerate(channels))):
             for block in range(blocks + 1):
-                h = residual(layers.Concatenate(name=f"up_{level}_{block}_concat")([h, skips.pop()]), filters, f"up_{level}_{block}")
+                h = residual(
+                    layers.Concatenate(name=f"up_{level}_{block}_concat")([h, skips.pop()]),
+                    filters,
+                    f"up_{level}_{block}",
+                )
                 if attention[level]:
                     h = attend(h, f"up_{level}_{block}_attention")
             if level:
@@ -104,7 +111,12 @@ class UNet(keras.Model):
                 h = layers.Conv2D(filters, 3, padding="same", name=f"up_{level}_conv")(h)
         h = ops.silu(layers.GroupNormalization(groups, epsilon=1e-5, name="norm_out")(h))
         outputs = layers.Conv2D(
-            out_channels or image_shape[-1], 3, padding="same", kernel_initializer="zeros", dtype="float32", name="conv_out"
+            out_channels or image_shape[-1],
+            3,
+            padding="same",
+            kernel_initializer="zeros",
+            dtype="float32",
+            name="conv_out",
         )(h)
         super().__init__(inputs, outputs, name=name, **kwargs)
         self._arguments = {
@@ -135,6 +147,8 @@ def _check(image_shape, channels, attention, groups):
         raise ValueError(f"attention: expected one bool for each of {len(channels)} levels, received {attention}.")
     factor = 2 ** (len(channels) - 1)
     if image_shape[0] % factor or image_shape[1] % factor:
-        raise ValueError(f"image_shape: {len(channels)} levels need sides divisible by {factor}, received {image_shape}.")
+        raise ValueError(
+            f"image_shape: {len(channels)} levels need sides divisible by {factor}, received {image_shape}."
+        )
     if any(c % groups for c in channels):
         raise ValueError(f"channels: expected multiples of groups={groups}, received {channels}.")

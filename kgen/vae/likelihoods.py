@@ -175,7 +175,11 @@ class DiscretizedLogisticLikelihood(_Levels):
 
     def _parts(self, parameters):
         logits, loc, log_scale = ops.split(parameters, 3, axis=-1)
-        return logits, ops.tanh(loc) * 1.5, ops.maximum(log_scale - 2.0, -7.0)  # starts broad, never narrower than a cell's part
+        return (
+            logits,
+            ops.tanh(loc) * 1.5,
+            ops.maximum(log_scale - 2.0, -7.0),
+        )  # starts broad, never narrower than a cell's part
 
     def log_prob(self, parameters, x):
         logits, loc, log_scale = self._parts(parameters)
@@ -191,7 +195,9 @@ class DiscretizedLogisticLikelihood(_Levels):
         seeds = random.fold_in(seeds, draw)
         chosen = ops.one_hot(random.categorical(seeds, logits, 0), self.components)
         u = random.uniform(seeds, tuple(loc.shape[1:-1]), 1)
-        x = ops.sum(chosen * loc, axis=-1) + ops.exp(ops.sum(chosen * log_scale, axis=-1)) * (ops.log(u) - ops.log1p(-u))
+        x = ops.sum(chosen * loc, axis=-1) + ops.exp(ops.sum(chosen * log_scale, axis=-1)) * (
+            ops.log(u) - ops.log1p(-u)
+        )
         half = (self.levels - 1) / 2.0
         return ops.round((ops.clip(x, -1.0, 1.0) + 1.0) * half) / half - 1.0
 

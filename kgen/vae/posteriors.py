@@ -85,4 +85,6 @@ class FullGaussianPosterior(Posterior):
 
 def get(posterior):
     """A ``Posterior`` from itself, "diagonal" or "full", or its configuration."""
-    return resolve("posterior", posterior, Posterior, {"diagonal": DiagonalGaussianPosterior, "full": FullGaussianPosterior})
+    return resolve(
+        "posterior", posterior, Posterior, {"diagonal": DiagonalGaussianPosterior, "full": FullGaussianPosterior}
+    )

@@ -71,7 +71,9 @@ class GaussianMixturePrior(Prior):
         logits = ops.broadcast_to(ops.convert_to_tensor(self.logits), (ops.shape(seeds)[0], self.components))
         chosen = random.categorical(seeds, logits, 0)
         noise = random.normal(seeds, (self.latent_dim,), 1)
-        return ops.take(ops.convert_to_tensor(self.loc), chosen, axis=0) + ops.take(self._scale(), chosen, axis=0) * noise
+        return (
+            ops.take(ops.convert_to_tensor(self.loc), chosen, axis=0) + ops.take(self._scale(), chosen, axis=0) * noise
+        )
 
     def get_config(self):
         return {**super().get_config(), "components": self.components}
@@ -79,4 +81,6 @@ class GaussianMixturePrior(Prior):
 
 def get(prior):
     """A ``Prior`` from itself, "standard_normal" or "gaussian_mixture", or its configuration."""
-    return resolve("prior", prior, Prior, {"standard_normal": StandardNormalPrior, "gaussian_mixture": GaussianMixturePrior})
+    return resolve(
+        "prior", prior, Prior, {"standard_normal": StandardNormalPrior, "gaussian_mixture": GaussianMixturePrior}
+    )

@@ -74,7 +74,9 @@ class VAE(GenerativeModel):
         self.encoder = default_encoder(self.image_shape, size) if encoder is None else encoder
         self.decoder = default_decoder(self.latent_dim, output_shape) if decoder is None else decoder
         self.seed_generator = keras.random.SeedGenerator()
-        _check_network("encoder", self.encoder, self.image_shape, (size,), f"{type(self.posterior).__name__} needs {size} numbers")
+        _check_network(
+            "encoder", self.encoder, self.image_shape, (size,), f"{type(self.posterior).__name__} needs {size} numbers"
+        )
         needs = f"{type(self.observation).__name__} needs {self.observation.parameters} for each value"
         _check_network("decoder", self.decoder, (self.latent_dim,), output_shape, needs)
         self.keep_average_of("encoder", "decoder")
@@ -128,7 +130,9 @@ class VAE(GenerativeModel):
     def call(self, x, training=False):
         """The reconstruction of x from the posterior's mean."""
         parameters = ops.cast(self.encoder(x, training=training), "float32")
-        return self.observation.mean(self.observation.split(self.decoder(self.posterior.mean(parameters), training=training)))
+        return self.observation.mean(
+            self.observation.split(self.decoder(self.posterior.mean(parameters), training=training))
+        )
 
     def sample(self, n, *, seed=None, noise=False, batch_size=None):
         """Draws z from the prior and decodes it.
@@ -154,7 +158,9 @@ class VAE(GenerativeModel):
 
     def encode(self, x, *, batch_size=None):
         """The posterior's mean: numpy float32 array (B, latent_dim), for x (B, *image_shape)."""
-        return self.run_rows("encode", lambda x: self.posterior.mean(self._encode(x)), [self._data(x)], batch_size=batch_size)
+        return self.run_rows(
+            "encode", lambda x: self.posterior.mean(self._encode(x)), [self._data(x)], batch_size=batch_size
+        )
 
     def decode(self, z, *, batch_size=None):
         """The mean of p(x | z): numpy float32 array (B, *image_shape), for z (B, latent_dim)."""
@@ -205,7 +211,9 @@ class VAE(GenerativeModel):
         def run(x, seeds):
             return self._log_prob(x, seeds, num_samples)
 
-        return self.run_rows(("log_prob", num_samples), run, [x, random.row_seeds(seed, len(x))], batch_size=batch_size, progress=True)
+        return self.run_rows(
+            ("log_prob", num_samples), run, [x, random.row_seeds(seed, len(x))], batch_size=batch_size, progress=True
+        )
 
     def _log_prob(self, x, seeds, num_samples):
         parameters = self._encode(x)
@@ -232,10 +240,20 @@ class VAE(GenerativeModel):
         x = TensorSpec(self.image_shape, "float32", "example", -1.0 if images else None, 1.0 if images else None)
         z = TensorSpec((self.latent_dim,), "float32", "latent vector")
         return [
-            Endpoint("sample", lambda seed: {"images": self._sample(seed)}, {"seed": SEED}, {"images": "samples"}, images),
-            Endpoint("encode", lambda x: {"z": self.posterior.mean(self._encode(x))}, {"x": x}, {"z": "posterior mean"}),
+            Endpoint(
+                "sample", lambda seed: {"images": self._sample(seed)}, {"seed": SEED}, {"images": "samples"}, images
+            ),
+            Endpoint(
+                "encode", lambda x: {"z": self.posterior.mean(self._encode(x))}, {"x": x}, {"z": "posterior mean"}
+            ),
             Endpoint("decode", lambda z: {"images": self._mean(z)}, {"z": z}, {"images": "mean of p(x | z)"}, images),
-            Endpoint("reconstruct", lambda x: {"images": self._reconstruct(x)}, {"x": x}, {"images": "reconstructions"}, images),
+            Endpoint(
+                "reconstruct",
+                lambda x: {"images": self._reconstruct(x)},
+                {"x": x},
+                {"images": "reconstructions"},
+                images,
+            ),
             Endpoint(
                 "log_prob",
                 lambda x, seed: {"log_prob": self._log_prob(x, seed, 100)},
@@ -265,6 +283,10 @@ def _check_network(name, network, input_shape, output_shape, needs):
     try:
         output = network(ops.zeros((1, *input_shape)))
     except Exception as error:
-        raise ValueError(f"{name}: expected a network of inputs (B, {', '.join(map(str, input_shape))}); it failed on them: {error}") from error
+        raise ValueError(
+            f"{name}: expected a network of inputs (B, {', '.join(map(str, input_shape))}); it failed on them: {error}"
+        ) from error
     if tuple(output.shape[1:]) != tuple(output_shape):
-        raise ValueError(f"{name}: expected outputs (B, {', '.join(map(str, output_shape))}) ({needs}), received {tuple(output.shape)}.")
+        raise ValueError(
+            f"{name}: expected outputs (B, {', '.join(map(str, output_shape))}) ({needs}), received {tuple(output.shape)}."
+        )

@@ -105,7 +105,9 @@ def test_jvp():
 @pytest.mark.parametrize("through", ["grad", "vjp", "jvp"])
 def test_derivatives_of_a_network_with_state(through):
     """BatchNorm's statistics and a dropout's seed are assigned inside the derivative; both must be there after it, as numbers."""
-    network = keras.Sequential([keras.Input((3,)), layers.BatchNormalization(), layers.Dropout(0.5, seed=1), layers.Dense(2)])
+    network = keras.Sequential(
+        [keras.Input((3,)), layers.BatchNormalization(), layers.Dropout(0.5, seed=1), layers.Dense(2)]
+    )
     statistics, seed = network.layers[0].moving_mean, network.layers[1].seed_generator.state
     before = statistics.numpy().copy(), seed.numpy().copy()
 
@@ -124,7 +126,9 @@ def test_derivatives_of_a_network_with_state(through):
 
 
 def test_jit_of_a_network_with_state_leaves_it_usable():
-    network = keras.Sequential([keras.Input((3,)), layers.BatchNormalization(), layers.Dropout(0.5, seed=1), layers.Dense(2)])
+    network = keras.Sequential(
+        [keras.Input((3,)), layers.BatchNormalization(), layers.Dropout(0.5, seed=1), layers.Dense(2)]
+    )
     compiled = backend.jit(lambda x: network(x, training=False), network.variables)
     first = numbers(compiled(tensor(X)))
     np.testing.assert_allclose(first, numbers(network(X, training=False)), rtol=1e-5, atol=1e-6)

@@ -68,7 +68,9 @@ class Location(GenerativeModel):
     def __init__(self, dim=1, l2=0.0, **kwargs):
         super().__init__(**kwargs)
         self.dim, self.l2 = dim, l2
-        self.mean = self.add_weight(shape=(dim,), initializer="zeros", name="mean", regularizer=keras.regularizers.L2(l2))
+        self.mean = self.add_weight(
+            shape=(dim,), initializer="zeros", name="mean", regularizer=keras.regularizers.L2(l2)
+        )
 
     def objective(self, batch, training):
         return ops.sum(ops.square(ops.cast(batch.x, "float32") - self.mean), axis=-1), {}

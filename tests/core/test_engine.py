@@ -258,7 +258,9 @@ def test_learning_rate_callbacks_steer_the_optimizer():
     model = Location(1)
     model.compile(keras.optimizers.SGD(1.0))
     x = np.ones((4, 1), "float32")
-    rates = model.fit(x, epochs=3, verbose=0, callbacks=keras.callbacks.LearningRateScheduler(lambda k: [0.25, 0.0, 0.5][k]))
+    rates = model.fit(
+        x, epochs=3, verbose=0, callbacks=keras.callbacks.LearningRateScheduler(lambda k: [0.25, 0.0, 0.5][k])
+    )
     assert rates.history["learning_rate"] == [0.25, 0.0, 0.5]
     np.testing.assert_allclose(rates.history["loss"], [1.0, 0.25, 0.25], rtol=1e-6)  # 1 - mean: 1, then 1/2, 1/2
     plateau = keras.callbacks.ReduceLROnPlateau(monitor="loss", factor=0.5, patience=1, min_delta=10.0)

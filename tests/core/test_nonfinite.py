@@ -48,7 +48,9 @@ def test_a_bad_batch_stops_training_and_leaves_no_trace(make):
     model.fit(batches(x[:8], 8), verbose=0, shuffle=False)
     good = state(model, "weight", "optimizer")
     restore(model, start)
-    with pytest.warns(RuntimeWarning, match=r"Training stopped: .*loss.* became NaN or infinite at batch 2 of this epoch"):
+    with pytest.warns(
+        RuntimeWarning, match=r"Training stopped: .*loss.* became NaN or infinite at batch 2 of this epoch"
+    ):
         history = model.fit(batches(x, 8, bad=1), epochs=3, verbose=0, shuffle=False)
     assert len(history.epoch) == 1
     after = state(model, "weight", "optimizer")
@@ -79,7 +81,9 @@ def test_training_goes_on_after_it_was_stopped():
 def test_an_exploding_loss_keeps_the_last_finite_weights():
     model = Location(1)
     model.compile(keras.optimizers.SGD(1e30, momentum=0.5))
-    with pytest.warns(RuntimeWarning, match="at batch 2 of this epoch.*lower the learning rate or set the optimizer's clipnorm"):
+    with pytest.warns(
+        RuntimeWarning, match="at batch 2 of this epoch.*lower the learning rate or set the optimizer's clipnorm"
+    ):
         model.fit(np.ones((6, 1), "float32"), batch_size=2, verbose=0)
     np.testing.assert_allclose(model.mean.numpy(), [2e30], rtol=1e-5)
     assert int(model.optimizer.iterations) == 1

@@ -70,7 +70,8 @@ def test_compiled_draws_are_the_same_and_may_be_named_by_a_tensor(draw):
 
 def test_a_shorter_row_of_uniforms_is_the_start_of_a_longer_one():
     np.testing.assert_array_equal(
-        ops.convert_to_numpy(random.uniform(seeds(3), (4,))), ops.convert_to_numpy(random.uniform(seeds(3), (9,)))[:, :4]
+        ops.convert_to_numpy(random.uniform(seeds(3), (4,))),
+        ops.convert_to_numpy(random.uniform(seeds(3), (9,)))[:, :4],
     )
 
 

@@ -129,7 +129,9 @@ def test_a_file_loads_whole_on_another_backend(tmp_path):
         "PYTHONPATH": str(pathlib.Path(__file__).parent.parent),
         "TF_CPP_MIN_LOG_LEVEL": "3",
     }
-    done = subprocess.run([sys.executable, "-c", ELSEWHERE, str(tmp_path)], env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", ELSEWHERE, str(tmp_path)], env=environment, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     there = np.load(tmp_path / "there.npz")
     assert sorted(there) == sorted(here)
@@ -170,7 +172,9 @@ def test_a_full_disk_is_named_and_changes_nothing(tmp_path, monkeypatch):
     old = path.read_bytes()
     full = OSError(errno.ENOSPC, "No space left on device")
     monkeypatch.setattr(model.network.layers[-1], "save_own_variables", failing(full))
-    with pytest.raises(OSError, match=r"m.keras could not be written \(No space left on device\); nothing was changed") as e:
+    with pytest.raises(
+        OSError, match=r"m.keras could not be written \(No space left on device\); nothing was changed"
+    ) as e:
         model.save(path)
     assert e.value.errno == errno.ENOSPC
     assert path.read_bytes() == old and os.listdir(tmp_path) == ["m.keras"]

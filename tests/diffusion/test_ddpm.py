@@ -71,7 +71,9 @@ def test_guidance_one_is_the_conditional_and_stronger_guidance_differs(condition
     # The output starts at zero: give the network something to say.
     weights = conditional.get_weights()
     rng = np.random.default_rng(0)
-    conditional.set_weights([w + 0.05 * rng.normal(size=w.shape).astype(w.dtype) if w.dtype == np.float32 else w for w in weights])
+    conditional.set_weights(
+        [w + 0.05 * rng.normal(size=w.shape).astype(w.dtype) if w.dtype == np.float32 else w for w in weights]
+    )
     plain = conditional.sample(4, seed=0, labels=1)
     np.testing.assert_allclose(conditional.sample(4, seed=0, labels=1, guidance=1.0), plain, atol=1e-5)
     assert np.abs(conditional.sample(4, seed=0, labels=1, guidance=4.0) - plain).max() > 1e-4
@@ -118,7 +120,9 @@ def test_bits_per_dim_converts_the_bound(conditional, data):
     x, y = data
     bits = conditional.bits_per_dim(x[:8], labels=y[:8], levels=256, num_samples=10)
     assert bits.shape == (8,) and (bits > 1).all()
-    np.testing.assert_allclose(bits, -conditional.log_prob(x[:8], labels=y[:8], num_samples=10) / (16 * math.log(2)), rtol=1e-6)
+    np.testing.assert_allclose(
+        bits, -conditional.log_prob(x[:8], labels=y[:8], num_samples=10) / (16 * math.log(2)), rtol=1e-6
+    )
 
 
 def test_vectors_with_a_network_of_ones_own():
@@ -148,9 +152,17 @@ def test_wrong_data(conditional, data):
     plain.compile("adam")
     conditional.compile("adam")
     cases = [
-        (plain, (x[..., 0],), r"x: expected shape \(N, 4, 4, 1\), received \(64, 4, 4\). Grey images need a channel axis"),
+        (
+            plain,
+            (x[..., 0],),
+            r"x: expected shape \(N, 4, 4, 1\), received \(64, 4, 4\). Grey images need a channel axis",
+        ),
         (plain, (np.repeat(x, 3, -1),), r"expected shape \(N, 4, 4, 1\), received \(64, 4, 4, 3\)"),
-        (plain, ((x * 127.5 + 127.5).astype("uint8"),), r"expected floats, received uint8. Convert pixels in 0..255 by"),
+        (
+            plain,
+            ((x * 127.5 + 127.5).astype("uint8"),),
+            r"expected floats, received uint8. Convert pixels in 0..255 by",
+        ),
         (plain, (x * 255,), r"x: expected values in \[-1, 1\], received"),
         (plain, (np.where(x > 0.7, np.nan, x),), "expected finite numbers, received NaN or infinity"),
         (plain, (x, y), r"y: this model has no classes. Train by fit\(x\)"),
@@ -182,9 +194,13 @@ def test_wrong_arguments(conditional):
         small(num_classes=3, label_dropout=0.0).sample(2)
     with pytest.raises(ValueError, match=r"seed: expected an integer in \[0, 2\*\*62\) or None, received -1"):
         plain.sample(2, seed=-1)
-    with pytest.raises(ValueError, match=r"image_shape: expected \(H, W, C\), received \(8,\). Other shapes need network="):
+    with pytest.raises(
+        ValueError, match=r"image_shape: expected \(H, W, C\), received \(8,\). Other shapes need network="
+    ):
         DDPM((8,))
-    with pytest.raises(ValueError, match=r"network: expected outputs shaped like x_t, \(4, 4, 1\), received \(4, 4, 2\)"):
+    with pytest.raises(
+        ValueError, match=r"network: expected outputs shaped like x_t, \(4, 4, 1\), received \(4, 4, 2\)"
+    ):
         DDPM((4, 4, 1), network=UNet((4, 4, 1), channels=(8,), attention=(False,), out_channels=2))
     with pytest.raises(ValueError, match=r"network: expected a network that takes \[x_t, t\]"):
         DDPM((4, 4, 1), network=keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]))

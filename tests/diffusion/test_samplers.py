@@ -17,9 +17,10 @@ MEAN, SCALE = np.array([0.5, -1.0, 0.0], "float32"), np.array([0.3, 1.0, 0.05], 
 
 def optimal(schedule):
     def denoise(x_t, t):
+        mean, variance = ops.convert_to_tensor(MEAN), ops.convert_to_tensor(SCALE**2)
         alpha, sigma = schedule.alpha(t), schedule.sigma(t)
-        gain = alpha * SCALE**2 / (alpha**2 * SCALE**2 + sigma**2)
-        data = MEAN + gain * (x_t - alpha * MEAN)
+        gain = alpha * variance / (alpha**2 * variance + sigma**2)
+        data = mean + gain * (x_t - alpha * mean)
         return data, (x_t - alpha * data) / sigma
 
     return denoise
@@ -47,19 +48,47 @@ def test_ddim_converges_with_order_one():
     assert errors[-1] < 5e-3
 
 
+def exact_moments(sampler, schedule, eta):
+    """Mean and standard deviation per direction after all steps: each step is linear in x and adds known noise."""
+    t = np.arange(sampler.steps, -1, -1, dtype="float32") / sampler.steps
+    alpha, sigma = (ops.convert_to_numpy(f(t)).astype("float64") for f in (schedule.alpha, schedule.sigma))
+    mean, variance = np.zeros(3), np.ones(3)
+    for i in range(sampler.steps):
+        a, b, s, r = alpha[i], alpha[i + 1], sigma[i], sigma[i + 1]
+        gain = a * SCALE**2 / (a**2 * SCALE**2 + s**2)
+        noise = eta**2 * (r / s) ** 2 * (1 - (a / b) ** 2)
+        kept = np.sqrt(max(r**2 - noise, 0.0))
+        # x_s = b data + kept (x - a data)/s + noise, data = MEAN + gain (x - a MEAN)
+        slope = (b - kept * a / s) * gain + kept / s
+        mean = (b - kept * a / s) * (MEAN - gain * a * MEAN) + slope * mean
+        variance = slope**2 * variance + noise
+    return mean, np.sqrt(variance)
+
+
 @pytest.mark.parametrize(
-    ("sampler", "schedule"),
-    [(DDIMSampler(200), CosineSchedule()), (DDIMSampler(300, eta=1.0), LinearSchedule()), (AncestralSampler(300), CosineSchedule())],
-    ids=["ddim", "ddim eta 1", "ancestral"],
+    ("sampler", "schedule", "eta"),
+    [
+        (DDIMSampler(60), CosineSchedule(), 0.0),
+        (DDIMSampler(60, eta=0.5), LinearSchedule(), 0.5),
+        (AncestralSampler(60), CosineSchedule(), 1.0),
+    ],
+    ids=["ddim", "ddim eta 0.5", "ancestral"],
 )
-def test_mean_and_covariance_of_the_samples(sampler, schedule):
+def test_mean_and_covariance_of_the_samples(sampler, schedule, eta):
     n = 4000
     x = draw(sampler, schedule, n)
-    # Five standard errors, and the error of finitely many steps.
-    np.testing.assert_array_less(np.abs(x.mean(0) - MEAN), 5 * SCALE / n**0.5 + 0.01)
-    np.testing.assert_allclose(x.std(0), SCALE, rtol=5 / (2 * n) ** 0.5 + 0.03)
+    mean, scale = exact_moments(sampler, schedule, eta)
+    np.testing.assert_array_less(np.abs(x.mean(0) - mean), 5 * scale / n**0.5)
+    np.testing.assert_allclose(x.std(0), scale, rtol=5 / (2 * n) ** 0.5)
     correlation = np.corrcoef(x.T) - np.eye(3)
     assert np.abs(correlation).max() < 5 / n**0.5
+
+
+def test_many_steps_give_the_moments_of_the_data():
+    for sampler, eta in ((DDIMSampler(2000), 0.0), (AncestralSampler(2000), 1.0)):
+        mean, scale = exact_moments(sampler, CosineSchedule(), eta)
+        np.testing.assert_allclose(mean, MEAN, atol=5e-3)
+        np.testing.assert_allclose(scale, SCALE, rtol=0.03)
 
 
 def test_eta_one_is_the_ancestral_sampler():

@@ -48,7 +48,9 @@ def test_sigmoid_schedule_is_symmetric():
     np.testing.assert_allclose([low + high, middle], [1.0, 0.5], atol=1e-5)
 
 
-@pytest.mark.parametrize("prediction", [NoisePrediction(), DataPrediction(), VelocityPrediction()], ids=lambda p: type(p).__name__)
+@pytest.mark.parametrize(
+    "prediction", [NoisePrediction(), DataPrediction(), VelocityPrediction()], ids=lambda p: type(p).__name__
+)
 def test_the_target_gives_the_data_back(prediction):
     rng = np.random.default_rng(0)
     x, noise = rng.normal(size=(2, 5, 3)).astype("float32")
@@ -63,7 +65,10 @@ def test_names_and_configurations():
     assert isinstance(predictions.get("velocity"), VelocityPrediction)
     copy = CosineSchedule.from_config(CosineSchedule(offset=0.1).get_config())
     assert copy.offset == 0.1
-    with pytest.raises(ValueError, match=r"schedule: expected one of 'linear', 'cosine', 'sigmoid', received 'cosin'. Did you mean 'cosine'"):
+    with pytest.raises(
+        ValueError,
+        match=r"schedule: expected one of 'linear', 'cosine', 'sigmoid', received 'cosin'. Did you mean 'cosine'",
+    ):
         schedules.get("cosin")
     with pytest.raises(TypeError, match="prediction: expected 'noise', 'data', 'velocity' or a Prediction, received 3"):
         predictions.get(3)

@@ -27,7 +27,9 @@ def run(network, *inputs):
 
 
 def test_unet_uses_image_time_and_label():
-    network = randomised(UNet((8, 8, 2), channels=(8, 16), blocks=1, attention=(False, True), num_classes=3, groups=4, head_dim=8))
+    network = randomised(
+        UNet((8, 8, 2), channels=(8, 16), blocks=1, attention=(False, True), num_classes=3, groups=4, head_dim=8)
+    )
     x = np.random.default_rng(1).normal(size=(2, 8, 8, 2)).astype("float32")
     t, label = np.array([0.1, 0.1], "float32"), np.array([0, 0], "int32")
     y = run(network, x, t, label)
@@ -50,7 +52,10 @@ def test_unet_starts_at_zero_and_every_pixel_sees_every_other():
 
 
 def test_encoder_and_decoder_mirror_each_other():
-    encoder, decoder = ConvEncoder((8, 8, 3), 5, channels=(4, 8), dense=16), ConvDecoder(5, (8, 8, 3), channels=(4, 8), dense=16)
+    encoder, decoder = (
+        ConvEncoder((8, 8, 3), 5, channels=(4, 8), dense=16),
+        ConvDecoder(5, (8, 8, 3), channels=(4, 8), dense=16),
+    )
     z = run(encoder, np.zeros((2, 8, 8, 3), "float32"))
     assert z.shape == (2, 5)
     assert run(decoder, z).shape == (2, 8, 8, 3)
@@ -95,7 +100,10 @@ def test_wrong_arguments():
         (lambda: ConvEncoder((6, 6, 1), 3), "image_shape: expected an image shape"),
         (lambda: ConvDecoder(3, (6, 6, 1)), "output_shape: expected an image shape"),
         (lambda: SinusoidalEmbedding(3), "dim: expected an even number of at least 2, received 3"),
-        (lambda: SpatialAttention(heads=3).build((1, 2, 2, 8)), "heads: expected a divisor of the 8 channels, received 3"),
+        (
+            lambda: SpatialAttention(heads=3).build((1, 2, 2, 8)),
+            "heads: expected a divisor of the 8 channels, received 3",
+        ),
     ]
     for call, message in cases:
         with pytest.raises(ValueError, match=message):

@@ -27,7 +27,21 @@ def digits_file(tmp_path_factory):
 
 
 def train(recipe, file, out):
-    arguments = ["train", recipe, "--data", file, "--epochs", "1", "--batch-size", "40", "--seed", "3", "--out", out, "--debug"]
+    arguments = [
+        "train",
+        recipe,
+        "--data",
+        file,
+        "--epochs",
+        "1",
+        "--batch-size",
+        "40",
+        "--seed",
+        "3",
+        "--out",
+        out,
+        "--debug",
+    ]
     return CliRunner().invoke(cli.main, [str(a) for a in arguments], catch_exceptions=False)
 
 
@@ -38,7 +52,11 @@ def test_vae_recipe_run_twice_overwrites_nothing(digits_file, tmp_path):
     assert result.exit_code == 0 and f"Done: {out}" in result.output
     assert sorted(p.name for p in out.iterdir()) == ["1", "metrics.json", "model.keras", "model_card.md", "samples.png"]
     metrics = json.loads((out / "metrics.json").read_text())
-    assert metrics["settings"]["seed"] == 3 and metrics["settings"]["epochs"] == 1 and not metrics["settings"]["interrupted"]
+    assert (
+        metrics["settings"]["seed"] == 3
+        and metrics["settings"]["epochs"] == 1
+        and not metrics["settings"]["interrupted"]
+    )
     assert metrics["versions"]["keras"] == keras.__version__ and metrics["hardware"]["cores"] >= 1
     assert metrics["figures"]["bits_per_dim"]["value"] > 0
     assert "bits per dim" in (out / "model_card.md").read_text()

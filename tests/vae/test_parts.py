@@ -78,7 +78,9 @@ def test_zero_output_is_the_standard_normal():
         prior = StandardNormalPrior()
         prior.build(3)
         q = posterior.distribution(ops.zeros((2, posterior.size(3))))
-        np.testing.assert_allclose(ops.convert_to_numpy(distributions.kl_divergence(q, prior.distribution())), 0.0, atol=1e-4)
+        np.testing.assert_allclose(
+            ops.convert_to_numpy(distributions.kl_divergence(q, prior.distribution())), 0.0, atol=1e-4
+        )
 
 
 def test_mixture_prior_samples_follow_its_density():

@@ -114,7 +114,9 @@ def test_saved_and_loaded_it_is_the_same(model, x, tmp_path):
 def test_beta_warmup_and_free_bits(x):
     def tiny(**kwargs):
         keras.utils.set_random_seed(0)
-        model = VAE((8, 8, 1), 4, encoder=MLP((8, 8, 1), (8,), widths=()), decoder=MLP((4,), (8, 8, 1), widths=()), **kwargs)
+        model = VAE(
+            (8, 8, 1), 4, encoder=MLP((8, 8, 1), (8,), widths=()), decoder=MLP((4,), (8, 8, 1), widths=()), **kwargs
+        )
         model.compile("sgd")
         return model
 
@@ -161,7 +163,10 @@ def test_wrong_arguments(model, x):
         (lambda: model.log_prob(x, num_samples=0), "num_samples: expected an integer of at least 1, received 0"),
         (lambda: VAE((8, 8, 1), 4, likelihood="normal"), "likelihood: expected one of 'gaussian', 'bernoulli'"),
         (lambda: VAE((8, 8, 1), 4, beta=-1), "beta: expected a number in"),
-        (lambda: VAE((8, 8, 1), 4, encoder=MLP((8, 8, 1), (4,))), r"encoder: expected outputs \(B, 8\) \(DiagonalGaussianPosterior needs 8"),
+        (
+            lambda: VAE((8, 8, 1), 4, encoder=MLP((8, 8, 1), (4,))),
+            r"encoder: expected outputs \(B, 8\) \(DiagonalGaussianPosterior needs 8",
+        ),
         (lambda: VAE((8, 8, 1), 4, decoder=MLP((4,), (8, 8, 2))), r"decoder: expected outputs \(B, 8, 8, 1\)"),
         (lambda: GaussianLikelihood(0.0), "scale: expected a number above 0, received 0.0"),
     ]

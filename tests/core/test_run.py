@@ -1,0 +1,104 @@
+import errno
+import json
+import os
+import pathlib
+
+import keras
+import numpy as np
+import pytest
+from core.one_loss import Location
+
+import kgen
+from kgen.core import Run
+
+FIGURES = {
+    "frechet_distance": {"value": np.float32(1.25), "unit": "squared distance", "floor": 0.5, "samples": 1000},
+    "nats": {"value": -3.0, "unit": "nats per example"},
+}
+
+
+def leave_a_run(out, value=1.25):
+    run = Run(out)
+    run.save_model(Location(2))
+    run.save_samples(np.linspace(-1.0, 1.0, 4 * 8 * 8).reshape(4, 8, 8, 1))
+    run.save_metrics({**FIGURES, "value": {"value": value, "unit": ""}}, seed=0, epochs=2)
+    run.write_card("A mean.")
+    return run
+
+
+def test_a_run_leaves_what_it_says(tmp_path):
+    out = tmp_path / "mean_toys"
+    leave_a_run(out)
+    assert sorted(os.listdir(out)) == ["metrics.json", "model.keras", "model_card.md", "samples.png"]
+    assert kgen.load(out).dim == 2
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics["recipe"] == "mean_toys"
+    assert metrics["figures"]["frechet_distance"] == {**FIGURES["frechet_distance"], "value": 1.25}
+    assert metrics["settings"] == {"seed": 0, "epochs": 2}
+    assert set(metrics["versions"]) == {"kgen", "keras", "python", keras.config.backend()}
+    assert metrics["versions"]["kgen"] == kgen.__version__
+    assert metrics["hardware"]["cores"] == os.cpu_count() and metrics["hardware"]["cpu"]
+    card = (out / "model_card.md").read_text()
+    assert "# mean_toys" in card and "A mean." in card and f"keras {keras.__version__}" in card
+    assert "| frechet distance | 1.25 | 0.5 | squared distance | 1000 |" in card
+    assert "| nats | -3 |  | nats per example |  |" in card
+
+
+def test_an_earlier_run_is_kept_whole(tmp_path):
+    for value in (1.0, 2.0, 3.0):
+        leave_a_run(tmp_path, value)
+    (tmp_path / "mine.txt").write_text("not a file of a run")
+    assert json.loads((tmp_path / "metrics.json").read_text())["figures"]["value"]["value"] == 3.0
+    for n, value in (("1", 1.0), ("2", 2.0)):
+        archived = tmp_path / "archive" / n
+        assert sorted(os.listdir(archived)) == ["metrics.json", "model.keras", "model_card.md", "samples.png"]
+        assert json.loads((archived / "metrics.json").read_text())["figures"]["value"]["value"] == value
+        assert kgen.load(archived).dim == 2
+    Run(tmp_path)  # alone, it moves nothing
+    assert (tmp_path / "metrics.json").exists() and (tmp_path / "mine.txt").exists()
+
+
+def test_the_archive_bears_the_number_of_the_exports_that_belong_to_it(tmp_path):
+    leave_a_run(tmp_path)
+    for version in ("1", "2", "3"):
+        (tmp_path / version).mkdir()
+    leave_a_run(tmp_path)
+    assert os.listdir(tmp_path / "archive") == ["3"]
+
+
+def test_files_that_are_written_twice_by_one_run_replace_each_other(tmp_path):
+    run = leave_a_run(tmp_path)
+    run.save_metrics({}, seed=1)
+    assert json.loads((tmp_path / "metrics.json").read_text())["settings"] == {"seed": 1}
+    assert not (tmp_path / "archive").exists()
+
+
+def test_a_full_disk_leaves_no_half_written_file(tmp_path, monkeypatch):
+    run = leave_a_run(tmp_path)
+    old = {name: (tmp_path / name).read_bytes() for name in os.listdir(tmp_path)}
+
+    def full(self, text, **options):
+        with open(self, "w") as f:
+            f.write(text[: len(text) // 2])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(pathlib.Path, "write_text", full)
+    for write in (lambda: run.save_metrics({}), lambda: run.write_card("New.")):
+        with pytest.raises(OSError, match=r"could not be written \(No space left on device\); nothing was changed there"):
+            write()
+    model = Location(2)
+
+    def fails(store):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(model, "save_own_variables", fails)
+    with pytest.raises(OSError, match=r"[^.]model.keras could not be written \(No space left on device\)") as e:
+        run.save_model(model)
+    assert e.value.errno == errno.ENOSPC
+    assert {name: (tmp_path / name).read_bytes() for name in os.listdir(tmp_path)} == old
+
+
+def test_a_file_is_no_folder(tmp_path):
+    (tmp_path / "out").write_text("")
+    with pytest.raises(NotADirectoryError, match="out: expected a folder, .*out is a file"):
+        Run(tmp_path / "out")
