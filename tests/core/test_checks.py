@@ -54,7 +54,11 @@ def test_finite_counts_the_rows():
 @pytest.mark.parametrize(
     ("shape", "wanted", "message"),
     [
-        ((4,), (4,), "x: expected shape (N, 4), received (4,). For a single example, add the batch dimension: x[None]."),
+        (
+            (4,),
+            (4,),
+            "x: expected shape (N, 4), received (4,). For a single example, add the batch dimension: x[None].",
+        ),
         ((3, 5), (4,), "x: expected shape (N, 4), received (3, 5)."),
         ((3, 8, 8), (8, 8, 1), "received (3, 8, 8). Grey images need a channel axis: x[..., None]."),
         ((2, 3, 8, 8), (8, 8, 3), "received (2, 3, 8, 8). kgen's images are channels last: np.moveaxis(x, 1, -1)."),
@@ -94,7 +98,10 @@ def test_labels_become_int32():
 @pytest.mark.parametrize(
     ("y", "message"),
     [
-        (np.eye(3), "y: expected integer labels of shape (N,), received shape (3, 3). One-hot labels become integers by"),
+        (
+            np.eye(3),
+            "y: expected integer labels of shape (N,), received shape (3, 3). One-hot labels become integers by",
+        ),
         (np.zeros((2, 2, 2)), "y: expected integer labels of shape (N,), received shape (2, 2, 2)."),
         (np.zeros(2, "int32"), "y: expected 3 labels, one per row, received 2."),
         (np.array([0.5, 1, 2]), "y: expected integers in [0, 3), received float64 with fractions or NaN."),

@@ -45,7 +45,7 @@ def fit(model, start, *data, **options):
 
 
 def test_gradient_descent_on_a_mean_follows_its_closed_form():
-    x = rows(32, 3) + [5.0, -2.0, 0.5]
+    x = rows(32, 3) + np.array([5.0, -2.0, 0.5], "float32")
     model = Location(3)
     model.compile(keras.optimizers.SGD(0.1))
     history = model.fit(x, batch_size=32, epochs=5, verbose=0).history["loss"]
@@ -108,7 +108,10 @@ def watch_players(model, monkeypatch):
         others = [v for p in model.players if p != player for v in (*model.players[p], *model.optimizer[p].variables)]
         before = [ops.convert_to_numpy(v.value) for v in [*variables, *others]]
         result = minimize(loss_fn, variables, optimizer)
-        changed = [not np.array_equal(b, ops.convert_to_numpy(v.value)) for b, v in zip(before, [*variables, *others])]
+        changed = [
+            not np.array_equal(b, ops.convert_to_numpy(v.value))
+            for b, v in zip(before, [*variables, *others], strict=True)
+        ]
         assert sum(changed[: len(variables)]) >= len(variables) - 1  # all but a bias that BatchNorm cancels
         assert not any(changed[len(variables) :])
         turns.append(player)

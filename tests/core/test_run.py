@@ -84,7 +84,9 @@ def test_a_full_disk_leaves_no_half_written_file(tmp_path, monkeypatch):
 
     monkeypatch.setattr(pathlib.Path, "write_text", full)
     for write in (lambda: run.save_metrics({}), lambda: run.write_card("New.")):
-        with pytest.raises(OSError, match=r"could not be written \(No space left on device\); nothing was changed there"):
+        with pytest.raises(
+            OSError, match=r"could not be written \(No space left on device\); nothing was changed there"
+        ):
             write()
     model = Location(2)
 

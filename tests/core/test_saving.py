@@ -100,6 +100,7 @@ folder = sys.argv[1]
 out = {}
 for name in ("OneLoss", "TwoPlayer"):
     model = kgen.load(f"{folder}/{name}.keras")
+    assert model.get_compile_config()["jit_compile"] == "auto"  # chosen anew, not what it became on the other backend
     for (kind, i, path), value in state(model).items():
         out[f"{name}/{kind}/{i}"] = value
     out[f"{name}/sample"] = model.sample(4, seed=0)

@@ -15,7 +15,7 @@ from kgen.networks import MLP, UNet
 
 
 def small(num_classes=None, **kwargs):
-    network = UNet((4, 4, 1), channels=(8, 16), blocks=1, attention=(False, True), num_classes=num_classes, groups=4)
+    network = UNet((4, 4, 1), channels=(8,), blocks=1, attention=(False,), num_classes=num_classes, groups=4)
     return DDPM((4, 4, 1), network=network, num_classes=num_classes, sampler=DDIMSampler(4), **kwargs)
 
 
