@@ -25,9 +25,7 @@ def _choice(allowed):
 
 
 @click.command()
-@click.option(
-    "--rounds", type=click.IntRange(min=1), help="Repetitions of each program; 11 by default, 2 with --quick."
-)
+@click.option("--rounds", type=click.IntRange(min=1), help="Repetitions of each program; 9 by default, 2 with --quick.")
 @click.option(
     "--quick",
     is_flag=True,
@@ -58,7 +56,9 @@ def main(rounds, quick, only, backends, threads, compiled, out):
     """Measures kgen beside its peers on this machine's CPU. Run it on a machine that does nothing else."""
     cores = sorted(os.sched_getaffinity(0))[:threads]
     os.sched_setaffinity(0, cores)  # the workers inherit it
-    rounds = rounds or (2 if quick else 11)
+    if only == ("c",) and backends == ("torch",):
+        raise click.UsageError("Part c compares compiled steps: it needs tensorflow or jax among --backends.")
+    rounds = rounds or (2 if quick else 9)
     compiled = not quick if compiled is None else compiled
     out = out or (None if quick else pathlib.Path(__file__).parent / "RESULTS.md")
 
@@ -81,9 +81,9 @@ def main(rounds, quick, only, backends, threads, compiled, out):
                 comparisons += plan.overhead(workers, quick)
             for i, comparison in enumerate(comparisons):
                 _say(f"{i + 1}/{len(comparisons)} ({comparison.part}) {comparison.title}")
-                take_turns(comparison.contenders, rounds, comparison.steps, _say)
-                others = watch and watch.share_of_others()
-                text = report.render(comparisons[: i + 1], differences, versions, rounds, len(cores), others, quick)
+                take_turns(comparison.contenders, rounds, comparison.steps, watch, _say)
+                measured = comparisons[: i + 1]
+                text = report.render(measured, differences, versions, rounds, len(cores), watch.share, quick)
                 if out:  # after each comparison: what an interrupted run has measured is kept
                     report.write(out, text)
     finally:

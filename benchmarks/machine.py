@@ -1,11 +1,12 @@
 """The machine that figures are taken on, and whether it was busy with something else."""
 
+import contextlib
 import os
 import pathlib
 import platform
 
-# Share of the processors' time that others may take. OpenMP's threads spin while they wait for one another: one other busy
-# process makes torch many times slower, but hardly TensorFlow or JAX, whose threads sleep.
+# Share of the processors' time that others may take. OpenMP's threads spin while they wait for one another: beside one busy
+# process torch is many times slower, TensorFlow and JAX, whose threads sleep, hardly.
 QUIET = 0.03
 
 
@@ -22,8 +23,11 @@ def describe(threads):
 
 
 def _ticks(pid):
-    """Processor time of one process, in clock ticks."""
-    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    """Processor time of one process, in clock ticks; 0 for one that is gone."""
+    try:
+        fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    except FileNotFoundError:
+        return 0
     return int(fields[11]) + int(fields[12])
 
 
@@ -34,7 +38,7 @@ def _all_ticks():
 
 
 class Watch:
-    """Measures what share of the machine's processors went to others than these processes.
+    """A context that adds up, over its uses, what share of the machine's processors went to others than the benchmark.
 
     Args:
         pids: the benchmark's processes.
@@ -42,17 +46,32 @@ class Watch:
 
     def __init__(self, pids):
         self.pids = pids
-        self.start = self._now()
+        self.total = self.others = 0
 
     def _now(self):
         return (*_all_ticks(), sum(_ticks(pid) for pid in self.pids))
 
-    def share_of_others(self):
-        """Share in [0, 1], since the start."""
-        total, busy, own = (now - then for now, then in zip(self._now(), self.start, strict=True))
-        return max(0.0, busy - own) / max(1, total)
+    def __enter__(self):
+        self.before = self._now()
+        return self
+
+    def __exit__(self, *_):
+        total, busy, own = (now - then for now, then in zip(self._now(), self.before, strict=True))
+        self.total += total
+        self.others += busy - own
+
+    @property
+    def share(self):
+        """Share in [0, 1], or None where nothing was watched."""
+        return max(0.0, self.others / self.total) if self.total else None
+
+
+class NoWatch(contextlib.nullcontext):
+    """Stands in where the system has no /proc."""
+
+    share = None
 
 
 def watch(pids):
-    """A ``Watch``, or None where the system has no /proc."""
-    return Watch(pids) if pathlib.Path("/proc/stat").exists() else None
+    """A ``Watch`` of these processes, or a ``NoWatch``."""
+    return Watch(pids) if pathlib.Path("/proc/stat").exists() else NoWatch()

@@ -82,24 +82,7 @@ class JaxByHand(_ByHand):
         return {"loss": self.tracker.stateless_result(metrics)}, (trainable, non_trainable, optimizer, metrics)
 
 
-class TorchByHand(_ByHand):
-    """Keras guide "Customizing what happens in fit() with PyTorch"."""
-
-    def train_step(self, data):
-        import torch
-
-        x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
-        self.zero_grad()
-        losses = self(x, training=True)
-        ops.mean(losses).backward()
-        gradients = [v.value.grad for v in self.trainable_weights]
-        with torch.no_grad():
-            self.optimizer.apply(gradients, self.trainable_weights)
-            self.tracker.update_state(losses)
-        return {"loss": self.tracker.result()}
-
-
-BY_HAND = {"tensorflow": TensorFlowByHand, "jax": JaxByHand, "torch": TorchByHand}
+BY_HAND = {"tensorflow": TensorFlowByHand, "jax": JaxByHand}
 
 
 def _mlp():

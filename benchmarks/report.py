@@ -136,7 +136,7 @@ def render(comparisons, agreement, versions, rounds, threads, others, quick):
     ]
     if others is not None and others > machine.QUIET:
         lines += [
-            "**The machine was busy with something else. Torch suffers most from that; no ratio here can be relied on.**",
+            "**The machine was busy with something else, from which torch suffers most: rely on no ratio here.**",
             "",
         ]
     if quick:

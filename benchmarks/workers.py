@@ -87,7 +87,7 @@ class Contender:
     error: str = ""
 
 
-def take_turns(contenders, rounds, steps, say=lambda text: None):
+def take_turns(contenders, rounds, steps, watch, say):
     """Measures in rounds, one contender after the other, each round beginning with the next one.
 
     A contender that fails is left out from there on, with ``error`` set.
@@ -96,6 +96,7 @@ def take_turns(contenders, rounds, steps, say=lambda text: None):
         contenders: list of ``Contender``.
         rounds: repetitions of each.
         steps: steps in a repetition.
+        watch: a context that is entered for each timed repetition.
         say: called with a line of text on what is being done.
     """
     for i, c in enumerate(contenders):
@@ -107,7 +108,10 @@ def take_turns(contenders, rounds, steps, say=lambda text: None):
             c = contenders[i]
             if not c.error:
                 time.sleep(PAUSE)
-                _try(c, lambda c=c, i=i: c.seconds.append(c.worker.ask("repeat", id=str(i), steps=steps)["seconds"]))
+                with watch:
+                    _try(
+                        c, lambda c=c, i=i: c.seconds.append(c.worker.ask("repeat", id=str(i), steps=steps)["seconds"])
+                    )
     for i, c in enumerate(contenders):
         if not c.error:
             say(f"    {c.label}: {1000 * float(np.median(c.seconds)):.2f} ms, first run {c.first:.1f} s")
