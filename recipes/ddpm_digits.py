@@ -7,7 +7,7 @@ import keras
 import kgen
 
 
-def main(data="digits", epochs=80, batch_size=64, seed=0, out="saved_models/ddpm_digits", image_size=None):
+def main(data="digits", epochs=100, batch_size=64, seed=0, out="saved_models/ddpm_digits", image_size=None):
     keras.utils.set_random_seed(seed)
 
     # Images in [-1, 1] and labels (None for data without classes); the test split is held out by a fixed permutation.

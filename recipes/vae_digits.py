@@ -7,7 +7,7 @@ import keras
 import kgen
 
 
-def main(data="digits", epochs=100, batch_size=64, seed=0, out="saved_models/vae_digits", image_size=None):
+def main(data="digits", epochs=150, batch_size=64, seed=0, out="saved_models/vae_digits", image_size=None):
     keras.utils.set_random_seed(seed)
 
     x, _ = kgen.data.load(data, split="train", image_size=image_size)
