@@ -5,8 +5,8 @@ import os
 import pathlib
 import platform
 
-# Share of the processors' time that others may take. OpenMP's threads spin while they wait for one another: beside one busy
-# process torch is many times slower, TensorFlow and JAX, whose threads sleep, hardly.
+# Share of the processors' time that others may take. OpenMP's threads spin while they wait for one another: beside one
+# busy process torch is many times slower, TensorFlow and JAX, whose threads sleep, hardly.
 QUIET = 0.03
 
 
