@@ -1,4 +1,4 @@
-"""What every test shares: quiet logs, one seed, and the small models in ``tests/core``, importable as ``core.<name>``."""
+"""What every test shares: quiet logs, one seed, and what tests import: ``contract``, and the small models in ``tests/core`` as ``core.<name>``."""
 
 import os
 import pathlib
@@ -14,6 +14,7 @@ import keras
 import pytest
 
 sys.path.append(str(pathlib.Path(__file__).parent))
+pytest.register_assert_rewrite("contract")
 
 
 @pytest.fixture(autouse=True)

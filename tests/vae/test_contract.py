@@ -1,0 +1,31 @@
+"""The contract of every model, over this family's."""
+
+from kgen.networks import MLP
+from kgen.vae import VAE, CategoricalLikelihood, DiscretizedLogisticLikelihood
+
+from contract import *
+from contract import Case, trained_models
+
+IMPORTANCE = {"num_samples": 4}
+
+
+def vae(likelihood, posterior_size=4, **kwargs):
+    encoder = MLP((4, 4, 1), (posterior_size,), widths=(16,))
+    decoder = MLP((2,), (4, 4, getattr(likelihood, "parameters", 1)), widths=(16,))
+    return VAE((4, 4, 1), 2, encoder=encoder, decoder=decoder, likelihood=likelihood, **kwargs)
+
+
+trained = trained_models(
+    {
+        "vae": Case(lambda: vae("gaussian", ema=0.9), log_prob=IMPORTANCE),
+        "vae bernoulli, full posterior": Case(
+            lambda: vae("bernoulli", posterior_size=5, posterior="full"), log_prob=IMPORTANCE
+        ),
+        "vae categorical, mixture prior": Case(
+            lambda: vae(CategoricalLikelihood(9), prior="gaussian_mixture"), log_prob=IMPORTANCE
+        ),
+        "vae discretized logistic": Case(
+            lambda: vae(DiscretizedLogisticLikelihood(2, levels=9), kl_warmup=5), log_prob=IMPORTANCE
+        ),
+    }
+)
