@@ -13,7 +13,16 @@ extras = {
     "torch": ["torch>=2.6"],
     "serving": ["tensorflow-serving-api>=2.19"],
     "test": ["pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6", "ruff>=0.6"],
-    "bench": ["diffusers>=0.30", "torch>=2.6", "prdc", "torch-fidelity"],
+    "bench": [
+        "diffusers>=0.30",
+        "transformers>=4.50",
+        "zuko>=1.0",
+        "pythae>=0.1",
+        "torchebm",
+        "torch>=2.6",
+        "prdc",
+        "torch-fidelity",
+    ],
 }
 
 setup(
@@ -36,7 +45,9 @@ setup(
         "scikit-learn>=1.3",
         "scipy>=1.11",
         "pillow>=10.1",
+        "matplotlib>=3.8",
         "click>=8.1",
+        "tokenizers>=0.20",
     ],
     extras_require=extras,
     entry_points={"console_scripts": ["kgen = kgen.cli:main"]},

@@ -8,12 +8,17 @@ import importlib
 __version__ = "0.1.0"
 
 _ROOMS = (
+    "autoregressive",
     "backend",
     "callbacks",
     "core",
     "data",
     "diffusion",
     "distributions",
+    "energy",
+    "flow",
+    "gan",
+    "hybrid",
     "layers",
     "metrics",
     "networks",

@@ -38,6 +38,23 @@ def distributions():
     return torch_distributions
 
 
+def bijectors():
+    """The module of TFP's bijectors for the active Keras backend.
+
+    Raises:
+        NotImplementedError: the backend is torch, which TFP does not run on.
+        ImportError: as ``tfp``.
+    """
+    probability = tfp()
+    if probability is None:
+        raise NotImplementedError(
+            "Normalising flows are made of the bijectors of TensorFlow Probability, which run on the backends 'tensorflow' and 'jax'; "
+            "the backend is 'torch'. Set KERAS_BACKEND=tensorflow or KERAS_BACKEND=jax before Python starts. On torch, VAEs give a "
+            "bound on the likelihood, and autoregressive models its exact value."
+        )
+    return probability.bijectors
+
+
 def stateless_seed(seed):
     """The seed that ``distribution.sample(shape, seed=...)`` needs to give the same draw every time.
 
@@ -114,4 +131,23 @@ def _load_jax():
     finally:
         if hide_tensorflow:
             del sys.modules["tensorflow"]
+    _make_splines_compile(sys.modules[f"{substrate.__name__}.bijectors.rational_quadratic_spline"])
     return substrate
+
+
+def _make_splines_compile(module):
+    """Lets ``RationalQuadraticSpline`` run under ``jax.jit``: TFP 0.25 computes its shapes by array operations, which jit would trace."""
+    import jax.numpy as jnp
+
+    def padded(t, lhs, rhs=None):
+        ends = [jnp.full((*t.shape[:-1], 1), v, t.dtype) if v is not None else t[..., :0] for v in (lhs, rhs)]
+        return jnp.concatenate([ends[0], t, ends[1]], axis=-1)
+
+    class StaticShapes:
+        shape = staticmethod(lambda t: t.shape)
+        broadcast_dynamic_shape = staticmethod(np.broadcast_shapes)
+
+        def __getattr__(self, name, tf=module.tf):
+            return getattr(tf, name)
+
+    module._padded, module.tf = padded, StaticShapes()

@@ -11,11 +11,20 @@ from kgen import backend
 
 
 class StopOnNonFinite(keras.callbacks.Callback):
-    """Stops training at the first loss or gradient that is NaN or infinite, and says where. Added by ``GenerativeModel.fit``."""
+    """Stops training at the first loss or gradient that is NaN or infinite, and says where. Added by ``GenerativeModel.fit``.
+
+    On TensorFlow Keras may run it beside training, a few steps behind: the guard below lets no step of those change anything.
+    """
+
+    # A step need not wait for the result of the one before it. JAX donates buffers, which a callback that lags may find deleted.
+    async_safe = keras.config.backend() == "tensorflow"
+
+    def on_train_begin(self, logs=None):
+        self.stopped = threading.Lock()
 
     def on_train_batch_end(self, batch, logs=None):
         bad = [k for k, v in (logs or {}).items() if not np.isfinite(float(v))]
-        if bad:
+        if bad and self.stopped.acquire(blocking=False):  # once
             self.model.stop_training = True
             warnings.warn(
                 f"Training stopped: {', '.join(bad)} or a gradient became NaN or infinite at batch {batch + 1} of this epoch. No update "

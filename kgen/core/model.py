@@ -277,7 +277,11 @@ class GenerativeModel(backend.TrainStep, keras.Model):
         """
         n = len(arrays[0])
         size = min(n, 256) if batch_size is None else min(n, checks.positive_int("batch_size", batch_size))
-        compiled = self._compiled_functions.get(key, lambda: backend.jit(function, self.variables))
+        # XLA as in ``fit``: ``compile(jit_compile=False)`` and what XLA cannot run do without.
+        compiler = "xla" if self.jit_compile else None
+        compiled = self._compiled_functions.get(
+            (key, compiler), lambda: backend.jit(function, self.variables, compiler=compiler)
+        )
         count = -(-n // size)
         bar = keras.utils.Progbar(count, unit_name="batch") if progress and count > 1 else None
         parts = []

@@ -1,4 +1,4 @@
-"""Pictures of samples: a grid of images in one PNG."""
+"""Pictures: a grid of images, and points or densities of the plane side by side."""
 
 import math
 
@@ -42,3 +42,43 @@ def save_grid(images, path, columns=None):
 
     with aside(path) as temporary:
         Image.fromarray(grid(images, columns)).save(temporary)
+
+
+def save_density(panels, path, extent=None, resolution=200):
+    """Draws points and densities of the plane side by side, on the same axes, to a PNG file.
+
+    Args:
+        panels: dict from a title to what its panel shows: points (N, 2), or a function that maps points (N, 2) to log-densities (N,).
+        path: where to write.
+        extent: (x_min, x_max, y_min, y_max); by default what holds 99.9 % of the first panel of points, with a margin.
+        resolution: pixels per side of a density.
+    Raises:
+        ValueError: neither extent nor points were given, or an array is not (N, 2).
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    points = {title: np.asarray(p, "float32") for title, p in panels.items() if not callable(p)}
+    for title, p in points.items():
+        if p.ndim != 2 or p.shape[1] != 2:
+            raise ValueError(f"panels[{title!r}]: expected points (N, 2) or a function, received shape {p.shape}.")
+    if extent is None:
+        if not points:
+            raise ValueError("extent: expected (x_min, x_max, y_min, y_max), as no panel has points.")
+        low, high = np.quantile(next(iter(points.values())), [0.0005, 0.9995], axis=0)
+        margin = 0.05 * (high - low)
+        extent = tuple(np.stack([low - margin, high + margin], axis=1).ravel())
+    side = [np.linspace(a, b, resolution, dtype="float32") for a, b in (extent[:2], extent[2:])]
+    mesh = np.stack(np.meshgrid(*side), axis=-1).reshape(-1, 2)
+
+    figure = Figure(figsize=(3.2 * len(panels), 3.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    for axis, (title, shown) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
+        if callable(shown):
+            density = np.exp(np.asarray(shown(mesh), "float64")).reshape(resolution, resolution)
+            axis.imshow(density, extent=extent, origin="lower", aspect="auto", cmap="viridis")
+        else:
+            axis.scatter(*points[title].T, s=1.0, linewidths=0, alpha=0.5, color="black")
+        axis.set(title=title, xlim=extent[:2], ylim=extent[2:])
+    with aside(path) as temporary:
+        figure.savefig(temporary, dpi=100, format="png")

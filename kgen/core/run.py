@@ -14,7 +14,8 @@ from kgen import backend
 from kgen.core import pictures
 from kgen.core.saving import aside
 
-FILES = ("model.keras", "samples.png", "metrics.json", "model_card.md")
+FILES = ("model.keras", "metrics.json", "model_card.md")
+KINDS = (".png", ".txt", ".wav")  # samples and other pictures, texts and sounds
 
 
 def environment():
@@ -61,7 +62,7 @@ class Run:
         if not self._fresh:
             self._fresh = True
             self.folder.mkdir(parents=True, exist_ok=True)
-            old = [self.folder / f for f in FILES if (self.folder / f).exists()]
+            old = [p for p in self.folder.iterdir() if p.name in FILES or p.suffix in KINDS]
             if old:
                 archive = self.folder / "archive"
                 taken = [int(p.name) for p in archive.glob("*") if p.name.isdigit()]
@@ -81,6 +82,19 @@ class Run:
     def save_samples(self, images, columns=None):
         """Writes ``samples.png``, a grid of images (N, H, W, C) in [-1, 1]."""
         pictures.save_grid(images, self.path("samples.png"), columns)
+
+    def save_picture(self, name, images, columns=None):
+        """Writes ``<name>.png``, a grid of images (N, H, W, C) in [-1, 1]: reconstructions, interpolations, completions ..."""
+        pictures.save_grid(images, self.path(f"{name}.png"), columns)
+
+    def save_density(self, name, panels, extent=None):
+        """Writes ``<name>.png``: points and densities of the plane side by side (see ``kgen.core.pictures.save_density``)."""
+        pictures.save_density(panels, self.path(f"{name}.png"), extent)
+
+    def save_text(self, name, text):
+        """Writes ``<name>.txt``."""
+        with aside(self.path(f"{name}.txt")) as temporary:
+            temporary.write_text(text, encoding="utf-8")
 
     def save_metrics(self, figures, **settings):
         """Writes ``metrics.json``.

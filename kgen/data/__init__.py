@@ -5,9 +5,11 @@ NumPy alone; scikit-learn, Pillow and Keras are imported by the loaders that nee
 """
 
 from kgen.data.arrays import from_npy, from_npz
+from kgen.data.binarize import binarize, dynamic_binarization
 from kgen.data.catalogue import TOYS, load, names
 from kgen.data.folder import from_folder
 from kgen.data.images import from_uint8, to_uint8
+from kgen.data.text import load_text
 from kgen.data.toys import Checkerboard, EightGaussians, GaussianGrid, GaussianMixture, Rings, Spirals, TwoMoons
 
 __all__ = [
@@ -18,12 +20,24 @@ __all__ = [
     "GaussianMixture",
     "Rings",
     "Spirals",
+    "TokenWindows",
     "TwoMoons",
+    "binarize",
+    "dynamic_binarization",
     "from_folder",
     "from_npy",
     "from_npz",
     "from_uint8",
     "load",
+    "load_text",
     "names",
     "to_uint8",
 ]
+
+
+def __getattr__(name):
+    if name == "TokenWindows":  # a Keras dataset
+        from kgen.data.windows import TokenWindows
+
+        return TokenWindows
+    raise AttributeError(f"module 'kgen.data' has no attribute {name!r}. It has: {', '.join(__all__)}.")

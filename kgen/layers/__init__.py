@@ -1,6 +1,23 @@
 """Layers that several families share."""
 
 from kgen.layers.attention import SpatialAttention
+from kgen.layers.causal import CausalAttention
 from kgen.layers.embedding import SinusoidalEmbedding
+from kgen.layers.norm import GroupNormalization
+from kgen.layers.quantizer import VectorQuantizer
+from kgen.layers.rotary import rotary_angles, rotate
+from kgen.layers.shifted import DownRightShiftedConv2D, DownShiftedConv2D
+from kgen.layers.spectral import SpectralNormalization
 
-__all__ = ["SinusoidalEmbedding", "SpatialAttention"]
+__all__ = [
+    "CausalAttention",
+    "DownRightShiftedConv2D",
+    "DownShiftedConv2D",
+    "GroupNormalization",
+    "SinusoidalEmbedding",
+    "SpatialAttention",
+    "SpectralNormalization",
+    "VectorQuantizer",
+    "rotary_angles",
+    "rotate",
+]

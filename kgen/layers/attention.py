@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from kgen.layers.norm import GroupNormalization
+
 
 @keras.saving.register_keras_serializable(package="kgen")
 class SpatialAttention(keras.layers.Layer):
@@ -27,7 +29,7 @@ class SpatialAttention(keras.layers.Layer):
         channels = input_shape[-1]
         if channels % self.heads:
             raise ValueError(f"heads: expected a divisor of the {channels} channels, received {self.heads}.")
-        self.norm = keras.layers.GroupNormalization(self.groups, epsilon=1e-5, dtype=self.dtype_policy, name="norm")
+        self.norm = GroupNormalization(self.groups, dtype=self.dtype_policy, name="norm")
         self.norm.build(input_shape)
         tokens = (input_shape[0], None, channels)
         for name in ("query", "key", "value", "output"):

@@ -1,7 +1,10 @@
 """Architectures that know no family: they map tensors to tensors and hold no loss."""
 
+from kgen.networks.autoencoder import SpatialDecoder, SpatialEncoder
 from kgen.networks.convnet import ConvDecoder, ConvEncoder
 from kgen.networks.mlp import MLP
+from kgen.networks.pixelnet import PixelNet
+from kgen.networks.transformer import Transformer
 from kgen.networks.unet import UNet
 
-__all__ = ["MLP", "ConvDecoder", "ConvEncoder", "UNet"]
+__all__ = ["MLP", "ConvDecoder", "ConvEncoder", "PixelNet", "SpatialDecoder", "SpatialEncoder", "Transformer", "UNet"]

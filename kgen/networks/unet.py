@@ -5,7 +5,7 @@ import random
 import keras
 from keras import layers, ops
 
-from kgen.layers import SinusoidalEmbedding, SpatialAttention
+from kgen.layers import GroupNormalization, SinusoidalEmbedding, SpatialAttention
 
 
 @keras.saving.register_keras_serializable(package="kgen")
@@ -63,11 +63,11 @@ class UNet(keras.Model):
         embedding = ops.silu(embedding)
 
         def residual(h, filters, name):
-            out = layers.GroupNormalization(groups, epsilon=1e-5, name=f"{name}_norm_1")(h)
+            out = GroupNormalization(groups, name=f"{name}_norm_1")(h)
             out = layers.Conv2D(filters, 3, padding="same", name=f"{name}_conv_1")(ops.silu(out))
             shift = layers.Dense(filters, name=f"{name}_embedding")(embedding)
             out = out + layers.Reshape((1, 1, filters), name=f"{name}_shift")(shift)
-            out = layers.GroupNormalization(groups, epsilon=1e-5, name=f"{name}_norm_2")(out)
+            out = GroupNormalization(groups, name=f"{name}_norm_2")(out)
             out = ops.silu(out)
             if dropout:
                 # With a seed: without one, Keras on torch drops by torch's global state, which no file keeps.
@@ -109,7 +109,7 @@ class UNet(keras.Model):
             if level:
                 h = layers.UpSampling2D(name=f"up_{level}_upsample")(h)
                 h = layers.Conv2D(filters, 3, padding="same", name=f"up_{level}_conv")(h)
-        h = ops.silu(layers.GroupNormalization(groups, epsilon=1e-5, name="norm_out")(h))
+        h = ops.silu(GroupNormalization(groups, name="norm_out")(h))
         outputs = layers.Conv2D(
             out_channels or image_shape[-1],
             3,

@@ -7,9 +7,10 @@ import keras
 import numpy as np
 import pytest
 from core.one_loss import Location
+from PIL import Image
 
 import kgen
-from kgen.core import Run
+from kgen.core import Run, pictures
 
 FIGURES = {
     "frechet_distance": {"value": np.float32(1.25), "unit": "squared distance", "floor": 0.5, "samples": 1000},
@@ -42,6 +43,42 @@ def test_a_run_leaves_what_it_says(tmp_path):
     assert "# mean_toys" in card and "A mean." in card and f"keras {keras.__version__}" in card
     assert "| frechet distance | 1.25 | 0.5 | squared distance | 1000 |" in card
     assert "| nats | -3 |  | nats per example |  |" in card
+
+
+def test_pictures_and_text_beside_the_samples(tmp_path):
+    points = np.random.default_rng(0).normal(size=(500, 2))
+    for _ in range(2):
+        run = Run(tmp_path)
+        run.save_picture("reconstructions", np.zeros((6, 8, 8, 3)), columns=3)
+        run.save_density("samples", {"data": points, "model": lambda x: -np.square(x).sum(axis=1)})
+        run.save_text("samples", "one\ntwo")
+    names = ["reconstructions.png", "samples.png", "samples.txt"]
+    assert (
+        sorted(os.listdir(tmp_path)) == ["archive", *names] and sorted(os.listdir(tmp_path / "archive" / "1")) == names
+    )
+    assert (tmp_path / "samples.txt").read_text() == "one\ntwo"
+    with Image.open(tmp_path / "reconstructions.png") as picture:
+        assert picture.size == (3 * 33 - 1, 2 * 33 - 1)
+
+
+def test_a_density_is_drawn_where_it_is_dense(tmp_path):
+    far = {"density": lambda x: np.where((x[:, 0] > 0) & (x[:, 1] > 0), 0.0, -np.inf)}  # the upper right quarter
+    pictures.save_density(far, tmp_path / "d.png", extent=(-1, 1, -1, 1))
+    with Image.open(tmp_path / "d.png") as picture:
+        pixels = np.asarray(picture.convert("RGB"), "float32")
+    bright = np.argwhere((pixels[..., 0] > 200) & (pixels[..., 2] < 100))  # viridis's yellow
+    height, width = pixels.shape[:2]
+    assert len(bright) > 0.1 * height * width and bright[:, 0].max() < 0.6 * height and bright[:, 1].min() > 0.4 * width
+
+
+def test_densities_say_what_they_need(tmp_path):
+    with pytest.raises(ValueError, match="extent: expected .*no panel has points"):
+        pictures.save_density({"density": lambda x: x[:, 0]}, tmp_path / "d.png")
+    with pytest.raises(
+        ValueError, match=r"panels\['data'\]: expected points \(N, 2\) or a function, received shape \(3, 3\)"
+    ):
+        pictures.save_density({"data": np.zeros((3, 3))}, tmp_path / "d.png")
+    assert os.listdir(tmp_path) == []
 
 
 def test_an_earlier_run_is_kept_whole(tmp_path):
