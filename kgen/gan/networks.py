@@ -1,0 +1,164 @@
+"""Generators and discriminators that suit a shape, for those who bring none."""
+
+import math
+
+import keras
+from keras import layers, ops
+
+from kgen.core import checks
+from kgen.gan import conditioning as conditionings
+from kgen.layers import SpectralNormalization
+
+
+def halvings(shape, most=4):
+    """How often both sides of an image (H, W, C) can be halved evenly, down to 4 pixels or fewer."""
+    sides, count = shape[:2], 0
+    while count < most and max(sides) > 4 and all(s % 2 == 0 for s in sides):
+        sides, count = [s // 2 for s in sides], count + 1
+    return count
+
+
+def checked_widths(name, widths, shape):
+    """Feature channels of an image's stages, each of which halves the sides, or widths of dense layers: a tuple of ints."""
+    widths = tuple(checks.positive_int(name, w) for w in widths)
+    factor = 2 ** len(widths)
+    if len(shape) == 3 and (shape[0] % factor or shape[1] % factor):
+        raise ValueError(
+            f"{name}: {len(widths)} stages halve the sides that often, and need them divisible by {factor}; received shape {shape}."
+        )
+    return widths
+
+
+def _default_widths(shape):
+    return [min(32 * 2**i, 128) for i in range(halvings(shape))] if len(shape) == 3 else [256, 256]
+
+
+class ConfiguredNetwork(keras.Model):
+    """A functional model that is made again from its arguments."""
+
+    def get_config(self):
+        return dict(self._arguments)
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        return cls(**config)
+
+
+@keras.saving.register_keras_serializable(package="kgen")
+class Generator(ConfiguredNetwork):
+    """Maps latent vectors, with a class where there are some, to examples.
+
+    Images: a dense layer, then nearest-neighbour upsampling and a 3x3 convolution for each stage, with BatchNorm and ReLU, and tanh at
+    the end. Other shapes: dense layers with leaky ReLU, and nothing at the end. The class is a one-hot vector beside z.
+
+    Args:
+        latent_dim: length of z.
+        shape: shape of one example; (H, W, C) is an image.
+        widths: feature channels of the stages, the largest images first; or widths of the dense layers.
+        num_classes: number of classes, or None.
+    Call:
+        z or [z, label]: float (B, latent_dim), int (B,). Returns float (B, *shape), images in [-1, 1].
+    """
+
+    def __init__(self, latent_dim, shape, widths=None, num_classes=None, name="generator", **kwargs):
+        shape = tuple(shape)
+        widths = checked_widths("widths", _default_widths(shape) if widths is None else widths, shape)
+        z = keras.Input((latent_dim,), name="z")
+        inputs, h = z, z
+        if num_classes is not None:
+            label = keras.Input((), dtype="int32", name="label")
+            inputs = [z, label]
+            h = layers.Concatenate(name="join_label")([z, ops.one_hot(label, num_classes)])
+        x = _image(h, shape, widths) if len(shape) == 3 else _vector(h, shape, widths)
+        super().__init__(inputs, x, name=name, **kwargs)
+        self._arguments = {
+            "latent_dim": latent_dim,
+            "shape": list(shape),
+            "widths": list(widths),
+            "num_classes": num_classes,
+            "name": name,
+        }
+
+
+def _image(h, shape, widths):
+    small = (shape[0] >> len(widths), shape[1] >> len(widths), widths[-1] if widths else 32)
+    h = layers.Dense(math.prod(small), use_bias=False, name="dense")(h)
+    h = _normalised(layers.Reshape(small, name="reshape")(h), "norm")
+    for i, width in reversed(list(enumerate(widths))):
+        h = layers.UpSampling2D(name=f"upsample_{i}")(h)
+        h = _normalised(layers.Conv2D(width, 3, padding="same", use_bias=False, name=f"conv_{i}")(h), f"norm_{i}")
+    return layers.Conv2D(shape[-1], 3, padding="same", activation="tanh", dtype="float32", name="conv_out")(h)
+
+
+def _normalised(h, name):
+    # The moving statistics are what samples are drawn with: short trainings need them to follow sooner than Keras's 0.99.
+    return ops.relu(layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=name)(h))
+
+
+def _vector(h, shape, widths):
+    for i, width in enumerate(widths):
+        h = layers.Dense(width, activation="leaky_relu", name=f"dense_{i}")(h)
+    h = layers.Dense(math.prod(shape), dtype="float32", name="dense_out")(h)
+    return layers.Reshape(shape, name="reshape")(h) if len(shape) != 1 else h
+
+
+@keras.saving.register_keras_serializable(package="kgen")
+class Discriminator(ConfiguredNetwork):
+    """Maps examples, with a class where there are some, to one logit each. Nothing in it mixes the rows of a batch.
+
+    Images: a 3x3 and a strided 4x4 convolution for each stage; other shapes: dense layers over flattened rows. Leaky ReLU throughout.
+
+    Args:
+        shape: shape of one example; (H, W, C) is an image.
+        widths: feature channels of the stages, the largest images first; or widths of the dense layers.
+        spectral: whether every layer is spectrally normalised (Miyato et al. 2018).
+        num_classes: number of classes, or None.
+        conditioning: "projection", "concatenation", or a ``Conditioning``; of no effect without classes.
+    Call:
+        x or [x, label]: float (B, *shape), int (B,). Returns float (B, 1).
+    """
+
+    def __init__(
+        self,
+        shape,
+        widths=None,
+        spectral=False,
+        num_classes=None,
+        conditioning="projection",
+        name="discriminator",
+        **kwargs,
+    ):
+        shape = tuple(shape)
+        widths = checked_widths("widths", _default_widths(shape) if widths is None else widths, shape)
+        conditioning = conditionings.get(conditioning) if num_classes is not None else conditionings.Conditioning()
+
+        def wrap(layer):
+            return SpectralNormalization(layer, name=f"spectral_{layer.name}") if spectral else layer
+
+        x = keras.Input(shape, name="x")
+        inputs, label = x, None
+        if num_classes is not None:
+            label = keras.Input((), dtype="int32", name="label")
+            inputs = [x, label]
+        image = len(shape) == 3
+        h = x if image or len(shape) == 1 else layers.Flatten(name="flatten")(x)
+        h = conditioning.join(h, label, num_classes)
+        leaky = {"padding": "same", "activation": "leaky_relu"}
+        for i, width in enumerate(widths):
+            if image:
+                h = wrap(layers.Conv2D(width, 3, **leaky, name=f"conv_{i}"))(h)
+                h = wrap(layers.Conv2D(width, 4, strides=2, **leaky, name=f"stride_{i}"))(h)
+            else:
+                h = wrap(layers.Dense(width, activation="leaky_relu", name=f"dense_{i}"))(h)
+        h = layers.Flatten(name="features")(h)
+        super().__init__(inputs, conditioning.logit(h, label, num_classes, wrap), name=name, **kwargs)
+        self._arguments = {
+            "shape": list(shape),
+            "widths": list(widths),
+            "spectral": spectral,
+            "num_classes": num_classes,
+            "conditioning": keras.saving.serialize_keras_object(conditioning)
+            if num_classes is not None
+            else "projection",
+            "name": name,
+        }

@@ -1,0 +1,71 @@
+"""The Wasserstein GAN with gradient penalty.
+
+The critic D estimates the Wasserstein-1 distance between data and samples, max over D of Lipschitz constant 1 of E_x[D(x)] - E_z[D(G(z))]; a
+penalty on the slope of D between data and samples keeps it near that constant.
+
+Reference:
+    Gulrajani et al., Improved training of Wasserstein GANs, 2017, Eq. 3 and Algorithm 1, arXiv 1704.00028.
+"""
+
+import keras
+from keras import layers
+
+from kgen.gan.gan import GAN
+from kgen.gan.losses import WassersteinLoss
+from kgen.gan.networks import Discriminator
+from kgen.gan.regularizers import GradientPenalty
+
+
+@keras.saving.register_keras_serializable(package="kgen")
+class WGANGP(GAN):
+    """A GAN whose critic estimates a Wasserstein distance, ``real_logit - fake_logit`` in the logs.
+
+    The paper trains both players by ``Adam(1e-4, beta_1=0, beta_2=0.9)``. ``fit(batch_size=n_critic * 64)`` gives each critic step 64 rows.
+
+    Args:
+        shape, latent_dim, generator: as in ``GAN``.
+        discriminator: the critic; it must not mix the rows of a batch, as BatchNorm does: the penalty is one of each example. LayerNorm may
+            stand in its place.
+        gradient_penalty: weight of the penalty, lambda in the paper.
+        n_critic: critic steps for each step of the generator.
+        **kwargs: ``num_classes``, ``ema``, ``dtype`` ... as in ``GAN``.
+    """
+
+    def __init__(
+        self,
+        shape,
+        latent_dim=64,
+        *,
+        generator=None,
+        discriminator=None,
+        gradient_penalty=10.0,
+        n_critic=5,
+        name="wgan_gp",
+        **kwargs,
+    ):
+        if discriminator is None and kwargs.get("num_classes") is None:
+            discriminator = Discriminator(shape)
+        super().__init__(
+            shape,
+            latent_dim,
+            generator=generator,
+            discriminator=discriminator,
+            loss=WassersteinLoss(),
+            regularizers=GradientPenalty(gradient_penalty),
+            n_critic=n_critic,
+            name=name,
+            **kwargs,
+        )
+        norms = [
+            layer.name for layer in self.discriminator._flatten_layers() if isinstance(layer, layers.BatchNormalization)
+        ]
+        if norms:
+            raise ValueError(
+                f"discriminator: a gradient penalty is one of each example, and {', '.join(norms)} mixes them; expected a critic without "
+                "BatchNormalization. LayerNormalization may take its place."
+            )
+
+    def get_config(self):
+        config = super().get_config()
+        del config["loss"], config["regularizers"]
+        return {**config, "gradient_penalty": self.regularizers[0].weight}
