@@ -1,0 +1,38 @@
+"""Normalising flows, on TensorFlow and JAX."""
+
+from kgen.flow.conditioners import MADE, dense_conditioner
+from kgen.flow.dequantization import Dequantization
+from kgen.flow.flow import Flow
+from kgen.flow.presets import MAF, NeuralSplineFlow, RealNVP
+from kgen.flow.steps import (
+    ActNorm,
+    BijectorStep,
+    Chain,
+    Coupling,
+    MaskedAutoregressive,
+    Permutation,
+    Step,
+    checkerboard,
+)
+from kgen.flow.transforms import AffineTransform, SplineTransform, Transform
+
+__all__ = [
+    "MADE",
+    "MAF",
+    "ActNorm",
+    "AffineTransform",
+    "BijectorStep",
+    "Chain",
+    "Coupling",
+    "Dequantization",
+    "Flow",
+    "MaskedAutoregressive",
+    "NeuralSplineFlow",
+    "Permutation",
+    "RealNVP",
+    "SplineTransform",
+    "Step",
+    "Transform",
+    "checkerboard",
+    "dense_conditioner",
+]

@@ -1,0 +1,96 @@
+"""Networks that tell a step how to transform each value: dense layers for couplings, masked ones for autoregression."""
+
+import math
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from kgen.core import checks
+
+
+def dense_conditioner(shape, size, condition_size=0, widths=(128, 128), dropout=0.0):
+    """Dense layers whose last one starts at zero, so that the step starts as the identity.
+
+    Args:
+        shape: shape of one row.
+        size: numbers to return for each value.
+        condition_size: length of the condition, 0 for none.
+        widths: hidden widths.
+        dropout: share of hidden units that are dropped in training, in [0, 1).
+    Returns:
+        ``keras.Model`` that maps x (B, *shape), or [x, condition (B, condition_size)], to (B, *shape, size).
+    """
+    x = keras.Input(shape, name="x")
+    inputs, h = [x], layers.Flatten(name="flatten")(x)
+    if condition_size:
+        inputs.append(keras.Input((condition_size,), name="condition"))
+        h = layers.Concatenate(name="concat")([h, inputs[1]])
+    for i, width in enumerate(widths):
+        h = layers.Dense(width, activation="relu", name=f"dense_{i}")(h)
+        if dropout:
+            h = layers.Dropout(dropout, name=f"dropout_{i}")(h)
+    h = layers.Dense(math.prod(shape) * size, kernel_initializer="zeros", name="dense_out")(h)
+    return keras.Model(inputs if condition_size else x, layers.Reshape((*shape, size), name="reshape")(h))
+
+
+@keras.saving.register_keras_serializable(package="kgen")
+class MADE(layers.Layer):
+    """Dense layers with masks: output i depends on inputs before i, and on the condition.
+
+    Each hidden unit has a degree m: it sees inputs 1 to m, and outputs m + 1 to D see it. The condition has degree 0.
+
+    Args:
+        size: numbers to return for each value.
+        condition_size: length of the condition, 0 for none.
+        widths: hidden widths.
+        activation: of the hidden layers.
+    Call:
+        x: float (B, D); condition: float (B, condition_size) or None. Returns float (B, D, size).
+    Reference:
+        Germain et al., MADE: Masked autoencoder for distribution estimation, 2015, Eq. 8 to 12, arXiv 1502.03509.
+    """
+
+    def __init__(self, size, condition_size=0, widths=(128, 128), activation="relu", **kwargs):
+        super().__init__(**kwargs)
+        self.size = checks.positive_int("size", size)
+        self.condition_size = condition_size
+        self.widths = tuple(checks.positive_int("widths", w) for w in widths)
+        self.activation = keras.activations.get(activation)
+
+    def build(self, input_shape):
+        d = self.dim = input_shape[-1]
+        # Without a condition a unit of degree 0 would be a constant.
+        lowest = 0 if self.condition_size or d == 1 else 1
+        degrees = np.concatenate([np.arange(1, d + 1), np.zeros(self.condition_size)])
+        self.masks, self.kernels, self.biases = [], [], []
+        for i, width in enumerate(self.widths):
+            hidden = lowest + np.arange(width) % (d - lowest)
+            self._add_dense(hidden[None, :] >= degrees[:, None], "glorot_uniform", i)
+            degrees = hidden
+        outputs = np.repeat(np.arange(1, d + 1), self.size)
+        self._add_dense(outputs[None, :] > degrees[:, None], "zeros", len(self.widths))
+
+    def _add_dense(self, mask, initializer, i):
+        self.masks.append(mask.astype("float32"))
+        self.kernels.append(self.add_weight(shape=mask.shape, initializer=initializer, name=f"kernel_{i}"))
+        self.biases.append(self.add_weight(shape=mask.shape[1:], initializer="zeros", name=f"bias_{i}"))
+
+    def call(self, x, condition=None):
+        h = x if condition is None else ops.concatenate([x, ops.cast(condition, x.dtype)], axis=-1)
+        for i, (kernel, mask, bias) in enumerate(zip(self.kernels, self.masks, self.biases, strict=True)):
+            h = self.activation(h) if i else h
+            h = ops.matmul(h, kernel * ops.cast(mask, self.compute_dtype)) + bias
+        return ops.reshape(h, (-1, self.dim, self.size))
+
+    def compute_output_shape(self, input_shape, condition_shape=None):
+        return (*input_shape, self.size)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "size": self.size,
+            "condition_size": self.condition_size,
+            "widths": list(self.widths),
+            "activation": keras.activations.serialize(self.activation),
+        }

@@ -1,0 +1,318 @@
+"""The normalising flow.
+
+Invertible steps map x to z = f(x), z standard normal:   ln p(x) = ln N(f(x); 0, I) + ln |det df/dx|, in nats per example.
+
+Reference:
+    Rezende & Mohamed, Variational inference with normalizing flows, 2015, arXiv 1505.05770;
+    Papamakarios et al., Normalizing flows for probabilistic modeling and inference, 2021, arXiv 1912.02762.
+"""
+
+import math
+
+import keras
+import numpy as np
+from keras import ops
+
+from kgen.backend import probability
+from kgen.core import Endpoint, GenerativeModel, TensorSpec, checks, random
+from kgen.core.endpoints import SEED
+from kgen.core.model import first_batch
+from kgen.core.units import bits_per_dim
+from kgen.flow.dequantization import Dequantization
+from kgen.flow.steps import Chain, as_step, rows_sum
+
+INITIAL_ROWS = 4096  # from so many rows at most, activation normalisation starts
+
+
+@keras.saving.register_keras_serializable(package="kgen")
+class Flow(GenerativeModel):
+    """A chain of invertible steps from data to noise, trained by maximum likelihood.
+
+    Runs on TensorFlow and JAX, where TFP's bijectors do.
+
+    Args:
+        shape: shape of one example: (D,), or (H, W, C) for images.
+        steps: list of ``Step``, the first nearest to the data; also functions of no arguments that make a TFP bijector, whose
+            ``forward`` maps z to x: ``lambda: tfb.Exp()``.
+        num_classes: number of classes, or None. With classes, train by ``fit(x, labels)``; each step's network sees the label.
+        dequantize: for data of levels in [-1, 1], such as images: their number, 256 for bytes. None for data that has a density.
+        logit: with ``dequantize``, how far the logit keeps from 0 and 1 (see ``Dequantization``), or None to leave it out.
+        ema: decay of averaged weights that everything but training uses, or None.
+    Raises:
+        NotImplementedError: the backend is torch.
+    """
+
+    def __init__(
+        self, shape, steps, *, num_classes=None, dequantize=None, logit=0.05, ema=None, name="flow", dtype=None
+    ):
+        probability.bijectors()  # raises where there are none
+        super().__init__(ema=ema, name=name, dtype=dtype)
+        self.shape = tuple(checks.positive_int("shape", s) for s in shape)
+        self.num_classes = None if num_classes is None else checks.positive_int("num_classes", num_classes)
+        self.dequantization = None if dequantize is None else Dequantization(dequantize, logit)
+        self.likelihood = "exact" if dequantize is None else "bound"
+        self._given_logit = logit
+        self.seed_generator = keras.random.SeedGenerator()
+        self.chain = Chain([as_step(i, s) for i, s in enumerate(steps)], name="chain")
+        self.chain.build(self.shape, self.num_classes or 0)
+        self._check_steps()
+        self.initialized = self.add_weight(
+            shape=(), initializer="zeros", trainable=False, dtype="int32", name="initialized"
+        )
+        self.keep_average_of("chain")
+
+    def _check_steps(self):
+        """Sends one row through each step: it must keep its shape."""
+        x, condition = ops.full((1, *self.shape), 0.5), self._condition(np.zeros(1, "int32"))
+        for i, step in enumerate(self.chain.steps):
+            try:
+                z, log_det = step.encode(x, condition)
+            except Exception as error:
+                raise ValueError(
+                    f"steps[{i}]: expected a step that takes rows of shape {self.shape}; {step.name} failed on one: {error}"
+                ) from error
+            if tuple(z.shape) != (1, *self.shape) or tuple(log_det.shape) != (1,):
+                raise ValueError(
+                    f"steps[{i}]: expected a step that keeps the shape {self.shape}; {step.name} returned {tuple(z.shape[1:])}."
+                )
+            x = z
+
+    # Training.
+
+    def check_data(self, x, y=None):
+        if self.dequantization is None:
+            checks.rows("x", x, self.shape)
+        else:
+            checks.images("x", x, self.shape)
+            self.dequantization.check(x)
+        if self.num_classes is None and y is not None:
+            raise ValueError("y: this model has no classes. Train by fit(x), or make it with num_classes=.")
+        if self.num_classes is not None:
+            if y is None:
+                raise ValueError(f"y: this model has {self.num_classes} classes and needs labels: fit(x, labels).")
+            checks.labels("y", y, self.num_classes, len(x))
+
+    def _check_fit(self, x, y, what):
+        super()._check_fit(x, y, what)
+        if what == "fit" and int(ops.convert_to_numpy(self.initialized)) == 0:
+            rows, labels = (x, y) if checks.as_array(x) is not None else first_batch(x)
+            if rows is None:
+                raise ValueError(
+                    "x: the flow starts from the mean and scale of the data, which a generator does not show. Call "
+                    "flow.initialize(rows) with some of it before fit."
+                )
+            self.initialize(rows, None if self.num_classes is None else labels)
+
+    def initialize(self, x, labels=None):
+        """Starts activation normalisation from data; ``fit`` does so by itself, the first time.
+
+        Args:
+            x: float array (N, *shape); at most 4,096 rows, spread evenly over it, are used.
+            labels: int array (N,), for a model with classes.
+        """
+        x, labels = checks.as_array(x), checks.as_array(labels)
+        self.check_data(x, labels)
+        chosen = np.linspace(0, len(x) - 1, min(len(x), INITIAL_ROWS)).astype(int)
+        label = None if labels is None else labels[chosen].reshape(-1).astype("int32")
+        y, _ = self._continuous(
+            ops.convert_to_tensor(x[chosen].astype("float32")), keras.random.uniform((len(chosen), *self.shape), seed=0)
+        )
+        self.chain.initialize(y, self._condition(label))
+        if self.ema is not None:
+            self.ema_chain.set_weights(self.chain.get_weights())
+        self.initialized.assign(1)
+
+    def objective(self, batch, training):
+        """The negative log-likelihood of each example; with one draw of the dequantisation noise, where there is some."""
+        x = ops.cast(batch.x, "float32")
+        noise = None
+        if self.dequantization is not None:
+            noise = keras.random.uniform(ops.shape(x), seed=self.seed_generator if training else 0)
+        label = None if batch.y is None else ops.cast(ops.reshape(batch.y, (-1,)), "int32")
+        return -self._density(self.chain, x, noise, label, training), {}
+
+    # The protocol. What begins with an underscore takes and gives tensors, and is what is compiled and served.
+
+    def _condition(self, label):
+        """What the steps' networks see: one-hot labels (B, num_classes), or None."""
+        return None if self.num_classes is None else ops.one_hot(label, self.num_classes, dtype="float32")
+
+    def _continuous(self, x, noise):
+        """Data to numbers with a density, and the logarithm of the change of volume (B,)."""
+        if self.dequantization is None:
+            return x, ops.zeros((ops.shape(x)[0],), dtype="float32")
+        y, log_det = self.dequantization.encode(x, noise)
+        return y, rows_sum(log_det)
+
+    def _density(self, chain, x, noise, label=None, training=False):
+        y, volume = self._continuous(x, noise)
+        z, log_det = chain.encode(y, self._condition(label), training)
+        return -0.5 * rows_sum(ops.square(z) + math.log(2 * math.pi)) + log_det + volume
+
+    def _log_prob(self, x, seeds, label, num_samples):
+        """ln p(x); for levels ln 1/K sum_k p(x + u_k), with the noise of row seeds."""
+        chain = self.averaged("chain")
+        if self.dequantization is None:
+            return self._density(chain, x, None, label)
+
+        def body(k, total):
+            return ops.logaddexp(total, self._density(chain, x, random.uniform(seeds, self.shape, draw=k), label))
+
+        start = ops.full((ops.shape(x)[0],), -1e30, dtype="float32")
+        return ops.fori_loop(0, num_samples, body, start) - math.log(num_samples)
+
+    def _encode(self, x, label=None):
+        return self.averaged("chain").encode(self._continuous(x, 0.5)[0], self._condition(label))[0]
+
+    def _decode(self, z, label=None):
+        y = self.averaged("chain").decode(z, self._condition(label))
+        return y if self.dequantization is None else self.dequantization.decode(y)
+
+    def _sample(self, seeds, temperature, label=None):
+        temperature = ops.reshape(temperature, (-1, *(1 for _ in self.shape)))
+        return self._decode(temperature * random.normal(seeds, self.shape), label)
+
+    def call(self, x, labels=None, training=False):
+        """z of x, both (B, *shape); values of levels are taken at the middle of their cell."""
+        return self.chain.encode(self._continuous(x, 0.5)[0], self._condition(labels), training)[0]
+
+    def sample(self, n, *, seed=None, labels=None, temperature=1.0, batch_size=None):
+        """Draws samples.
+
+        Args:
+            n: how many.
+            seed: int, or None for another result each time. Row i depends on (seed, i) alone.
+            labels: for a model with classes: one int for all rows, or (n,) ints in [0, num_classes).
+            temperature: standard deviation of z, in [0, 2]; below 1 samples are more typical and less diverse.
+            batch_size: rows per compiled call; at most 256 by default.
+        Returns:
+            numpy float32 array (n, *shape).
+        Raises:
+            ValueError: n, labels or temperature out of range.
+        """
+        seeds = self.row_seeds(n, seed)
+        scale = checks.in_range("temperature", temperature, 0.0, 2.0)
+        arrays = [seeds, np.full((n,), scale, "float32"), *self._labels(n, labels)]
+        return self.run_rows("sample", self._sample, arrays, batch_size=batch_size, progress=True)
+
+    def encode(self, x, labels=None, *, batch_size=None):
+        """The noise z of data: numpy float32 array (B, *shape), for x (B, *shape). Values of levels are taken at their cell's middle."""
+        x = self._data(x)
+        return self.run_rows("encode", self._encode, [x, *self._labels(len(x), labels)], batch_size=batch_size)
+
+    def decode(self, z, labels=None, *, batch_size=None):
+        """The data of noise: numpy float32 array (B, *shape), for z (B, *shape); the inverse of ``encode``."""
+        z = np.asarray(z)
+        checks.rows("z", z, self.shape)
+        arrays = [z.astype("float32"), *self._labels(len(z), labels)]
+        return self.run_rows("decode", self._decode, arrays, batch_size=batch_size)
+
+    def interpolate(self, a, b, steps=8, labels=None):
+        """Decodes points on the straight line between the noise of two sets of examples.
+
+        Args:
+            a, b: float arrays (B, *shape).
+            steps: number of points, ends included, at least 2.
+            labels: as in ``sample``, the same for both ends.
+        Returns:
+            numpy float32 array (B, steps, *shape); the first and last columns are a and b.
+        """
+        if checks.positive_int("steps", steps) < 2:
+            raise ValueError(f"steps: expected at least 2, both ends included, received {steps}.")
+        z_a, z_b = self.encode(a, labels), self.encode(b, labels)
+        if z_a.shape != z_b.shape:
+            raise ValueError(f"a, b: expected as many examples in both, received {len(z_a)} and {len(z_b)}.")
+        share = np.linspace(0, 1, steps, dtype="float32").reshape(1, steps, *(1 for _ in self.shape))
+        z = (1 - share) * z_a[:, None] + share * z_b[:, None]
+        label = [np.repeat(y, steps) for y in self._labels(len(z_a), labels)]
+        return self.decode(z.reshape(-1, *self.shape), *label).reshape(len(z_a), steps, *self.shape)
+
+    def log_prob(self, x, *, labels=None, num_samples=10, seed=0, batch_size=None):
+        """Log-likelihood of each example.
+
+        It is exact for data with a density. For data of levels it is ln 1/K sum_k p(x + u_k) over draws u_k of the
+        dequantisation noise: on average a lower bound on ln P(x), which it reaches as K grows.
+
+        Args:
+            x: float array (B, *shape).
+            labels: as in ``sample``.
+            num_samples: K, for data of levels.
+            seed: int; the noise's randomness.
+            batch_size: rows per compiled call; at most 256 by default.
+        Returns:
+            numpy float32 array (B,), nats: log-densities, or for data of levels log-probabilities.
+        """
+        x = self._data(x)
+        checks.positive_int("num_samples", num_samples)
+
+        def run(x, seeds, *label):
+            return self._log_prob(x, seeds, *(label or [None]), num_samples)
+
+        arrays = [x, random.row_seeds(seed, len(x)), *self._labels(len(x), labels)]
+        return self.run_rows(("log_prob", num_samples), run, arrays, batch_size=batch_size, progress=True)
+
+    def bits_per_dim(self, x, **kwargs):
+        """``-log_prob(x, ...)`` in bits per value: numpy array (B,). Of use with data of levels."""
+        return bits_per_dim(self.log_prob(x, **kwargs), self.shape)
+
+    def _data(self, x):
+        x = np.asarray(x)
+        self.check_data(x, None if self.num_classes is None else np.zeros(len(x), "int32"))
+        return x.astype("float32")
+
+    def _labels(self, n, labels):
+        """The checked labels of n rows: [], or [int32 (n,)]."""
+        if self.num_classes is None:
+            if labels is not None:
+                raise ValueError("labels: this model has no classes; make it with num_classes= to condition on them.")
+            return []
+        if labels is None:
+            raise ValueError(
+                f"labels: this model has {self.num_classes} classes; pass one of them, or one for each row."
+            )
+        labels = np.asarray(labels)
+        return [checks.labels("labels", np.full((n,), labels) if labels.ndim == 0 else labels, self.num_classes, n)]
+
+    def endpoints(self):
+        is_image = len(self.shape) == 3 and self.dequantization is not None
+        name, images = ("images", ("images",)) if is_image else ("x", ())
+        label = {}
+        if self.num_classes is not None:
+            label["label"] = TensorSpec((), "int32", "class", 0, self.num_classes - 1)
+        bounds = (-1.0, 1.0) if self.dequantization is not None else (None, None)
+        x = {"x": TensorSpec(self.shape, "float32", "example", *bounds)}
+        z = {"z": TensorSpec(self.shape, "float32", "noise")}
+        temperature = {
+            "temperature": TensorSpec((), "float32", "standard deviation of z; 1 is the model's own", 0.0, 2.0)
+        }
+
+        def sample(seed, temperature, label=None):
+            return {name: self._sample(seed, temperature, label)}
+
+        def log_prob(x, seed, label=None):
+            return {"log_prob": self._log_prob(x, seed, label, 10)}
+
+        return [
+            Endpoint("sample", sample, {"seed": SEED, **temperature, **label}, {name: "samples"}, images),
+            Endpoint("log_prob", log_prob, {**x, "seed": SEED, **label}, {"log_prob": f"nats, {self.likelihood}"}),
+            Endpoint("encode", lambda x, label=None: {"z": self._encode(x, label)}, {**x, **label}, {"z": "noise"}),
+            Endpoint(
+                "decode", lambda z, label=None: {name: self._decode(z, label)}, {**z, **label}, {name: "data"}, images
+            ),
+        ]
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "shape": list(self.shape),
+            "steps": [keras.saving.serialize_keras_object(s) for s in self.chain.steps],
+            "num_classes": self.num_classes,
+            "dequantize": None if self.dequantization is None else self.dequantization.levels,
+            "logit": self._given_logit,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        if "steps" in config:
+            config = {**config, "steps": [keras.saving.deserialize_keras_object(s) for s in config["steps"]]}
+        return super().from_config(config)
