@@ -1,0 +1,7 @@
+"""Autoregressive models."""
+
+from kgen.autoregressive.gpt import GPT
+from kgen.autoregressive.pixelcnn import PixelCNN
+from kgen.autoregressive.tokenizers import BPETokenizer, ByteTokenizer, Tokenizer
+
+__all__ = ["GPT", "BPETokenizer", "ByteTokenizer", "PixelCNN", "Tokenizer"]

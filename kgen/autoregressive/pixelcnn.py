@@ -1,0 +1,298 @@
+"""PixelCNN, in its form of 2017, PixelCNN++.
+
+ln p(x) = sum_i ln p(x_i | x_1 .. x_{i-1}), pixels in raster order: exact, in one pass of a network in which no pixel sees itself or what
+comes after it. Sampling goes pixel by pixel.
+
+Reference:
+    Salimans et al., PixelCNN++: improving the PixelCNN with discretized logistic mixture likelihood and other modifications, 2017,
+    arXiv 1701.05517; van den Oord et al., Conditional image generation with PixelCNN decoders, 2016, arXiv 1606.05328;
+    Ramachandran et al., Fast generation for convolutional autoregressive models, 2017, arXiv 1704.06001.
+"""
+
+import math
+
+import keras
+import numpy as np
+from keras import ops
+
+from kgen.autoregressive.mixture import LogisticMixture
+from kgen.core import Endpoint, GenerativeModel, TensorSpec, checks
+from kgen.core.endpoints import SEED
+from kgen.core.units import bits_per_dim
+from kgen.networks import PixelNet
+
+
+@keras.saving.register_keras_serializable(package="kgen")
+class PixelCNN(GenerativeModel):
+    """An autoregressive model of images, pixel by pixel, with or without classes.
+
+    It is PixelCNN++: two streams of shifted convolutions instead of masked ones, gated residual blocks, and a mixture of discretised
+    logistics for each pixel. The network keeps the image's resolution throughout.
+
+    Args:
+        image_shape: (H, W, C).
+        channels: features per stream of the network; the paper has 160.
+        blocks: gated residual blocks per stream; a pixel sees 2 ``blocks`` + 1 pixels to every side.
+        components: logistics per pixel.
+        levels: number of equally spaced values in [-1, 1] that a pixel can have: 256 for bytes, 17 for the digits.
+        num_classes: number of classes, or None. With classes, train by ``fit(x, labels)``.
+        dropout: rate inside the blocks, in [0, 0.9]; the paper has 0.5.
+        ema: decay of the averaged weights that everything but training uses, or None; the paper has 0.9995.
+    Raises:
+        ValueError: an argument out of range.
+    """
+
+    likelihood = "exact"
+    log_names = ("loss", "bits_per_dim")
+
+    def __init__(
+        self,
+        image_shape,
+        *,
+        channels=64,
+        blocks=5,
+        components=10,
+        levels=256,
+        num_classes=None,
+        dropout=0.0,
+        ema=0.999,
+        name="pixelcnn",
+        dtype=None,
+    ):
+        super().__init__(ema=ema, name=name, dtype=dtype)
+        self.image_shape = tuple(checks.positive_int("image_shape", s) for s in image_shape)
+        if len(self.image_shape) != 3:
+            raise ValueError(f"image_shape: expected (H, W, C), received {self.image_shape}.")
+        self.channels = checks.positive_int("channels", channels)
+        self.blocks = checks.positive_int("blocks", blocks)
+        self.num_classes = None if num_classes is None else checks.positive_int("num_classes", num_classes)
+        self.dropout = checks.in_range("dropout", dropout, 0.0, 0.9)
+        self.mixture = LogisticMixture(self.image_shape[-1], components, levels)
+        self.network = PixelNet(
+            self.image_shape,
+            self.mixture.size,
+            self.channels,
+            self.blocks,
+            self.num_classes,
+            self.dropout,
+            dtype=self.dtype_policy,
+        )
+        self.keep_average_of("network")
+
+    def call(self, inputs, training=False):
+        """The parameters of each pixel's mixture, for x, or for [x, label] where there are classes."""
+        return self.network(inputs, training=training)
+
+    # Training.
+
+    def check_data(self, x, y=None):
+        checks.images("x", x, self.image_shape)
+        self._check_levels("x", x)
+        if self.num_classes is None and y is not None:
+            raise ValueError("y: this model has no classes. Train by fit(x), or make it with num_classes=.")
+        if self.num_classes is not None:
+            if y is None:
+                raise ValueError(f"y: this model has {self.num_classes} classes and needs labels: fit(x, labels).")
+            checks.labels("y", y, self.num_classes, len(x))
+
+    def _check_levels(self, name, x):
+        """A hundredth of the distance between levels is what rounding may have done to a value."""
+        half = (self.mixture.levels - 1) / 2
+        position = (x.astype("float32") + 1) * half
+        off = np.abs(position - np.round(position)) > 0.02 if len(x) else np.zeros(0, bool)
+        if off.any():
+            value = float(x[off][0])
+            raise ValueError(
+                f"{name}: expected values at {self.mixture.levels} equally spaced levels from -1 to 1, received {value:g} among others "
+                f"({off.mean():.1%} are between levels). Round them by np.round((x + 1) * {half:g}) / {half:g} - 1, or make the model "
+                "with the levels= that the data has."
+            )
+
+    def objective(self, batch, training):
+        """-ln p(x) of each example."""
+        x = ops.cast(batch.x, "float32")
+        label = None if self.num_classes is None else ops.cast(ops.reshape(batch.y, (-1,)), "int32")
+        parameters = self.network(x if label is None else [x, label], training=training)
+        losses = -_total(self.mixture.log_prob(parameters, x))
+        return losses, {"bits_per_dim": losses / (math.log(2.0) * math.prod(self.image_shape))}
+
+    # Likelihood.
+
+    def log_prob(self, x, *, labels=None, batch_size=None):
+        """ln p(x), or ln p(x | label) where there are classes: exact, of probabilities that sum to 1 over all images.
+
+        Args:
+            x: float array (B, *image_shape), at the levels.
+            labels: for a model with classes: one int for all rows, or (B,) ints in [0, num_classes).
+            batch_size: rows per compiled call; at most 256 by default.
+        Returns:
+            numpy float32 array (B,), nats.
+        Raises:
+            ValueError: x is not images at the levels, or labels out of range.
+        """
+        x = np.asarray(x)
+        checks.images("x", x, self.image_shape)
+        self._check_levels("x", x)
+        arrays = [x.astype("float32"), *self._labels(len(x), labels)]
+        return self.run_rows("log_prob", self._log_prob, arrays, batch_size=batch_size, progress=True)
+
+    def _log_prob(self, x, label=None):
+        x = self.mixture.nearest(ops.cast(x, "float32"))
+        return _total(self.mixture.log_prob(self._evaluate(x, label), x))
+
+    def bits_per_dim(self, x, **kwargs):
+        """``-log_prob(x, ...)`` in bits per value: numpy array (B,)."""
+        return bits_per_dim(self.log_prob(x, **kwargs), self.image_shape)
+
+    def _evaluate(self, x, label):
+        return self.averaged("network")(x if label is None else [x, label])
+
+    def _labels(self, n, labels):
+        """The checked label arrays of n rows: none, or [labels]."""
+        if self.num_classes is None:
+            if labels is not None:
+                raise ValueError("labels: this model has no classes; make it with num_classes= to condition on them.")
+            return []
+        if labels is None:
+            raise ValueError(
+                f"labels: this model has {self.num_classes} classes; pass one int, or {n} ints in [0, {self.num_classes})."
+            )
+        labels = np.asarray(labels)
+        return [checks.labels("labels", np.full((n,), labels) if labels.ndim == 0 else labels, self.num_classes, n)]
+
+    # Sampling.
+
+    def sample(self, n, *, seed=None, labels=None, cached=True, batch_size=None):
+        """Draws images pixel by pixel.
+
+        Args:
+            n: how many.
+            seed: int, or None for another result each time. Row i depends on (seed, i) alone.
+            labels: for a model with classes: one int for all rows, or (n,) ints in [0, num_classes).
+            cached: whether what the network knows of earlier pixels is kept (see ``PixelNet.generate``). False evaluates all of it for
+                every pixel: the same images, far more slowly.
+            batch_size: rows per compiled call; at most 256 by default.
+        Returns:
+            numpy float32 array (n, *image_shape), at the levels.
+        Raises:
+            ValueError: n, seed or labels out of range.
+        """
+        arrays = [self.row_seeds(n, seed), *self._labels(n, labels)]
+        function = self._sample if cached else self._sample_anew
+        return self.run_rows(("sample", bool(cached)), function, arrays, batch_size=batch_size, progress=True)
+
+    def inpaint(self, x, mask, *, seed=None, labels=None, batch_size=None):
+        """Completes images: draws the pixels that are not known, given those that are.
+
+        The known pixels are the first ones in raster order, such as the upper half: a pixel can only be drawn given what comes before.
+
+        Args:
+            x: float array (B, *image_shape), at the levels where it is known; what else it holds is ignored.
+            mask: bool array (H, W) for all images, or (B, H, W): True where the pixel is known and stays as it is.
+            seed, labels, batch_size: as in ``sample``.
+        Returns:
+            numpy float32 array (B, *image_shape), at the levels.
+        Raises:
+            ValueError: x, mask, seed or labels out of range, or a known pixel stands after an unknown one.
+        """
+        x = np.asarray(x)
+        checks.rows("x", x, self.image_shape)
+        mask = self._mask(mask, len(x))
+        x = np.where(mask, x, -1.0).astype("float32")
+        checks.images("x", x, self.image_shape)
+        self._check_levels("x", x)
+        arrays = [x, mask.astype("float32"), self.row_seeds(len(x), seed), *self._labels(len(x), labels)]
+        return self.run_rows("inpaint", self._inpaint, arrays, batch_size=batch_size, progress=True)
+
+    def _mask(self, mask, n):
+        """The checked mask: bool (n, H, W, 1)."""
+        mask, shape = np.asarray(mask), self.image_shape[:2]
+        if mask.dtype != bool or mask.shape not in (shape, (n, *shape)):
+            raise ValueError(
+                f"mask: expected bools of shape {shape} or {(n, *shape)}, True where a pixel is known; received {mask.dtype} of "
+                f"shape {mask.shape}."
+            )
+        flat = np.broadcast_to(mask, (n, *shape)).reshape(n, -1)
+        if (flat[:, 1:] & ~flat[:, :-1]).any():
+            raise ValueError(
+                "mask: expected known pixels first, in raster order, such as the upper rows; received a known pixel after an unknown one. "
+                "A model that draws pixels in order cannot look ahead; a diffusion model can."
+            )
+        return flat.reshape(n, *shape, 1)
+
+    def _noise(self, seeds):
+        """What chance decides at every pixel: (B, H, W, ...)."""
+        return self.mixture.noise(seeds, self.image_shape[:2])
+
+    def _sample(self, seeds, label=None):
+        def draw(parameters, inputs):
+            return self.mixture.sample(parameters, inputs[0])
+
+        return self.averaged("network").generate(draw, [self._noise(seeds)], label)
+
+    def _inpaint(self, x, mask, seeds, label=None):
+        def draw(parameters, inputs):
+            noise, x, mask = inputs
+            return ops.where(mask > 0.5, x, self.mixture.sample(parameters, noise))
+
+        return self.averaged("network").generate(draw, [self._noise(seeds), self.mixture.nearest(x), mask], label)
+
+    def _sample_anew(self, seeds, label=None):
+        """As ``_sample``, by the definition: the whole network for every pixel."""
+        height, width, channels = self.image_shape
+        noise = self._noise(seeds)
+        noise = ops.reshape(noise, (-1, height * width, noise.shape[-1]))
+
+        def pixel(k, x):
+            parameters = self._evaluate(ops.reshape(x, (-1, *self.image_shape)), label)
+            parameters = ops.take(ops.reshape(parameters, (-1, height * width, self.mixture.size)), k, axis=1)
+            here = ops.reshape(ops.equal(ops.arange(height * width), k), (1, -1, 1))
+            return ops.where(here, self.mixture.sample(parameters, ops.take(noise, k, axis=1))[:, None], x)
+
+        x = ops.zeros((ops.shape(seeds)[0], height * width, channels))
+        return ops.reshape(ops.fori_loop(0, height * width, pixel, x), (-1, *self.image_shape))
+
+    def endpoints(self):
+        classes = self.num_classes is not None
+        label = {"label": TensorSpec((), "int32", "class", 0, self.num_classes - 1)} if classes else {}
+        x = TensorSpec(self.image_shape, "float32", "images; each value counts as its nearest level", -1.0, 1.0)
+        mask = TensorSpec((*self.image_shape[:2], 1), "float32", "1 where a pixel is known; these come first", 0.0, 1.0)
+        given = "given the class" if classes else "of the images"
+
+        def sample(seed, label=None):
+            return {"images": self._sample(seed, label)}
+
+        def inpaint(x, mask, seed, label=None):
+            return {"images": self._inpaint(x, mask, seed, label)}
+
+        def log_prob(x, label=None):
+            return {"log_prob": self._log_prob(x, label)}
+
+        return [
+            Endpoint("sample", sample, {"seed": SEED, **label}, {"images": "samples in [-1, 1]"}, ("images",)),
+            Endpoint(
+                "inpaint",
+                inpaint,
+                {"x": x, "mask": mask, "seed": SEED, **label},
+                {"images": "x, completed, in [-1, 1]"},
+                ("images",),
+            ),
+            Endpoint("log_prob", log_prob, {"x": x, **label}, {"log_prob": f"log-probability {given}, nats"}),
+        ]
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "image_shape": list(self.image_shape),
+            "channels": self.channels,
+            "blocks": self.blocks,
+            "components": self.mixture.components,
+            "levels": self.mixture.levels,
+            "num_classes": self.num_classes,
+            "dropout": self.dropout,
+        }
+
+
+def _total(values):
+    """Sums everything but the batch axis."""
+    return ops.sum(ops.reshape(values, (ops.shape(values)[0], -1)), axis=-1)
