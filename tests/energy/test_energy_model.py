@@ -1,0 +1,186 @@
+"""Energies that are known, recovered from samples by each objective."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from kgen.energy import (
+    ContrastiveDivergence,
+    DenoisingScoreMatching,
+    EnergyModel,
+    HMCSampler,
+    LangevinSampler,
+    MALASampler,
+    SlicedScoreMatching,
+)
+from kgen.networks import MLP
+
+MEAN, SCALE = 0.7, 0.5
+
+
+@keras.saving.register_keras_serializable(package="test_energy")
+class Quadratic(keras.layers.Layer):
+    """f(x) = a x^2 / 2 - b x: with it the energy of every Gaussian is within reach, at a = 1/s^2, b = m/s^2."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.a = self.add_weight(shape=(), initializer="ones", name="a")
+        self.b = self.add_weight(shape=(), initializer="zeros", name="b")
+        self.built = True
+
+    def call(self, x):
+        return 0.5 * self.a * ops.square(x) - self.b * x
+
+    def compute_output_shape(self, shape):
+        return shape
+
+
+def normal_draws(n=2048):
+    """Quantiles of N(0, 1): a sample whose moments are nearly exact."""
+    u = (np.arange(n) + 0.5) / n
+    from scipy import stats
+
+    return np.random.default_rng(0).permutation(stats.norm.ppf(u)).astype("float32")[:, None]
+
+
+@pytest.mark.parametrize(
+    ("objective", "noise"),
+    [
+        (DenoisingScoreMatching(0.3), 0.3),
+        (SlicedScoreMatching(), 0.0),
+        (ContrastiveDivergence(steps=5, buffer_size=1000, restart=0.0, alpha=0.0), 0.0),
+    ],
+    ids=lambda v: type(v).__name__ if not isinstance(v, float) else None,
+)
+def test_a_gaussians_energy_is_recovered(objective, noise):
+    model = EnergyModel((1,), Quadratic(), objective=objective, sampler=MALASampler(0.5), reference_scale=3.0, ema=0.95)
+    steps = 240
+    rate = keras.optimizers.schedules.CosineDecay(0.1, steps)
+    model.compile(keras.optimizers.Adam(rate))
+    x = MEAN + SCALE * normal_draws()
+    model.fit(np.tile(x, (steps // 4, 1)), batch_size=512, verbose=0)  # one long epoch: an epoch has its own cost
+    variance = SCALE**2 + noise**2
+    x = np.linspace(-1, 2, 7, dtype="float32")[:, None]
+    np.testing.assert_allclose(model.score(x), -(x - MEAN) / variance, rtol=0.08, atol=0.25)
+    energy = model.energy(x)
+    exact = 0.5 * (x[:, 0] - MEAN) ** 2 / variance
+    np.testing.assert_allclose(energy - energy.min(), exact - exact.min(), rtol=0.08, atol=0.25)
+    np.testing.assert_allclose(model.log_prob(x), -energy)
+
+
+def test_a_mixtures_energy_is_recovered():
+    means, scale, sigma = np.array([-1.2, 1.2]), 0.4, 0.3
+    draws = normal_draws(4096) * scale
+    x = np.where(np.random.default_rng(1).random((4096, 1)) < 0.3, means[0], means[1]).astype("float32") + draws
+    model = EnergyModel(
+        (1,),
+        MLP((1,), (1,), widths=(32, 32)),
+        objective=DenoisingScoreMatching(sigma),
+        sampler=MALASampler(0.4, 100),
+        reference_scale=3.0,
+        ema=0.99,
+    )
+    epochs = 60
+    model.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(2e-2, epochs * 8)))
+    model.fit(np.tile(x, (epochs, 1)), batch_size=512, verbose=0)
+    variance = scale**2 + sigma**2
+    grid = np.linspace(-2.2, 2.2, 45, dtype="float32")[:, None]
+    parts = np.array([0.3, 0.7]) * np.exp(-((grid - means) ** 2) / (2 * variance))
+    density = parts.sum(1)
+    exact = -np.log(density)
+    shares = parts / density[:, None]
+    score = (shares * (means - grid)).sum(1) / variance  # sum_k r_k(x) (m_k - x) / (s^2 + sigma^2)
+    weight = density / density.sum()
+    energy = model.energy(grid)
+    energy = energy - (weight * (energy - exact)).sum()
+    assert (weight * (energy - exact) ** 2).sum() ** 0.5 < 0.1
+    assert (weight * (model.score(grid)[:, 0] - score) ** 2).sum() < 0.05 * (weight * score**2).sum()
+    samples = model.sample(1000, seed=0, batch_size=1000)[:, 0]
+    assert 0.6 < (samples > 0).mean() < 0.8  # it crosses between the modes
+
+
+def test_the_buffer_holds_chains_and_restarts_some():
+    def buffer(model):
+        return ops.convert_to_numpy(model.buffer)
+
+    def step(restart, **kwargs):
+        objective = ContrastiveDivergence(steps=1, buffer_size=8, restart=restart)
+        model = EnergyModel((2,), objective=objective, sampler=LangevinSampler(1e-4), reference_scale=1.0, **kwargs)
+        before = buffer(model)
+        model.compile("sgd")
+        model.fit(np.zeros((5, 2), "float32"), batch_size=5, verbose=0)
+        return before, buffer(model), model
+
+    before, after, model = step(0.0)
+    moved = np.abs(after - before).max(-1) > 0
+    assert moved.sum() == 5 and np.abs(after - before).max() < 1e-2  # five went on from where they were
+    before, after, model = step(1.0)
+    assert np.abs(after - before).max(-1).max() > 0.1  # all from noise
+    model.fit(np.zeros((20, 2), "float32"), batch_size=20, verbose=0)  # more rows than the buffer has: all of it runs
+    assert (buffer(model) != after).all()
+
+
+def test_evaluation_changes_nothing():
+    model = EnergyModel((2,), objective=ContrastiveDivergence(buffer_size=8), sampler=LangevinSampler(0.1))
+    model.compile("sgd")
+    before = [ops.convert_to_numpy(w) for w in model.weights]
+    x = np.zeros((5, 2), "float32")
+    logs = model.evaluate(x, verbose=0, return_dict=True)
+    assert logs == model.evaluate(x, verbose=0, return_dict=True)
+    assert set(logs) == {"loss", "gap", "acceptance", "diverged"} and logs["acceptance"] == 1 and logs["diverged"] == 0
+    for w, old in zip(model.weights, before, strict=True):
+        np.testing.assert_array_equal(ops.convert_to_numpy(w), old)
+
+
+def test_a_diverging_chain_stops_training_and_sampling():
+    model = EnergyModel(
+        (2,), objective=ContrastiveDivergence(buffer_size=20, steps=40), sampler=LangevinSampler(4.0, 40)
+    )
+    model.compile("sgd")
+    with pytest.warns(
+        RuntimeWarning, match=r"chains of LangevinSampler\(step_size=4.0, steps=40\) diverged.*Lower step"
+    ):
+        history = model.fit(np.zeros((8, 2), "float32"), batch_size=4, epochs=3, verbose=0)
+    assert len(history.epoch) == 1
+    assert np.isfinite(ops.convert_to_numpy(model.buffer)).all()
+    assert np.abs(ops.convert_to_numpy(model.buffer)).max() < 10
+    with pytest.raises(ArithmeticError, match=r"5 of 5 chains diverged.*step_size=4.0.*Lower step_size; 0.4 is"):
+        model.sample(5, seed=0)
+
+
+def test_images_are_clipped():
+    model = EnergyModel((8, 8, 1), sampler=LangevinSampler(0.1, 1))
+    assert model.network.name == "network" and len(model.network.layers) > 4  # convolutions
+    x = model.sample(3, seed=0)
+    assert x.shape == (3, 8, 8, 1) and np.abs(x).max() == 1
+    assert {e.name: e.images for e in model.endpoints()} == {"sample": ("images",), "energy": (), "score": ()}
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: EnergyModel((2,), MLP((2,), (2,))), r"network: expected outputs \(B, 1\).*received \(1, 2\)"),
+        (lambda: EnergyModel((2,), MLP((3,), (1,))), r"network: expected a network of inputs \(B, 2\)"),
+        (lambda: EnergyModel((2,), objective="cd"), "objective: expected one of 'contrastive_divergence'"),
+        (lambda: EnergyModel((2,), reference_scale=0), "reference_scale: expected a number"),
+        (lambda: ContrastiveDivergence(restart=2.0), r"restart: expected a number in \[0, 1\], received 2.0"),
+        (lambda: DenoisingScoreMatching(0.0), "sigma: expected a number"),
+        (lambda: EnergyModel((2,)).energy(np.zeros((3, 3))), r"x: expected shape \(N, 2\), received \(3, 3\)"),
+        (
+            lambda: EnergyModel((8, 8, 1)).energy(np.full((1, 8, 8, 1), 200.0)),
+            r"x: expected values in \[-1, 1\].*127.5",
+        ),
+        (lambda: EnergyModel((2,)).sample(2, steps=0), "steps: expected an integer of at least 1, received 0"),
+        (lambda: EnergyModel((2,)).check_data(np.zeros((3, 2)), np.zeros(3)), r"has no labels. Train by fit\(x\)"),
+    ],
+)
+def test_wrong_arguments_are_named(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_a_sampler_of_another_kind_is_named():
+    with pytest.raises(TypeError, match="sampler: expected 'langevin', 'mala', 'hmc' or a Sampler, received 3"):
+        EnergyModel((2,), sampler=3)
+    assert isinstance(EnergyModel((2,), sampler=HMCSampler(0.1, 2, 3)).sampler, HMCSampler)
