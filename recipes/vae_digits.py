@@ -29,6 +29,11 @@ def main(data="digits", epochs=150, batch_size=64, seed=0, out="saved_models/vae
     run = kgen.Run(out)
     run.save_model(model)
     run.save_samples(model.sample(64, seed=0))
+    # A row from one test image to another; a row for each latent coordinate of one of them.
+    half = min(8, len(x_test) // 2)
+    between = model.interpolate(x_test[:half], x_test[half : 2 * half], steps=10)
+    run.save_picture("interpolations", between.reshape(-1, *x.shape[1:]), columns=10)
+    run.save_picture("traversals", model.traverse(x_test[0], steps=9).reshape(-1, *x.shape[1:]), columns=9)
 
     samples = model.sample(len(x), seed=1)
     figures = {}

@@ -36,6 +36,11 @@ def main(
     run = kgen.Run(out)
     run.save_model(model)
     run.save_samples(model.sample(100, seed=0))
+    # A row from one test image to another; a row for each latent coordinate of one of them.
+    half = min(8, len(x_test) // 2)
+    between = model.interpolate(x_test[:half], x_test[half : 2 * half], steps=10)
+    run.save_picture("interpolations", between.reshape(-1, *x.shape[1:]), columns=10)
+    run.save_picture("traversals", model.traverse(x_test[0], steps=9).reshape(-1, *x.shape[1:]), columns=9)
 
     # 10,000 samples against 10,000 training images, both measured on the test images.
     samples = model.sample(min(10_000, len(x)), seed=1)

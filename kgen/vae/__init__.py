@@ -10,9 +10,11 @@ from kgen.vae.likelihoods import (
 from kgen.vae.posteriors import DiagonalGaussianPosterior, FullGaussianPosterior, Posterior
 from kgen.vae.priors import GaussianMixturePrior, Prior, StandardNormalPrior
 from kgen.vae.vae import VAE
+from kgen.vae.vqvae import VQVAE
 
 __all__ = [
     "VAE",
+    "VQVAE",
     "BernoulliLikelihood",
     "CategoricalLikelihood",
     "DiagonalGaussianPosterior",

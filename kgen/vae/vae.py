@@ -190,6 +190,24 @@ class VAE(GenerativeModel):
         z = (1 - share) * z_a[:, None] + share * z_b[:, None]
         return self.decode(z.reshape(-1, self.latent_dim)).reshape(len(z_a), steps, *self.image_shape)
 
+    def traverse(self, x, steps=9, span=2.5):
+        """Decodes what one latent coordinate at a time does to an example, the others staying as they are.
+
+        Args:
+            x: float array (*image_shape), one example.
+            steps: number of values of each coordinate, at least 2.
+            span: they go from -span to span.
+        Returns:
+            numpy float32 array (latent_dim, steps, *image_shape).
+        """
+        if checks.positive_int("steps", steps) < 2:
+            raise ValueError(f"steps: expected at least 2, both ends included, received {steps}.")
+        values = np.linspace(-1, 1, steps) * checks.in_range("span", span, 1e-6, 1e6)
+        z = np.tile(self.encode(np.asarray(x)[None]), (self.latent_dim, steps, 1))
+        for i in range(self.latent_dim):
+            z[i, :, i] = values
+        return self.decode(z.reshape(-1, self.latent_dim)).reshape(self.latent_dim, steps, *self.image_shape)
+
     def log_prob(self, x, *, num_samples=100, seed=0, batch_size=None):
         """A lower bound on ln p(x) by importance weighting, which rises to ln p(x) with ``num_samples``.
 

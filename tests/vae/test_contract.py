@@ -1,7 +1,8 @@
 """The contract of every model, over this family's."""
 
-from kgen.networks import MLP
-from kgen.vae import VAE, CategoricalLikelihood, DiscretizedLogisticLikelihood
+from kgen.layers import VectorQuantizer
+from kgen.networks import MLP, SpatialDecoder, SpatialEncoder
+from kgen.vae import VAE, VQVAE, CategoricalLikelihood, DiscretizedLogisticLikelihood
 
 from contract import *
 from contract import Case, trained_models
@@ -13,6 +14,12 @@ def vae(likelihood, posterior_size=4, **kwargs):
     encoder = MLP((4, 4, 1), (posterior_size,), widths=(16,))
     decoder = MLP((2,), (4, 4, getattr(likelihood, "parameters", 1)), widths=(16,))
     return VAE((4, 4, 1), 2, encoder=encoder, decoder=decoder, likelihood=likelihood, **kwargs)
+
+
+def vqvae(ema):
+    encoder = SpatialEncoder((4, 4, 1), 3, channels=(8,), blocks=1)
+    decoder = SpatialDecoder((2, 2, 3), 1, channels=(8,), blocks=1)
+    return VQVAE((4, 4, 1), encoder=encoder, decoder=decoder, quantizer=VectorQuantizer(6, 3, ema=ema))
 
 
 trained = trained_models(
@@ -27,5 +34,7 @@ trained = trained_models(
         "vae discretized logistic": Case(
             lambda: vae(DiscretizedLogisticLikelihood(2, levels=9), kl_warmup=5), log_prob=IMPORTANCE
         ),
+        "vqvae": Case(lambda: vqvae(0.9), falls="reconstruction", log_prob=None),
+        "vqvae, codebook by gradient": Case(lambda: vqvae(None), falls="reconstruction", log_prob=None),
     }
 )

@@ -95,6 +95,10 @@ def test_the_protocol(model, x):
     assert path.shape == (2, 5, 8, 8, 1)
     np.testing.assert_allclose(path[:, 0], model.reconstruct(x[:2]), atol=1e-5)
     np.testing.assert_allclose(path[:, -1], model.reconstruct(x[2:4]), atol=1e-5)
+    moved = model.traverse(x[0], steps=3, span=2.0)
+    assert moved.shape == (4, 3, 8, 8, 1)
+    ends = np.stack([np.where(np.arange(4) == 2, v, z[0]) for v in (-2, 0, 2)]).astype("float32")
+    np.testing.assert_allclose(moved[2], model.decode(ends), atol=1e-5)
     samples = model.sample(8, seed=3)
     np.testing.assert_allclose(model.sample(4, seed=3), samples[:4], atol=1e-6)
     np.testing.assert_allclose(model.sample(8, seed=3, batch_size=3), samples, atol=1e-6)
@@ -159,6 +163,7 @@ def test_wrong_arguments(model, x):
         (lambda: model.encode(x[0]), r"expected shape \(N, 8, 8, 1\), received \(8, 8, 1\). For a single example"),
         (lambda: model.decode(np.zeros((2, 5), "float32")), r"z: expected shape \(N, 4\), received \(2, 5\)"),
         (lambda: model.interpolate(x[:1], x[:1], steps=1), "steps: expected at least 2"),
+        (lambda: model.traverse(x[0], steps=1), "steps: expected at least 2"),
         (lambda: model.interpolate(x[:1], x[:2]), "a, b: expected as many examples in both, received 1 and 2"),
         (lambda: model.log_prob(x, num_samples=0), "num_samples: expected an integer of at least 1, received 0"),
         (lambda: VAE((8, 8, 1), 4, likelihood="normal"), "likelihood: expected one of 'gaussian', 'bernoulli'"),
