@@ -143,7 +143,7 @@ def train(recipe, backend, **options):
 
 @main.command()
 @click.argument("path", type=click.Path(exists=True))
-@click.option("-n", type=click.IntRange(1), default=16, show_default=True, help="Number of samples.")
+@click.option("-n", type=click.IntRange(1), help="Number: 16 images, 1000 points or one text, if not given.")
 @click.option(
     "--seed", type=click.IntRange(0), default=None, help="Same seed, same samples; otherwise new ones each time."
 )
@@ -152,11 +152,19 @@ def train(recipe, backend, **options):
     "--guidance", type=float, help="How strongly samples are drawn towards their class: 1 is off, 2 to 5 are usual."
 )
 @click.option("--steps", type=click.IntRange(1), help="Sampling steps, for diffusion models.")
+@click.option("--prompt", help="Text that a language model continues, shown as it is written.")
+@click.option("--max-new-tokens", type=click.IntRange(1), help="Length of a text; by default as long as the model can.")
+@click.option("--temperature", type=float, help="Of tokens: below 1 is more careful, 0 takes the likeliest each time.")
+@click.option("--top-k", type=int, help="Draw from the k likeliest tokens alone.")
+@click.option("--top-p", type=float, help="Draw from the fewest tokens with this much probability together.")
+@click.option("--min-p", type=float, help="Draw from tokens at least this many times as likely as the likeliest.")
+@click.option("--repetition-penalty", type=float, help="Above 1, tokens that were there before become less likely.")
+@click.option("--stop", help="A token's text, where a text ends.")
 @click.option(
-    "--out", type=click.Path(), default="samples.png", show_default=True, help="A .png grid, or .npy for the array."
+    "--out", type=click.Path(), help="A .png picture, or .npy for the array; samples.png, where samples can be seen."
 )
 @click.option("--backend", help="tensorflow, jax or torch.")
-def sample(path, n, seed, labels, out, backend, **options):
+def sample(path, n, seed, labels, prompt, out, backend, **options):
     """Draw samples from the model in PATH (a .keras file or a run's folder).
 
     \b
@@ -164,12 +172,12 @@ def sample(path, n, seed, labels, out, backend, **options):
       kgen sample saved_models/ddpm_digits -n 64 --seed 0 --out digits.png
       kgen sample saved_models/ddpm_digits -n 10 --labels 0,1,2,3,4,5,6,7,8,9 --guidance 3
       kgen sample saved_models/vae_digits -n 1000 --out samples.npy
+      kgen sample saved_models/gpt_python --prompt "def " --temperature 0.8 --top-p 0.95
     """
-    out = pathlib.Path(out)
+    given = {k: v for k, v in options.items() if v is not None}
+    texts, out = prompt is not None or out is None, pathlib.Path(out or "samples.png")
     if out.suffix not in (".png", ".npy"):
         raise click.UsageError(f"--out: expected a path that ends in .png or .npy, received {str(out)!r}.")
-    if out.exists():
-        raise click.UsageError(f"--out: {out} exists. Name another file, or remove it first.")
     use_backend(backend)
     import numpy as np
 
@@ -178,25 +186,56 @@ def sample(path, n, seed, labels, out, backend, **options):
     from kgen.core.saving import aside
 
     model = kgen.load(path)
-    given = {k: v for k, v in options.items() if v is not None}
     if labels is not None:
         try:
             values = [int(v) for v in labels.split(",")]
         except ValueError:
             raise click.UsageError(f"--labels: expected integers such as 7 or 0,1,2,3, received {labels!r}.") from None
         given["labels"] = values[0] if len(values) == 1 else values
-    unknown = [k for k in given if k not in inspect.signature(model.sample).parameters]
-    if unknown:
-        raise click.UsageError(f"--{unknown[0]}: {type(model).__name__} does not take it.")
-    images = model.sample(n, seed=seed, **given)
+    tokenizer = getattr(model, "tokenizer", None)
+    if prompt is not None and tokenizer is None:
+        raise click.UsageError(f"--prompt: {type(model).__name__} does not continue text.")
+    if texts and tokenizer is not None:
+        return write_texts(model, prompt, n or 1, seed, given)
+    if out.exists():
+        raise click.UsageError(f"--out: {out} exists. Name another file, or remove it first.")
+    check_options(model, model.sample, given)
+    if n is None:
+        n = 1000 if getattr(model, "shape", None) == (2,) else 16
+    samples = model.sample(n, seed=seed, **given)
     if out.suffix == ".npy":
         with aside(out) as temporary:
-            np.save(temporary, images)
-    elif images.ndim != 4:
-        raise click.UsageError(f"--out: samples of shape {images.shape[1:]} are not images; write them to a .npy file.")
+            np.save(temporary, samples)
+    elif samples.ndim == 4:
+        pictures.save_grid(samples, out)
+    elif samples.shape[1:] == (2,):
+        pictures.save_density({f"{n} samples": samples}, out)
     else:
-        pictures.save_grid(images, out)
+        raise click.UsageError(
+            f"--out: samples of shape {samples.shape[1:]} cannot be seen; write them to a .npy file."
+        )
     click.echo(f"{n} samples: {out}")
+
+
+def check_options(model, function, given):
+    """Raises UsageError for an option that the model's function does not take."""
+    unknown = [k for k in given if k not in inspect.signature(function).parameters]
+    if unknown:
+        raise click.UsageError(f"--{unknown[0].replace('_', '-')}: {type(model).__name__} does not take it.")
+
+
+def write_texts(model, prompt, n, seed, given):
+    """Prints what a language model writes after a prompt, or from nothing, piece by piece, ``n`` times."""
+    check_options(model, model.generate, given)
+    for i in range(n):
+        shown = [prompt or ""]  # before the first piece, so that an error stands alone
+
+        def show(piece, shown=shown):
+            click.echo("".join([*shown, piece]), nl=False)
+            shown.clear()
+
+        model.generate(prompt, seed=None if seed is None else seed + i, stream=show, **given)
+        click.echo("".join(shown) + ("\n" if i == n - 1 else "\n\n" + "-" * 40 + "\n"))
 
 
 @main.command()

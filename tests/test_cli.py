@@ -69,6 +69,21 @@ def test_sample(saved, tmp_path):
     np.testing.assert_allclose(np.load(array), kgen.load(saved).sample(3, seed=0, labels=[1, 2, 3]), atol=1e-6)
 
 
+def test_sample_draws_points_and_prints_texts(tmp_path):
+    points, texts = tmp_path / "points", tmp_path / "texts"
+    kgen.Run(points).save_model(kgen.gan.GAN((2,), 3))
+    result = run("sample", points, "--seed", 0, "--out", tmp_path / "points.png")
+    assert result.exit_code == 0 and "1000 samples" in result.output
+    assert Image.open(tmp_path / "points.png").size[0] > 200
+    tokenizer = kgen.autoregressive.ByteTokenizer()
+    kgen.Run(texts).save_model(kgen.autoregressive.GPT(tokenizer=tokenizer, context=16, layers=1, heads=1, width=8))
+    for arguments, start in (((), ""), (("--prompt", "ab"), "ab")):
+        result = run("sample", texts, "--seed", 0, "--max-new-tokens", 4, *arguments)
+        assert result.exit_code == 0 and result.output.startswith(start) and len(result.output) > len(start)
+    result = run("sample", points, "--prompt", "ab")
+    assert result.exit_code == 2 and "GAN does not continue text" in result.stderr
+
+
 def test_evaluate_prints_each_figure_beside_its_floor(saved):
     result = run("evaluate", saved, "--data", "digits", "-n", 60)
     assert result.exit_code == 0, result.output

@@ -6,20 +6,72 @@ import pytest
 from keras import ops
 
 import kgen
+from kgen.autoregressive import GPT, PixelCNN
 from kgen.core import random
 from kgen.diffusion import DDPM, DDIMSampler
-from kgen.networks import MLP, UNet
-from kgen.vae import VAE
+from kgen.energy import RBM, EnergyModel, MALASampler
+from kgen.flow import MAF, NeuralSplineFlow, RealNVP
+from kgen.gan import DCGAN, WGANGP, ConditionalGAN, Discriminator
+from kgen.hybrid import LatentDiffusion
+from kgen.layers import VectorQuantizer
+from kgen.networks import MLP, SpatialDecoder, SpatialEncoder, UNet
+from kgen.vae import VAE, VQVAE
 
 
-def small_ddpm():
+def ddpm():
     network = UNet((4, 4, 1), channels=(8,), blocks=1, attention=[True], num_classes=3)
     return DDPM((4, 4, 1), network=network, num_classes=3, sampler=DDIMSampler(4))
 
 
-def small_vae():
+def vae():
     encoder, decoder = MLP((4, 4, 1), (4,), name="encoder"), MLP((2,), (4, 4, 1), name="decoder")
     return VAE((4, 4, 1), latent_dim=2, encoder=encoder, decoder=decoder)
+
+
+def vqvae():
+    encoder = SpatialEncoder((4, 4, 1), 3, channels=(8,), blocks=1)
+    decoder = SpatialDecoder((2, 2, 3), 1, channels=(8,), blocks=1)
+    return VQVAE((4, 4, 1), encoder=encoder, decoder=decoder, quantizer=VectorQuantizer(6, 3))
+
+
+def latent_diffusion():
+    model = LatentDiffusion(vqvae(), network=MLP((2, 2, 3), (2, 2, 3), time=True), sampler=DDIMSampler(4))
+    model.adapt(np.random.default_rng(0).uniform(-1, 1, (32, 4, 4, 1)).astype("float32"))
+    return model
+
+
+def conditional_gan():
+    return ConditionalGAN((4, 4, 1), 3, discriminator=Discriminator((4, 4, 1), [8], spectral=True, num_classes=3))
+
+
+def gpt():
+    return GPT(9, 8, layers=2, heads=2, width=16)
+
+
+def pixelcnn():
+    return PixelCNN((4, 4, 1), channels=6, blocks=1, components=2, levels=9, num_classes=3)
+
+
+def energy_model():
+    return EnergyModel((4, 4, 1), MLP((4, 4, 1), (1,), widths=(16,)), sampler=MALASampler(0.1, 5))
+
+
+FAMILIES = {
+    "ddpm": ddpm,
+    "vae": vae,
+    "vqvae": vqvae,
+    "latent_diffusion": latent_diffusion,
+    "dcgan": lambda: DCGAN((4, 4, 1), 3, widths=[4, 8]),
+    "wgan_gp": lambda: WGANGP((4, 4, 1), 3),
+    "conditional_gan": conditional_gan,
+    "realnvp": lambda: RealNVP((4, 4, 1), couplings=2, widths=(8,), num_classes=3, dequantize=9),
+    "maf": lambda: MAF((3,), layers=2, widths=(8,)),
+    "spline_flow": lambda: NeuralSplineFlow((3,), layers=2, bins=4, widths=(8,), autoregressive=True),
+    "gpt": gpt,
+    "pixelcnn": pixelcnn,
+    "rbm": lambda: RBM((4, 4, 1), hidden=8),
+    "energy_model": energy_model,
+}
 
 
 def rows(spec, name, n=3):
@@ -33,17 +85,17 @@ def rows(spec, name, n=3):
 
 
 # An export from JAX and torch takes a process of its own: one family shows that it finds kgen's classes.
-MODELS = [small_ddpm, small_vae] if keras.config.backend() == "tensorflow" else [small_ddpm]
+SERVED = FAMILIES if keras.config.backend() == "tensorflow" else ["ddpm"]
 
 
-@pytest.mark.parametrize("make", MODELS)
-def test_served_as_in_the_model(make, serve, tmp_path):
+@pytest.mark.parametrize("family", SERVED)
+def test_served_as_in_the_model(family, serve, tmp_path):
     keras.utils.set_random_seed(0)
-    model = make()
+    model = FAMILIES[family]()
     model.compile("adam")
     rng = np.random.default_rng(2)
-    for weight in model.weights:  # a fresh U-Net returns zeros
-        weight.assign(ops.convert_to_numpy(weight) + 0.1 * rng.standard_normal(weight.shape).astype("float32"))
+    for weight in model.weights:  # a fresh U-Net returns zeros; variances and counts are not to become negative
+        weight.assign(ops.convert_to_numpy(weight) + 0.1 * np.abs(rng.standard_normal(weight.shape)).astype("float32"))
     path = kgen.serving.export(model, tmp_path)
     inputs = {e.name: {name: rows(spec, name) for name, spec in e.inputs.items()} for e in model.endpoints()}
     stock = serve(path, {name: (name, given) for name, given in inputs.items()}, xla=False)
