@@ -9,7 +9,7 @@ import click
 from benchmarks import agreement, machine, plan, report
 from benchmarks.workers import Worker, take_turns
 
-PARTS = ("a", "b", "c")
+PARTS = ("a", "b", "c", "d", "e")
 BACKENDS = tuple(plan.KGEN)
 
 
@@ -35,7 +35,7 @@ def _choice(allowed):
     "--only",
     default=",".join(PARTS),
     callback=_choice(PARTS),
-    help="Parts: a diffusion, b VAE, c overhead; a,b for two of them.",
+    help="Parts: a diffusion, b VAE, c overhead, d language model, e steps of other families; a,b for two of them.",
 )
 @click.option(
     "--backends", default=",".join(BACKENDS), callback=_choice(BACKENDS), help="kgen's backends.", show_default=True
@@ -63,7 +63,7 @@ def main(rounds, quick, only, backends, threads, compiled, out):
     out = out or (None if quick else pathlib.Path(__file__).parent / "RESULTS.md")
 
     workers = {backend: Worker("kgen", len(cores), backend) for backend in backends}
-    if set(only) & {"a", "b"}:
+    if set(only) & {"a", "b", "d", "e"}:
         workers["peers"] = Worker("peers", len(cores))
     try:
         versions = {}
@@ -79,6 +79,10 @@ def main(rounds, quick, only, backends, threads, compiled, out):
                 comparisons += plan.vae(workers, references, quick, compiled)
             if "c" in only:
                 comparisons += plan.overhead(workers, quick)
+            if "d" in only:
+                comparisons += plan.gpt(workers, references, quick, compiled)
+            if "e" in only:
+                comparisons += plan.steps(workers, quick, compiled)
             for i, comparison in enumerate(comparisons):
                 _say(f"{i + 1}/{len(comparisons)} ({comparison.part}) {comparison.title}")
                 take_turns(comparison.contenders, rounds, comparison.steps, watch, _say)

@@ -18,7 +18,7 @@ def check(workers, backends, parts, folder):
     Args:
         workers: dict from "peers" and from each backend to its ``Worker``.
         backends: kgen's backends.
-        parts: parts of the benchmark, of which "a" and "b" have peers.
+        parts: parts of the benchmark, of which "a", "b" and "d" have peers.
         folder: ``pathlib.Path`` for the files.
     Returns:
         ``(references, rows)``: the file of weights for each network, and a list of (what, backend, largest difference
@@ -27,8 +27,12 @@ def check(workers, backends, parts, folder):
         Disagreement: a difference is above the tolerance.
     """
     references, rows = {}, []
-    for network in [*(sizes.UNETS if "a" in parts else ()), *(["vae"] if "b" in parts else [])]:
-        family, arguments = ("vae", {}) if network == "vae" else ("ddpm", {"size": network})
+    for network in [
+        *(sizes.UNETS if "a" in parts else ()),
+        *(["vae"] if "b" in parts else []),
+        *(["gpt"] if "d" in parts else []),
+    ]:
+        family, arguments = ("ddpm", {"size": network}) if network in sizes.UNETS else (network, {})
         ours = {}
         for backend in backends:
             path = str(folder / f"{network}-{backend}.npz")

@@ -12,7 +12,7 @@ from torch import nn
 from benchmarks import sizes, weights
 
 
-def _load(path):
+def load(path):
     """The arrays of a reference file, and the weights in it by name."""
     with np.load(path) as file:
         arrays = {k: file[k] for k in file.files}
@@ -47,7 +47,7 @@ def unet(size, reference):
         norm_num_groups=s.groups,
         attention_head_dim=s.head_dim,
     )
-    weights.to_diffusers(_load(reference)[1], s, net)
+    weights.to_diffusers(load(reference)[1], s, net)
     return net
 
 
@@ -57,7 +57,7 @@ def _compiled(program):
     return torch.compile(program, dynamic=False)
 
 
-def _timed_steps(step, x, batch):
+def timed_steps(step, x, batch):
     """A job that runs training steps over prepared batches and returns the seconds per step."""
     batches = _first(x).split(batch)
 
@@ -89,7 +89,7 @@ def ddpm_train(size, batch, steps, reference, compiled=False):
         optimizer.step()
         return loss.item()
 
-    return _timed_steps(step, sizes.images(steps * batch, sizes.UNETS[size].image_shape), batch)
+    return timed_steps(step, sizes.images(steps * batch, sizes.UNETS[size].image_shape), batch)
 
 
 @torch.inference_mode()
@@ -130,7 +130,7 @@ def ddpm_sample(size, batch, reference, steps=None, compiled=False):
 
 def ddpm_outputs(size, reference):
     """What kgen wrote in ``ddpm.reference``, computed by the peer."""
-    arrays, _ = _load(reference)
+    arrays, _ = load(reference)
     net = unet(size, reference).eval()
     with torch.inference_mode():
         out = net(_first(arrays["x"]), torch.from_numpy(arrays["step"]), return_dict=False)[0]
@@ -181,7 +181,7 @@ class TorchVAE(nn.Module):
 
 
 def vae(reference):
-    net, (_, values) = TorchVAE(), _load(reference)
+    net, (_, values) = TorchVAE(), load(reference)
     parts = [
         {k.removeprefix(f"{p}/"): v for k, v in values.items() if k.startswith(f"{p}/")} for p in ("encoder", "decoder")
     ]
@@ -201,13 +201,13 @@ def vae_train(batch, steps, reference, compiled=False):
         optimizer.step()
         return loss.item()
 
-    return _timed_steps(step, sizes.images(steps * batch, sizes.VAE_IMAGE), batch)
+    return timed_steps(step, sizes.images(steps * batch, sizes.VAE_IMAGE), batch)
 
 
 @torch.inference_mode()
 def vae_outputs(reference):
     """What kgen wrote in ``vae.reference``, computed by the peer, which sees mirrored images (``to_torch_vae``)."""
-    arrays, _ = _load(reference)
+    arrays, _ = load(reference)
     net = vae(reference).eval()
     mirrored = arrays["x"][:, ::-1, ::-1]
     decoded = _last(net.decoder(torch.from_numpy(arrays["z"])))[:, ::-1, ::-1]

@@ -32,6 +32,8 @@ class Comparison:
 GOALS = {
     "sampling": ("sampling at batch 1: at least 2x as fast as diffusers", lambda ratio: ratio >= 2),
     "training": ("a training step: at least as fast as the peer's", lambda ratio: ratio >= 1),
+    "generation": ("generation: at least 3x as fast as transformers", lambda ratio: ratio >= 3),
+    "flow": ("spline flow: at least 1.5x as fast as zuko", lambda ratio: ratio >= 1.5),
     "overhead": ("`update`: at most 3 % over a train_step by hand", lambda ratio: 1 / ratio <= 1.03),
 }
 
@@ -99,6 +101,60 @@ def _contenders(workers, job, shared, reference, peer, compiled, xla_choice=Fals
             Contender(f"{peer}, torch.compile", workers["peers"], job, {**shared, **reference, "compiled": True})
         )
     return result
+
+
+def gpt(workers, references, quick, compiled):
+    """(d) Generation with cached keys and values against transformers."""
+    for batch in (1,) if quick else (1, 16):
+        shared, reference = {"batch": batch}, {"reference": references["gpt"]}
+        contenders = _contenders(workers, "gpt.generate", shared, reference, "transformers", False)
+        peer = contenders[-1]
+        static = {**peer.arguments, "cache": "static"}
+        contenders.append(Contender("transformers, static cache", peer.worker, peer.job, static))
+        if compiled:
+            contenders.append(
+                Contender(
+                    "transformers, static cache, torch.compile", peer.worker, peer.job, {**static, "compiled": True}
+                )
+            )
+        yield Comparison(
+            "d",
+            f"Generation of {sizes.GPT.new_tokens} tokens, batch {batch}",
+            "transformers",
+            contenders,
+            1,
+            "generation",
+        )
+
+
+def steps(workers, quick, compiled):
+    """(e) Steps without weights in common: GAN against plain torch, VAE and VQ-VAE against pythae, spline flow against zuko."""
+    with_flows = {name: worker for name, worker in workers.items() if name != "torch"}
+    for job, title, peer, batch, count, goal in (
+        ("gan_train", "DCGAN training step, 28x28", "plain torch", 64, 10, "training"),
+        ("vae_train", "VAE training step, 28x28", "pythae", 64, 20, "training"),
+        ("vqvae_train", "VQ-VAE training step, 28x28", "pythae", 64, 10, "training"),
+        ("flow_train", "Spline flow training step", "zuko", 256, 50, "flow"),
+        ("flow_sample", "Spline flow sampling", "zuko", 1000, 1, "flow"),
+    ):
+        batch, count = (min(batch, 4), min(count, 2)) if quick else (batch, count)
+        sampling = job.endswith("sample")
+        yield Comparison(
+            "e",
+            f"{title}, batch {batch}",
+            peer,
+            _contenders(
+                with_flows if goal == "flow" else workers,
+                f"steps.{job}",
+                {"batch": batch} if sampling else {"batch": batch, "steps": count},
+                {},
+                peer,
+                False,
+                xla_choice=not sampling,
+            ),
+            count,
+            goal,
+        )
 
 
 def overhead(workers, quick):

@@ -26,6 +26,19 @@ seed to a numpy array: `model.sample`, and a loop over `DDIMScheduler.step` unde
 `fit`, which also logs reconstruction and KL; the same layers in `torch.nn` with the same weights and
 `torch.optim.Adam`.""",
     ),
+    "d": (
+        "(d) Language model against transformers",
+        """A GPT-2 of 6 layers, 6 heads and 192 numbers per token, with the same weights: `kgen.autoregressive.GPT` and
+`GPT2LMHeadModel`. Greedy generation of 256 tokens after a prompt of 16: `model.generate`, whose loop is one compiled call, and
+`generate` with its dynamic cache (its default) and its static one.""",
+    ),
+    "e": (
+        "(e) Steps of other families",
+        """The same layers and sizes on both sides, each with weights of its own: `DCGAN` (32 and 64 channels) and a torch
+loop with the same two losses; kgen's `VAE` and `VQVAE` (256 codes with moving averages) and pythae's with the same
+torch layers, in a plain loop around pythae's loss; `NeuralSplineFlow` and `zuko.flows.NSF`, both autoregressive, of 3
+transforms with 8 bins and networks of 2 x 64, over points of the plane. kgen inside `fit`, and in `sample`.""",
+    ),
     "c": (
         "(c) What kgen's step costs over one by hand",
         """One network, one loss, one metric, inside `fit`: by kgen's `objective`, and by the `train_step` of Keras's
@@ -66,7 +79,7 @@ def _time(seconds):
 def _table(comparison):
     is_overhead = comparison.part == "c"
     last = "over by hand, %" if is_overhead else "peer / this"
-    unit = "ms per call" if "sampling" in comparison.title else "ms per step"
+    unit = "ms per call" if "sampling" in comparison.title or "Generation" in comparison.title else "ms per step"
     lines = [
         f"### {comparison.title}",
         "",

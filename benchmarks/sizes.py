@@ -40,3 +40,33 @@ def images(count, shape):
     import numpy as np
 
     return np.random.default_rng(0).uniform(-1, 1, (count, *shape)).astype("float32")
+
+
+@dataclasses.dataclass(frozen=True)
+class GPTSize:
+    """A GPT-2 of this size, which writes ``new_tokens`` after prompts of ``prompt`` tokens."""
+
+    vocabulary: int = 512
+    context: int = 320
+    layers: int = 6
+    heads: int = 6
+    width: int = 192
+    prompt: int = 15
+    new_tokens: int = 256
+
+
+GPT = GPTSize()
+
+
+def prompts(batch):
+    """Prompts, the same on both sides: numpy int32 (batch, prompt)."""
+    import numpy as np
+
+    return np.random.default_rng(0).integers(1, GPT.vocabulary, (batch, GPT.prompt)).astype("int32")
+
+
+# The GAN: DCGAN's networks for the VAE's image. The VQ-VAE: the VAE's channels, 7x7 codes. The flow: points of the plane.
+GAN_LATENT = 64
+GAN_WIDTHS = (32, 64)
+VQ_CODES, VQ_DIM = 256, 16
+FLOW = {"layers": 3, "bins": 8, "widths": (64, 64)}

@@ -148,3 +148,32 @@ def to_torch_vae(encoder, decoder, channels, vae):
         s.conv(f"decoder/conv_{i}", f"decoder.{7 + 4 * k}", mirrored=True)
     s.conv("decoder/conv_out", f"decoder.{5 + 4 * len(channels)}", mirrored=True)
     s.load(vae)
+
+
+def to_gpt2(values, layers, gpt2):
+    """Copies the weights of a kgen ``Transformer`` with learned positions into a transformers ``GPT2LMHeadModel``.
+
+    Args:
+        values: what ``randomise`` returned.
+        layers: number of blocks.
+        gpt2: ``transformers.GPT2LMHeadModel``, whose linear layers keep their kernels as Keras does, (in, out).
+    """
+    s = _State(values)
+
+    def linear(ours, theirs):
+        s._put(f"{theirs}.weight", s._take(f"{ours}/kernel"))
+        s._put(f"{theirs}.bias", s._take(f"{ours}/bias"))
+
+    for theirs, ours in (("wte", "embedding"), ("wpe", "position_embedding")):
+        s._put(f"transformer.{theirs}.weight", s._take(f"{ours}/embeddings"))
+    s._put("lm_head.weight", values["embedding/embeddings"])
+    for i in range(layers):
+        ours, theirs = f"block_{i}", f"transformer.h.{i}"
+        s.norm(f"{ours}/attention_norm", f"{theirs}.ln_1")
+        linear(f"{ours}/attention/qkv", f"{theirs}.attn.c_attn")
+        linear(f"{ours}/attention/project", f"{theirs}.attn.c_proj")
+        s.norm(f"{ours}/dense_norm", f"{theirs}.ln_2")
+        linear(f"{ours}/expand", f"{theirs}.mlp.c_fc")
+        linear(f"{ours}/contract", f"{theirs}.mlp.c_proj")
+    s.norm("norm", "transformer.ln_f")
+    s.load(gpt2)

@@ -24,15 +24,17 @@ import numpy as np
 def _kgen():
     import keras
 
-    from benchmarks import ddpm, overhead, vae
+    from benchmarks import ddpm, gpt, overhead, steps, vae
 
     jobs = {
         "ddpm.train": ddpm.train,
         "ddpm.sample": ddpm.sample,
         "vae.train": vae.train,
+        "gpt.generate": gpt.generate,
         "overhead.train": overhead.train,
     }
-    jobs |= {"ddpm.reference": ddpm.reference, "vae.reference": vae.reference}
+    jobs |= _step_jobs(steps)
+    jobs |= {"ddpm.reference": ddpm.reference, "vae.reference": vae.reference, "gpt.reference": gpt.reference}
     backend = keras.config.backend()
 
     def versions():
@@ -47,13 +49,21 @@ def _kgen():
 def _peers():
     import diffusers
     import torch
+    import transformers
 
-    from benchmarks import peers
+    from benchmarks import gpt_peer, peers, step_peers
 
     _use_all_threads()
     jobs = {"ddpm.train": peers.ddpm_train, "ddpm.sample": peers.ddpm_sample, "vae.train": peers.vae_train}
     jobs |= {"ddpm.outputs": peers.ddpm_outputs, "vae.outputs": peers.vae_outputs}
-    return {**jobs, "versions": lambda: {"diffusers": diffusers.__version__, "torch": torch.__version__}}
+    jobs |= _step_jobs(step_peers)
+    jobs |= {"gpt.generate": gpt_peer.generate, "gpt.outputs": gpt_peer.outputs}
+    return {**jobs, "versions": lambda: {m.__name__: m.__version__ for m in (diffusers, torch, transformers)}}
+
+
+def _step_jobs(module):
+    names = ("gan_train", "vae_train", "vqvae_train", "flow_train", "flow_sample")
+    return {f"steps.{name}": getattr(module, name) for name in names}
 
 
 def _use_all_threads():
