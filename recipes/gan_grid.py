@@ -1,4 +1,4 @@
-"""A GAN on the grid of 25 Gaussians, where GANs lose modes: five runs of about a minute and a half each."""
+"""A GAN on the grid of 25 Gaussians, where GANs lose modes: five runs of about two minutes each."""
 
 import time
 
@@ -56,7 +56,7 @@ def quality(samples, density):
     return {"modes": covered, "share": float(near.mean()), "reverse_kl": divergence}
 
 
-def main(data="gaussian_grid", epochs=7, batch_size=256, seed=0, out="saved_models/gan_grid", image_size=None):
+def main(data="gaussian_grid", epochs=5, batch_size=256, seed=0, out="saved_models/gan_grid", image_size=None):
     density = kgen.data.TOYS[data]()
     x = density.sample(200_000, seed=seed)
     stop = kgen.callbacks.GracefulStop()  # Ctrl-C ends training; the rest still runs
