@@ -26,7 +26,7 @@ def make(steps):
         h = layers.Dense(128, activation="leaky_relu")(h)
     discriminator = keras.Model(x, layers.Dense(1)(h))
 
-    gamma = keras.optimizers.schedules.ExponentialDecay(1.0, steps, 1e-3)
+    gamma = keras.optimizers.schedules.ExponentialDecay(1.0, steps, 1e-2)
     model = kgen.gan.GAN(
         (2,),
         latent_dim=10,
