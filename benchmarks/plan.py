@@ -85,7 +85,7 @@ def vae(workers, references, quick, compiled):
 
 
 def _contenders(workers, job, shared, reference, peer, compiled, xla_choice=False):
-    """kgen on each backend, on TensorFlow also without the XLA of ``fit``, and the peer, if asked compiled too."""
+    """kgen on each backend, on TensorFlow also with XLA in ``fit``, and the peer, if asked compiled too."""
     result = []
     for backend, label in KGEN.items():
         if backend not in workers:
@@ -93,7 +93,7 @@ def _contenders(workers, job, shared, reference, peer, compiled, xla_choice=Fals
         result.append(Contender(label, workers[backend], job, shared))
         if backend == "tensorflow" and xla_choice:
             result.append(
-                Contender(f"{label}, jit_compile=False", workers[backend], job, {**shared, "jit_compile": False})
+                Contender(f"{label}, jit_compile=True", workers[backend], job, {**shared, "jit_compile": True})
             )
     result.append(Contender(peer, workers["peers"], job, {**shared, **reference}))
     if compiled:

@@ -52,8 +52,8 @@ METHOD = """\
 One process per framework, each with {threads} threads; they take turns in {rounds} rounds, one at work at a time.
 Medians over the rounds. Ratios are taken within a round, peer / this: above 1, this is the faster one. A repetition
 is a number of steps inside one `fit`, the first of them not counted. "First run" is what comes before all that:
-tracing, compiling, and one or two steps, or one call. TensorFlow trains with XLA unless told `jit_compile=False`:
-that is what Keras's `compile` chooses."""
+tracing, compiling, and one or two steps, or one call. On a CPU TensorFlow trains without XLA unless told
+`jit_compile=True`, as Keras's `compile` chooses; its sampling loops are compiled by XLA."""
 
 AGREEMENT = """\
 The same weights and inputs on both sides; the largest difference, relative to the largest value. Samples are those

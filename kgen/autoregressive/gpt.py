@@ -313,11 +313,8 @@ class GPT(GenerativeModel):
         def write(*arrays):
             return generation.write_tokens(network, size, choice, room, *arrays)
 
-        compiler = "xla" if self.jit_compile else None
-
         def compiled(name, function):
-            key = (name, choice, slots, room, compiler)
-            return self._compiled_functions.get(key, lambda: backend.jit(function, self.variables, compiler=compiler))
+            return self.compiled_function((name, choice, slots, room), function, loop=True)
 
         return compiled("read", read), compiled("write", write)
 

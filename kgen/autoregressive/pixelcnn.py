@@ -179,7 +179,7 @@ class PixelCNN(GenerativeModel):
         """
         arrays = [self.row_seeds(n, seed), *self._labels(n, labels)]
         function = self._sample if cached else self._sample_anew
-        return self.run_rows(("sample", bool(cached)), function, arrays, batch_size=batch_size, progress=True)
+        return self.run_rows(("sample", bool(cached)), function, arrays, batch_size=batch_size, loop=True)
 
     def inpaint(self, x, mask, *, seed=None, labels=None, batch_size=None):
         """Completes images: draws the pixels that are not known, given those that are.
@@ -202,7 +202,7 @@ class PixelCNN(GenerativeModel):
         checks.images("x", x, self.image_shape)
         self._check_levels("x", x)
         arrays = [x, mask.astype("float32"), self.row_seeds(len(x), seed), *self._labels(len(x), labels)]
-        return self.run_rows("inpaint", self._inpaint, arrays, batch_size=batch_size, progress=True)
+        return self.run_rows("inpaint", self._inpaint, arrays, batch_size=batch_size, loop=True)
 
     def _mask(self, mask, n):
         """The checked mask: bool (n, H, W, 1)."""

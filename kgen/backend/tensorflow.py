@@ -162,8 +162,7 @@ def jit(fn, variables=(), compiler=None):
     Args:
         fn: function of tensors that lead with the batch dimension.
         variables: the variables that ``fn`` reads. TensorFlow reads them where they are; the argument is for the other backends.
-        compiler: None, or "xla" for XLA's kernels: twice as fast for a sampling loop of a U-Net on a CPU, compiled again for each
-            batch size.
+        compiler: None, or "xla" for XLA's kernels, which are compiled again for each batch size.
     Returns:
         a function with the signature of ``fn``.
     """

@@ -160,7 +160,7 @@ class DDPM(GenerativeModel):
         def run(seeds, label=None, strength=None):
             return {"x": self._sample(sampler, seeds, label, strength)}
 
-        return self.run_rows(("sample", sampler, len(arrays)), run, arrays, batch_size=batch_size, progress=True)["x"]
+        return self.run_rows(("sample", sampler, len(arrays)), run, arrays, batch_size=batch_size, loop=True)["x"]
 
     def _sample(self, sampler, seeds, label=None, guidance=None):
         denoiser = self.denoiser()
@@ -222,7 +222,7 @@ class DDPM(GenerativeModel):
                 lambda x_t, t: denoiser(x_t, t, label), self.schedule, x, seeds, levels, num_samples
             )
 
-        return self.run_rows(("log_prob", levels, num_samples), run, arrays, batch_size=batch_size, progress=True)
+        return self.run_rows(("log_prob", levels, num_samples), run, arrays, batch_size=batch_size, loop=True)
 
     def bits_per_dim(self, x, **kwargs):
         """``-log_prob(x, ...)`` in bits per value: numpy array (B,)."""

@@ -128,7 +128,7 @@ class EnergyModel(GenerativeModel):
         def run(seeds):
             return self._sample(seeds, steps)
 
-        result = self.run_rows(("sample", steps), run, [self.row_seeds(n, seed)], batch_size=batch_size, progress=True)
+        result = self.run_rows(("sample", steps), run, [self.row_seeds(n, seed)], batch_size=batch_size, loop=True)
         self.sampler.check(result)
         return result["x"]
 

@@ -167,7 +167,7 @@ class RBM(GenerativeModel):
         key = ("sample", steps, bool(noise))
         seeds = self.row_seeds(n, seed)
         return self.run_rows(
-            key, lambda seeds: self._sample(seeds, steps, noise), [seeds], batch_size=batch_size, progress=True
+            key, lambda seeds: self._sample(seeds, steps, noise), [seeds], batch_size=batch_size, loop=True
         )
 
     def _sample(self, seeds, steps=STEPS, noise=True):
@@ -209,7 +209,7 @@ class RBM(GenerativeModel):
             return self._complete(x, mask, seeds, steps, noise)
 
         arrays = [x, mask.astype("float32"), self.row_seeds(len(x), seed)]
-        filled = self.run_rows(("complete", steps, bool(noise)), run, arrays, batch_size=batch_size, progress=True)
+        filled = self.run_rows(("complete", steps, bool(noise)), run, arrays, batch_size=batch_size, loop=True)
         return np.where(mask, x, filled)
 
     inpaint = complete  # the protocol's name for it
@@ -298,7 +298,7 @@ class RBM(GenerativeModel):
             )
 
         log_weights = self.run_rows(
-            ("ais", temperatures), run, [self.row_seeds(chains, seed)], batch_size=batch_size, progress=True
+            ("ais", temperatures), run, [self.row_seeds(chains, seed)], batch_size=batch_size, loop=True
         )
         base = partition.log_base_partition(self.visible, ops.convert_to_tensor(self.base_bias), self.hidden)
         return partition.estimate(log_weights, float(ops.convert_to_numpy(base)))

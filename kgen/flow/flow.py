@@ -193,7 +193,7 @@ class Flow(GenerativeModel):
         seeds = self.row_seeds(n, seed)
         scale = checks.in_range("temperature", temperature, 0.0, 2.0)
         arrays = [seeds, np.full((n,), scale, "float32"), *self._labels(n, labels)]
-        return self.run_rows("sample", self._sample, arrays, batch_size=batch_size, progress=True)
+        return self.run_rows("sample", self._sample, arrays, batch_size=batch_size, loop=True)
 
     def encode(self, x, labels=None, *, batch_size=None):
         """The noise z of data: numpy float32 array (B, *shape), for x (B, *shape). Values of levels are taken at their cell's middle."""

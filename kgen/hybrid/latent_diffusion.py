@@ -170,7 +170,7 @@ class LatentDiffusion(GenerativeModel):
         def run(seeds, label=None, strength=None):
             return self._sample(sampler, seeds, label, strength)
 
-        return self.run_rows(("sample", sampler, len(arrays)), run, arrays, batch_size=batch_size, progress=True)
+        return self.run_rows(("sample", sampler, len(arrays)), run, arrays, batch_size=batch_size, loop=True)
 
     def encode(self, x, *, batch_size=None):
         """The scaled latents: numpy float32 array (B, *latent_shape), for x (B, *image_shape)."""

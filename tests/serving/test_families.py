@@ -24,7 +24,9 @@ def ddpm():
 
 
 def vae():
-    encoder, decoder = MLP((4, 4, 1), (4,), name="encoder"), MLP((2,), (4, 4, 1), name="decoder")
+    # Narrow networks: in wide ones of such weights the likelihood is so steep that one rounding of x is seen in it.
+    encoder = MLP((4, 4, 1), (4,), widths=(16,), name="encoder")
+    decoder = MLP((2,), (4, 4, 1), widths=(16,), name="decoder")
     return VAE((4, 4, 1), latent_dim=2, encoder=encoder, decoder=decoder)
 
 
