@@ -104,6 +104,16 @@ def list_recipes():
         click.echo(f"{name:<{width}}  {line}")
 
 
+@main.command("pretrained")
+def list_pretrained():
+    """List the trained models that come with kgen: `kgen sample`, `evaluate` and `export` take their names."""
+    use_backend(None)
+    from kgen.core.saving import pretrained
+
+    for name, folder in pretrained().items():
+        click.echo(f"{name}  {folder}")
+
+
 @main.command()
 @click.argument("recipe")
 @click.option("--data", help="Dataset name, or a path to your own: .npy, .npz, or a folder of images.")
@@ -112,6 +122,9 @@ def list_recipes():
 @click.option("--batch-size", type=click.IntRange(1), help="Examples per training step.")
 @click.option("--seed", type=click.IntRange(0), help="Seed of initial weights, split and training.")
 @click.option("--out", type=click.Path(), help="Folder for model, samples, figures and SavedModels.")
+@click.option(
+    "--resume", is_flag=True, default=None, help="Go on where an earlier run with the same --out was broken off."
+)
 @click.option("--backend", help="tensorflow, jax or torch.")
 def train(recipe, backend, **options):
     """Train RECIPE and leave model, samples, figures and a SavedModel in a folder.
@@ -122,7 +135,8 @@ def train(recipe, backend, **options):
       kgen train ddpm_fashion_mnist --epochs 5 --backend jax
       kgen train vae_digits --data my_images.npz --out saved_models/mine
 
-    Ctrl-C ends training early; samples, figures and export are still made from what was trained.
+    Ctrl-C ends training early; samples, figures and export are still made from what was trained. The same command with --resume
+    goes on from there, or from the last checkpoint of a run that was killed.
     """
     found = recipes()
     if recipe not in found:
@@ -142,7 +156,7 @@ def train(recipe, backend, **options):
 
 
 @main.command()
-@click.argument("path", type=click.Path(exists=True))
+@click.argument("path")
 @click.option("-n", type=click.IntRange(1), help="Number: 16 images, 1000 points or one text, if not given.")
 @click.option(
     "--seed", type=click.IntRange(0), default=None, help="Same seed, same samples; otherwise new ones each time."
@@ -165,11 +179,11 @@ def train(recipe, backend, **options):
 )
 @click.option("--backend", help="tensorflow, jax or torch.")
 def sample(path, n, seed, labels, prompt, out, backend, **options):
-    """Draw samples from the model in PATH (a .keras file or a run's folder).
+    """Draw samples from the model in PATH: a .keras file, a run's folder, or the name of a pretrained recipe.
 
     \b
     Examples:
-      kgen sample saved_models/ddpm_digits -n 64 --seed 0 --out digits.png
+      kgen sample ddpm_digits -n 64 --seed 0 --out digits.png
       kgen sample saved_models/ddpm_digits -n 10 --labels 0,1,2,3,4,5,6,7,8,9 --guidance 3
       kgen sample saved_models/vae_digits -n 1000 --out samples.npy
       kgen sample saved_models/gpt_python --prompt "def " --temperature 0.8 --top-p 0.95
@@ -239,7 +253,7 @@ def write_texts(model, prompt, n, seed, given):
 
 
 @main.command()
-@click.argument("path", type=click.Path(exists=True))
+@click.argument("path")
 @click.option("--data", required=True, help="Dataset name or path: what the samples are compared with.")
 @click.option("-n", type=click.IntRange(50), default=1000, show_default=True, help="Number of samples.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of samples and split.")
@@ -269,7 +283,7 @@ def evaluate(path, data, n, seed, extractor, backend):
 
 
 @main.command()
-@click.argument("path", type=click.Path(exists=True))
+@click.argument("path")
 @click.option(
     "--out",
     type=click.Path(),
@@ -284,12 +298,41 @@ def export(path, out, backend):
       kgen export saved_models/ddpm_digits
       kgen export my_model.keras --out /srv/models/mine
     """
-    path = pathlib.Path(path)
+    use_backend(backend)
+    import kgen
+    from kgen.core.saving import locate
+
+    path = locate(path)
     out = out or (path if path.is_dir() else path.with_suffix(""))
+    click.echo(f"Exported: {kgen.serving.export(kgen.load(path), out)}")
+
+
+@main.command()
+@click.argument("path", type=click.Path(exists=True, file_okay=False))
+@click.option(
+    "--model", type=click.Path(exists=True), help="The .keras file that was exported; PATH/model.keras, if not given."
+)
+@click.option("--batch-sizes", default="1,8", show_default=True, help="Rows of the requests, separated by commas.")
+@click.option("--backend", help="tensorflow, jax or torch: what the model is computed on.")
+def verify(path, model, batch_sizes, backend):
+    """Compare what the newest export in PATH answers with what its model computes, and time it. Exit code 1 if they differ.
+
+    \b
+    Examples:
+      kgen verify saved_models/ddpm_digits
+      kgen verify /srv/models/digits --model digits.keras --batch-sizes 1,32
+    """
+    try:
+        sizes = [int(v) for v in batch_sizes.split(",")]
+    except ValueError:
+        raise click.UsageError(f"--batch-sizes: expected integers such as 1,8,64, received {batch_sizes!r}.") from None
     use_backend(backend)
     import kgen
 
-    click.echo(f"Exported: {kgen.serving.export(kgen.load(path), out)}")
+    report = kgen.serving.verify(path, None if model is None else kgen.load(model), batch_sizes=sizes)
+    click.echo(report)
+    if not report.ok:
+        sys.exit(1)
 
 
 if __name__ == "__main__":

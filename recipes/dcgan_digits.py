@@ -8,7 +8,9 @@ import numpy as np
 import kgen
 
 
-def main(data="digits", epochs=200, batch_size=64, seed=0, out="saved_models/dcgan_digits", image_size=None):
+def main(
+    data="digits", epochs=200, batch_size=64, seed=0, out="saved_models/dcgan_digits", image_size=None, resume=False
+):
     keras.utils.set_random_seed(seed)
 
     x, _ = kgen.data.load(data, split="train", image_size=image_size)
@@ -23,8 +25,9 @@ def main(data="digits", epochs=200, batch_size=64, seed=0, out="saved_models/dcg
     model.compile({"generator": adam(), "discriminator": adam()})
 
     stop = kgen.callbacks.GracefulStop()  # Ctrl-C ends training; the rest still runs
+    checkpoint = kgen.callbacks.Checkpoint(f"{out}/checkpoints", every=200, resume=resume)  # kgen train --resume
     start = time.perf_counter()
-    history = model.fit(x, epochs=epochs, batch_size=batch_size, callbacks=[stop])
+    history = model.fit(x, epochs=epochs, batch_size=batch_size, callbacks=[stop, checkpoint])
     train_seconds = time.perf_counter() - start
 
     run = kgen.Run(out)
@@ -58,6 +61,8 @@ def main(data="digits", epochs=200, batch_size=64, seed=0, out="saved_models/dcg
         "with the generator's averaged weights."
     )
     run.export(model)
+    if not stop.interrupted:
+        checkpoint.clear()
 
 
 if __name__ == "__main__":

@@ -7,7 +7,9 @@ import keras
 import kgen
 
 
-def main(data="digits", epochs=60, batch_size=64, seed=0, out="saved_models/ddpm_digits", image_size=None):
+def main(
+    data="digits", epochs=60, batch_size=64, seed=0, out="saved_models/ddpm_digits", image_size=None, resume=False
+):
     keras.utils.set_random_seed(seed)
 
     # Images in [-1, 1] and labels (None for data without classes); the test split is held out by a fixed permutation.
@@ -26,8 +28,9 @@ def main(data="digits", epochs=60, batch_size=64, seed=0, out="saved_models/ddpm
     model.compile(optimizer=keras.optimizers.AdamW(learning_rate, weight_decay=1e-4, clipnorm=1.0))
 
     stop = kgen.callbacks.GracefulStop()  # Ctrl-C ends training; the rest still runs
+    checkpoint = kgen.callbacks.Checkpoint(f"{out}/checkpoints", every=200, resume=resume)  # kgen train --resume
     start = time.perf_counter()
-    history = model.fit(x, y, epochs=epochs, batch_size=batch_size, callbacks=[stop])
+    history = model.fit(x, y, epochs=epochs, batch_size=batch_size, callbacks=[stop, checkpoint])
     train_seconds = time.perf_counter() - start
 
     run = kgen.Run(out)
@@ -71,6 +74,8 @@ def main(data="digits", epochs=60, batch_size=64, seed=0, out="saved_models/ddpm
         "drawn by DDIM in 50 steps."
     )
     run.export(model)
+    if not stop.interrupted:
+        checkpoint.clear()
 
 
 if __name__ == "__main__":

@@ -8,7 +8,13 @@ import kgen
 
 
 def main(
-    data="fashion_mnist", epochs=10, batch_size=64, seed=0, out="saved_models/ddpm_fashion_mnist", image_size=None
+    data="fashion_mnist",
+    epochs=10,
+    batch_size=64,
+    seed=0,
+    out="saved_models/ddpm_fashion_mnist",
+    image_size=None,
+    resume=False,
 ):
     keras.utils.set_random_seed(seed)
 
@@ -34,8 +40,9 @@ def main(
     model.compile(optimizer=keras.optimizers.AdamW(learning_rate, weight_decay=1e-4, clipnorm=1.0))
 
     stop = kgen.callbacks.GracefulStop()  # Ctrl-C ends training; the rest still runs
+    checkpoint = kgen.callbacks.Checkpoint(f"{out}/checkpoints", every=200, resume=resume)  # kgen train --resume
     start = time.perf_counter()
-    history = model.fit(x, y, epochs=epochs, batch_size=batch_size, callbacks=[stop])
+    history = model.fit(x, y, epochs=epochs, batch_size=batch_size, callbacks=[stop, checkpoint])
     train_seconds = time.perf_counter() - start
 
     run = kgen.Run(out)
@@ -81,6 +88,8 @@ def main(
         "drawn by DDIM in 50 steps. On a CPU this recipe is run for fewer epochs than it deserves; the settings below say how many."
     )
     run.export(model)
+    if not stop.interrupted:
+        checkpoint.clear()
 
 
 if __name__ == "__main__":

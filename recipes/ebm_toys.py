@@ -1,5 +1,6 @@
 """Energy models of three densities of the plane: about five minutes on one core."""
 
+import shutil
 import time
 
 import keras
@@ -11,7 +12,13 @@ HALF, STEP = 6.0, 0.03  # a square around all of them, and the step of a grid on
 
 
 def main(
-    data="eight_gaussians,moons,rings", epochs=60, batch_size=256, seed=0, out="saved_models/ebm_toys", image_size=None
+    data="eight_gaussians,moons,rings",
+    epochs=60,
+    batch_size=256,
+    seed=0,
+    out="saved_models/ebm_toys",
+    image_size=None,
+    resume=False,
 ):
     run = kgen.Run(out)
     stop = kgen.callbacks.GracefulStop()  # Ctrl-C ends training; the rest still runs
@@ -30,8 +37,9 @@ def main(
         )
         learning_rate = keras.optimizers.schedules.CosineDecay(2e-3, epochs * -(-len(x) // batch_size))
         model.compile(optimizer=keras.optimizers.Adam(learning_rate))
+        checkpoint = kgen.callbacks.Checkpoint(f"{out}/checkpoints/{name}", every=1000, resume=resume)
         start = time.perf_counter()
-        model.fit(x, epochs=epochs, batch_size=batch_size, callbacks=[stop])
+        model.fit(x, epochs=epochs, batch_size=batch_size, callbacks=[stop, checkpoint])
         seconds += time.perf_counter() - start
 
         # In two dimensions the partition function and the divergence are sums over a grid.
@@ -74,6 +82,8 @@ def main(
         "export hold the last of them."
     )
     run.export(model)
+    if not stop.interrupted:
+        shutil.rmtree(f"{out}/checkpoints")
 
 
 def _gaussian_divergence(x, density):

@@ -1,9 +1,9 @@
 """A GAN on the grid of 25 Gaussians, where GANs lose modes: five runs of about two minutes each."""
 
+import shutil
 import time
 
 import keras
-import numpy as np
 from keras import layers, ops
 
 import kgen
@@ -44,19 +44,9 @@ def make(steps):
     return model
 
 
-def quality(samples, density):
-    """How many modes have a sample within 3 standard deviations, the share of samples that have a mode so near, and how evenly
-    the samples are spread over the modes: KL(shares of the modes || uniform), in nats (Lin et al. 2018, PacGAN, section 4.1)."""
-    distance = np.linalg.norm(samples[:, None] - density.modes, axis=-1)
-    near = distance.min(1) <= 3 * density.scale
-    count = len(density.modes)
-    covered = len(np.unique(distance.argmin(1)[near]))
-    share = np.bincount(distance.argmin(1), minlength=count) / len(samples)
-    divergence = float(np.sum(share * np.log(np.maximum(share * count, 1e-12))))
-    return {"modes": covered, "share": float(near.mean()), "reverse_kl": divergence}
-
-
-def main(data="gaussian_grid", epochs=5, batch_size=256, seed=0, out="saved_models/gan_grid", image_size=None):
+def main(
+    data="gaussian_grid", epochs=5, batch_size=256, seed=0, out="saved_models/gan_grid", image_size=None, resume=False
+):
     density = kgen.data.TOYS[data]()
     x = density.sample(200_000, seed=seed)
     stop = kgen.callbacks.GracefulStop()  # Ctrl-C ends training; the rest still runs
@@ -64,11 +54,14 @@ def main(data="gaussian_grid", epochs=5, batch_size=256, seed=0, out="saved_mode
     for run_seed in range(seed, seed + 5):
         keras.utils.set_random_seed(run_seed)
         model = make(epochs * -(-len(x) // batch_size))
+        checkpoint = kgen.callbacks.Checkpoint(f"{out}/checkpoints/{run_seed}", every=1000, resume=resume)
         start = time.perf_counter()
-        model.fit(x, epochs=epochs, batch_size=batch_size, verbose=2, callbacks=[stop])
+        model.fit(x, epochs=epochs, batch_size=batch_size, verbose=2, callbacks=[stop, checkpoint])
         seconds = round(time.perf_counter() - start, 1)
         samples = model.sample(10_000, seed=run_seed, batch_size=10_000)
-        results.append({"seed": run_seed, **quality(samples, density), "seconds": seconds})
+        results.append(
+            {"seed": run_seed, **kgen.metrics.mode_coverage(samples, density.modes, density.scale), "seconds": seconds}
+        )
         print(results[-1])
         if stop.interrupted:
             break
@@ -76,7 +69,7 @@ def main(data="gaussian_grid", epochs=5, batch_size=256, seed=0, out="saved_mode
     run = kgen.Run(out)
     run.save_model(model)
     run.save_density("samples", {"data": density.sample(10_000, seed=seed + 1), "samples": samples})
-    ideal = quality(density.sample(10_000, seed=seed + 1), density)
+    ideal = kgen.metrics.mode_coverage(density.sample(10_000, seed=seed + 1), density.modes, density.scale)
     figures = {
         "modes": {
             "value": min(r["modes"] for r in results),
@@ -108,6 +101,8 @@ def main(data="gaussian_grid", epochs=5, batch_size=256, seed=0, out="saved_mode
         "seeds, the floors are those of samples of the density itself; the saved model is the last run's."
     )
     run.export(model)
+    if not stop.interrupted:
+        shutil.rmtree(f"{out}/checkpoints")
 
 
 if __name__ == "__main__":

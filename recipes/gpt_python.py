@@ -7,7 +7,7 @@ import keras
 import kgen
 
 
-def main(data="python", epochs=3, batch_size=16, seed=0, out="saved_models/gpt_python"):
+def main(data="python", epochs=3, batch_size=16, seed=0, out="saved_models/gpt_python", resume=False):
     keras.utils.set_random_seed(seed)
 
     text = kgen.data.load_text(data, split="train")
@@ -25,8 +25,9 @@ def main(data="python", epochs=3, batch_size=16, seed=0, out="saved_models/gpt_p
     model.compile(keras.optimizers.AdamW(learning_rate, weight_decay=0.1, beta_2=0.98, global_clipnorm=1.0))
 
     stop = kgen.callbacks.GracefulStop()  # Ctrl-C ends training; the rest still runs
+    checkpoint = kgen.callbacks.Checkpoint(f"{out}/checkpoints", every=200, resume=resume)  # kgen train --resume
     start = time.perf_counter()
-    history = model.fit(windows, epochs=epochs, callbacks=[stop])
+    history = model.fit(windows, epochs=epochs, callbacks=[stop, checkpoint])
     train_seconds = time.perf_counter() - start
 
     run = kgen.Run(out)
@@ -66,6 +67,8 @@ def main(data="python", epochs=3, batch_size=16, seed=0, out="saved_models/gpt_p
         "The first nine tenths of the text were trained on, the last tenth held out."
     )
     run.export(model)
+    if not stop.interrupted:
+        checkpoint.clear()
 
 
 if __name__ == "__main__":

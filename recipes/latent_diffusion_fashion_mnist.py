@@ -25,6 +25,7 @@ def main(
     out="saved_models/latent_diffusion_fashion_mnist",
     image_size=None,
     autoencoder=None,
+    resume=False,
 ):
     keras.utils.set_random_seed(seed)
 
@@ -53,8 +54,9 @@ def main(
     model.compile(optimizer=keras.optimizers.AdamW(learning_rate, weight_decay=1e-4, clipnorm=1.0))
 
     stop = kgen.callbacks.GracefulStop()  # Ctrl-C ends training; the rest still runs
+    checkpoint = kgen.callbacks.Checkpoint(f"{out}/checkpoints", every=200, resume=resume)  # kgen train --resume
     start = time.perf_counter()
-    history = model.fit(x, y, epochs=epochs, batch_size=batch_size, callbacks=[stop])
+    history = model.fit(x, y, epochs=epochs, batch_size=batch_size, callbacks=[stop, checkpoint])
     train_seconds = time.perf_counter() - start
 
     run = kgen.Run(out)
@@ -105,6 +107,8 @@ def main(
         "compiled call. autoencoder frechet distance is that of reconstructed training images."
     )
     run.export(model)
+    if not stop.interrupted:
+        checkpoint.clear()
 
 
 if __name__ == "__main__":

@@ -8,7 +8,9 @@ import numpy as np
 import kgen
 
 
-def main(data="digits", epochs=400, batch_size=64, seed=0, out="saved_models/rbm_digits", image_size=None):
+def main(
+    data="digits", epochs=400, batch_size=64, seed=0, out="saved_models/rbm_digits", image_size=None, resume=False
+):
     keras.utils.set_random_seed(seed)
 
     x, _ = kgen.data.load(data, split="train", image_size=image_size)
@@ -24,8 +26,9 @@ def main(data="digits", epochs=400, batch_size=64, seed=0, out="saved_models/rbm
     model.compile(optimizer=keras.optimizers.AdamW(learning_rate, weight_decay=0.05))
 
     stop = kgen.callbacks.GracefulStop()  # Ctrl-C ends training; the rest still runs
+    checkpoint = kgen.callbacks.Checkpoint(f"{out}/checkpoints", every=200, resume=resume)  # kgen train --resume
     start = time.perf_counter()
-    history = model.fit(x, epochs=epochs, batch_size=batch_size, callbacks=[stop])
+    history = model.fit(x, epochs=epochs, batch_size=batch_size, callbacks=[stop, checkpoint])
     train_seconds = time.perf_counter() - start
 
     run = kgen.Run(out)
@@ -75,6 +78,8 @@ def main(data="digits", epochs=400, batch_size=64, seed=0, out="saved_models/rbm
         "independent pixels with the training data's means; the interval of 3 standard errors of ln Z is in metrics.json."
     )
     run.export(model)
+    if not stop.interrupted:
+        checkpoint.clear()
 
 
 if __name__ == "__main__":

@@ -7,7 +7,9 @@ import keras
 import kgen
 
 
-def main(data="digits", epochs=100, batch_size=64, seed=0, out="saved_models/realnvp_digits", image_size=None):
+def main(
+    data="digits", epochs=100, batch_size=64, seed=0, out="saved_models/realnvp_digits", image_size=None, resume=False
+):
     keras.utils.set_random_seed(seed)
 
     x, y = kgen.data.load(data, split="train", image_size=image_size)
@@ -30,9 +32,10 @@ def main(data="digits", epochs=100, batch_size=64, seed=0, out="saved_models/rea
     model.compile(optimizer=keras.optimizers.AdamW(learning_rate, weight_decay=1e-2, clipnorm=50.0))
 
     stop = kgen.callbacks.GracefulStop()  # Ctrl-C ends training; the rest still runs
+    checkpoint = kgen.callbacks.Checkpoint(f"{out}/checkpoints", every=200, resume=resume)  # kgen train --resume
     start = time.perf_counter()
     test = (x_test,) if y is None else (x_test, y_test)
-    history = model.fit(x, y, epochs=epochs, batch_size=batch_size, validation_data=test, callbacks=[stop])
+    history = model.fit(x, y, epochs=epochs, batch_size=batch_size, validation_data=test, callbacks=[stop, checkpoint])
     train_seconds = time.perf_counter() - start
 
     run = kgen.Run(out)
@@ -75,6 +78,8 @@ def main(data="digits", epochs=100, batch_size=64, seed=0, out="saved_models/rea
         "pixels. Samples are levels in [-1, 1]; the bits per dimension are given the class."
     )
     run.export(model)
+    if not stop.interrupted:
+        checkpoint.clear()
 
 
 if __name__ == "__main__":

@@ -7,7 +7,9 @@ import keras
 import kgen
 
 
-def main(data="digits", epochs=150, batch_size=64, seed=0, out="saved_models/vae_digits", image_size=None):
+def main(
+    data="digits", epochs=150, batch_size=64, seed=0, out="saved_models/vae_digits", image_size=None, resume=False
+):
     keras.utils.set_random_seed(seed)
 
     x, _ = kgen.data.load(data, split="train", image_size=image_size)
@@ -22,8 +24,11 @@ def main(data="digits", epochs=150, batch_size=64, seed=0, out="saved_models/vae
     model.compile(optimizer=keras.optimizers.AdamW(learning_rate, weight_decay=1e-3))
 
     stop = kgen.callbacks.GracefulStop()  # Ctrl-C ends training; the rest still runs
+    checkpoint = kgen.callbacks.Checkpoint(f"{out}/checkpoints", every=200, resume=resume)  # kgen train --resume
     start = time.perf_counter()
-    history = model.fit(x, epochs=epochs, batch_size=batch_size, validation_data=(x_test,), callbacks=[stop])
+    history = model.fit(
+        x, epochs=epochs, batch_size=batch_size, validation_data=(x_test,), callbacks=[stop, checkpoint]
+    )
     train_seconds = time.perf_counter() - start
 
     run = kgen.Run(out)
@@ -67,6 +72,8 @@ def main(data="digits", epochs=150, batch_size=64, seed=0, out="saved_models/vae
         "Samples are the means of p(x | z), in [-1, 1]."
     )
     run.export(model)
+    if not stop.interrupted:
+        checkpoint.clear()
 
 
 if __name__ == "__main__":

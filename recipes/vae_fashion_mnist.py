@@ -8,7 +8,13 @@ import kgen
 
 
 def main(
-    data="fashion_mnist", epochs=10, batch_size=128, seed=0, out="saved_models/vae_fashion_mnist", image_size=None
+    data="fashion_mnist",
+    epochs=10,
+    batch_size=128,
+    seed=0,
+    out="saved_models/vae_fashion_mnist",
+    image_size=None,
+    resume=False,
 ):
     keras.utils.set_random_seed(seed)
 
@@ -29,8 +35,11 @@ def main(
     model.compile(optimizer=keras.optimizers.AdamW(learning_rate, weight_decay=1e-4))
 
     stop = kgen.callbacks.GracefulStop()  # Ctrl-C ends training; the rest still runs
+    checkpoint = kgen.callbacks.Checkpoint(f"{out}/checkpoints", every=200, resume=resume)  # kgen train --resume
     start = time.perf_counter()
-    history = model.fit(x, epochs=epochs, batch_size=batch_size, validation_data=(x_test,), callbacks=[stop])
+    history = model.fit(
+        x, epochs=epochs, batch_size=batch_size, validation_data=(x_test,), callbacks=[stop, checkpoint]
+    )
     train_seconds = time.perf_counter() - start
 
     run = kgen.Run(out)
@@ -75,6 +84,8 @@ def main(
         "Samples are the means of p(x | z), in [-1, 1]."
     )
     run.export(model)
+    if not stop.interrupted:
+        checkpoint.clear()
 
 
 if __name__ == "__main__":

@@ -9,7 +9,13 @@ import kgen
 
 
 def main(
-    data="fashion_mnist", epochs=3, batch_size=64, seed=0, out="saved_models/vqvae_fashion_mnist", image_size=None
+    data="fashion_mnist",
+    epochs=3,
+    batch_size=64,
+    seed=0,
+    out="saved_models/vqvae_fashion_mnist",
+    image_size=None,
+    resume=False,
 ):
     keras.utils.set_random_seed(seed)
 
@@ -26,8 +32,11 @@ def main(
     )
 
     stop = kgen.callbacks.GracefulStop()  # Ctrl-C ends training; the rest still runs
+    checkpoint = kgen.callbacks.Checkpoint(f"{out}/checkpoints", every=200, resume=resume)  # kgen train --resume
     start = time.perf_counter()
-    history = model.fit(x, epochs=epochs, batch_size=batch_size, validation_data=(x_test,), callbacks=[stop])
+    history = model.fit(
+        x, epochs=epochs, batch_size=batch_size, validation_data=(x_test,), callbacks=[stop, checkpoint]
+    )
     train_seconds = time.perf_counter() - start
 
     run = kgen.Run(out)
@@ -86,6 +95,8 @@ def main(
         "model is what to sample from. The floor of the reconstructions' figures is that of training images."
     )
     run.export(model)
+    if not stop.interrupted:
+        checkpoint.clear()
 
 
 if __name__ == "__main__":

@@ -9,7 +9,13 @@ import kgen
 
 
 def main(
-    data="fashion_mnist", epochs=4, batch_size=192, seed=0, out="saved_models/wgan_gp_fashion_mnist", image_size=None
+    data="fashion_mnist",
+    epochs=4,
+    batch_size=192,
+    seed=0,
+    out="saved_models/wgan_gp_fashion_mnist",
+    image_size=None,
+    resume=False,
 ):
     keras.utils.set_random_seed(seed)
 
@@ -34,8 +40,9 @@ def main(
     model.compile(keras.optimizers.Adam(5e-4, beta_1=0.0, beta_2=0.9))
 
     stop = kgen.callbacks.GracefulStop()  # Ctrl-C ends training; the rest still runs
+    checkpoint = kgen.callbacks.Checkpoint(f"{out}/checkpoints", every=200, resume=resume)  # kgen train --resume
     start = time.perf_counter()
-    history = model.fit(x, epochs=epochs, batch_size=batch_size, callbacks=[stop])
+    history = model.fit(x, epochs=epochs, batch_size=batch_size, callbacks=[stop, checkpoint])
     train_seconds = time.perf_counter() - start
 
     run = kgen.Run(out)
@@ -69,6 +76,8 @@ def main(
         "how many. Samples are in [-1, 1], drawn with the generator's averaged weights."
     )
     run.export(model)
+    if not stop.interrupted:
+        checkpoint.clear()
 
 
 if __name__ == "__main__":

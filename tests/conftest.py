@@ -7,7 +7,7 @@ import sys
 # Read when a framework is first imported. Tests are small: threads that wait for each other would cost them most of their time.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-if os.environ.get("KERAS_BACKEND") == "jax":  # tests compile far more than they compute
+if os.environ.get("KERAS_BACKEND") != "torch":  # tests compile by XLA far more than they compute
     os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import keras

@@ -98,7 +98,7 @@ def test_samples(trained):
     if case.output == "images":
         assert eight.shape[1:] == X.shape[1:] and eight.dtype == np.float32 and np.abs(eight).max() <= 1
     np.testing.assert_allclose(model.sample(4, seed=1, **keywords), eight[:4], atol=1e-5)
-    np.testing.assert_allclose(model.sample(8, seed=1, batch_size=3, **keywords), eight, atol=1e-5)
+    np.testing.assert_allclose(model.sample(6, seed=1, batch_size=4, **keywords), eight[:6], atol=1e-5)
     assert np.abs(model.sample(8, seed=2, **keywords) - eight).max() > 1e-3
     assert np.abs(model.sample(8, **keywords) - model.sample(8, **keywords)).max() > 1e-4  # without a seed
 
@@ -135,7 +135,6 @@ def test_saved_it_goes_on_as_if_it_had_never_stopped(trained, tmp_path):
         stopped.variables + stopped.optimizer.variables, resumed.variables + resumed.optimizer.variables, strict=True
     ):
         np.testing.assert_array_equal(ops.convert_to_numpy(a), ops.convert_to_numpy(b), err_msg=a.path)
-    np.testing.assert_array_equal(stopped.sample(2, seed=0, **case.sample), resumed.sample(2, seed=0, **case.sample))
 
 
 def test_configuration_round_trip(trained):
@@ -144,8 +143,9 @@ def test_configuration_round_trip(trained):
     again = keras.saving.deserialize_keras_object(config)
     assert again.get_config() == model.get_config()
     again.set_weights(model.get_weights())
+    # Four rows, as in test_samples: a loop takes longer to compile than to run.
     np.testing.assert_allclose(
-        again.sample(2, seed=0, **case.sample), model.sample(2, seed=0, **case.sample), atol=1e-6
+        again.sample(4, seed=0, **case.sample), model.sample(4, seed=0, **case.sample), atol=1e-6
     )
 
 
@@ -169,19 +169,16 @@ def compiled(endpoint, model):
     return backend.jit(lambda *values: endpoint.function(**dict(zip(names, values, strict=True))), model.variables)
 
 
-def test_endpoints_answer_rows(trained):
-    model, _ = trained
+def test_endpoints_answer_rows_compiled_as_eager(trained):
+    model, case = trained
     for endpoint in model.endpoints():
-        outputs = compiled(endpoint, model)(*endpoint_inputs(endpoint, 2).values())
+        inputs = endpoint_inputs(endpoint, 2)
+        outputs = compiled(endpoint, model)(*inputs.values())
         assert set(outputs) == set(endpoint.outputs) and set(endpoint.images) <= set(outputs)
         for value in outputs.values():
             assert value.shape[0] == 2
-
-
-def test_eager_and_compiled_endpoints_agree(trained):
-    model, case = trained
-    endpoint = next(e for e in model.endpoints() if e.name == "sample")
-    inputs = endpoint_inputs(endpoint, 3)
-    eager = endpoint.function(**inputs)[case.output]
-    again = compiled(endpoint, model)(*inputs.values())[case.output]
-    np.testing.assert_allclose(ops.convert_to_numpy(eager), ops.convert_to_numpy(again), atol=2e-5)
+        if endpoint.name == "sample":
+            eager = endpoint.function(**inputs)[case.output]
+            np.testing.assert_allclose(
+                ops.convert_to_numpy(eager), ops.convert_to_numpy(outputs[case.output]), atol=2e-5
+            )

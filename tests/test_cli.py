@@ -1,6 +1,7 @@
 """The command line: what it prints, writes and refuses."""
 
 import json
+import pathlib
 import subprocess
 import sys
 
@@ -69,6 +70,17 @@ def test_sample(saved, tmp_path):
     np.testing.assert_allclose(np.load(array), kgen.load(saved).sample(3, seed=0, labels=[1, 2, 3]), atol=1e-6)
 
 
+def test_pretrained_models_go_by_name(tmp_path):
+    result = run("pretrained")
+    assert result.exit_code == 0 and {"ddpm_digits", "gpt_python"} <= {
+        line.split()[0] for line in result.output.splitlines()
+    }
+    out = tmp_path / "out.npy"
+    assert run("sample", "vae_digits", "-n", 3, "--seed", 0, "--out", out).exit_code == 0
+    there = pathlib.Path(kgen.__file__).parents[1] / "saved_models" / "vae_digits"
+    np.testing.assert_allclose(np.load(out), kgen.load(there).sample(3, seed=0), atol=1e-5)
+
+
 def test_sample_draws_points_and_prints_texts(tmp_path):
     points, texts = tmp_path / "points", tmp_path / "texts"
     kgen.Run(points).save_model(kgen.gan.GAN((2,), 3))
@@ -104,7 +116,8 @@ def test_evaluate_prints_each_figure_beside_its_floor(saved):
             "--backend: expected one of tensorflow, jax, torch, received 'mxnet'",
         ),
         (["train", "vae_digits", "--data", "diggits"], "Did you mean"),
-        (["sample", "nowhere"], "Path 'nowhere' does not exist"),
+        (["sample", "nowhere"], "nowhere does not exist, and no pretrained model has that name. Pretrained: "),
+        (["sample", "ddpm_digit"], "and no pretrained model has that name. Did you mean ddpm_digits"),
         (["sample", "{saved}", "--out", "x.gif"], "--out: expected a path that ends in .png or .npy, received 'x.gif'"),
         (["sample", "{saved}", "--out", "{saved}/model.keras"], "expected a path that ends in .png or .npy"),
         (

@@ -11,7 +11,6 @@ import keras
 import numpy as np
 from keras import ops
 
-from kgen import backend
 from kgen.autoregressive import generation, prompts
 from kgen.autoregressive.generation import Choice
 from kgen.autoregressive.tokenizers import Tokenizer, token_array

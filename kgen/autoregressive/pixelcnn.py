@@ -60,7 +60,7 @@ class PixelCNN(GenerativeModel):
         dtype=None,
     ):
         super().__init__(ema=ema, name=name, dtype=dtype)
-        self.image_shape = tuple(checks.positive_int("image_shape", s) for s in image_shape)
+        self.image_shape = checks.shape("image_shape", image_shape)
         if len(self.image_shape) != 3:
             raise ValueError(f"image_shape: expected (H, W, C), received {self.image_shape}.")
         self.channels = checks.positive_int("channels", channels)
@@ -196,7 +196,10 @@ class PixelCNN(GenerativeModel):
             ValueError: x, mask, seed or labels out of range, or a known pixel stands after an unknown one.
         """
         x = np.asarray(x)
-        checks.rows("x", x, self.image_shape)
+        if x.shape[1:] != self.image_shape:
+            raise ValueError(
+                f"x: expected images (N, {', '.join(map(str, self.image_shape))}), received shape {x.shape}."
+            )
         mask = self._mask(mask, len(x))
         x = np.where(mask, x, -1.0).astype("float32")
         checks.images("x", x, self.image_shape)

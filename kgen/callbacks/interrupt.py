@@ -14,6 +14,7 @@ class GracefulStop(keras.callbacks.Callback):
 
     interrupted = False
     epochs = 0
+    transient = ("interrupted",)  # a training that goes on from a checkpoint has not been interrupted yet
 
     def on_train_begin(self, logs=None):
         self.interrupted, self.epochs = False, 0

@@ -24,6 +24,23 @@ def positive_int(name, value):
     return int(value)
 
 
+def shape(name, value):
+    """Raises unless ``value`` is the shape of one example: some integers of at least 1; returns it as a tuple."""
+    if isinstance(value, (str, bytes)) or not hasattr(value, "__iter__"):
+        raise TypeError(f"{name}: expected the shape of one example, such as (2,) or (28, 28, 1), received {value!r}.")
+    return tuple(positive_int(name, size) for size in value)
+
+
+def data_array(name, x):
+    """``x`` as a numpy array; raises TypeError for what is not in memory, such as a dataset."""
+    array = as_array(x)
+    if array is None:
+        raise TypeError(
+            f"{name}: expected an array of examples (N, ...), received {type(x).__name__}. Pass some of its examples."
+        )
+    return array
+
+
 def in_range(name, value, low, high):
     """Raises ValueError unless ``low <= value <= high``; returns it as a float."""
     if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not low <= value <= high:
@@ -94,3 +111,11 @@ def labels(name, y, num_classes, n=None):
             f"{name}: expected integers in [0, {num_classes}), received values from {int(y.min())} to {int(y.max())}."
         )
     return y.astype("int32")
+
+
+def pairs(a, b, steps):
+    """Raises ValueError unless arrays ``a`` and ``b`` hold as many rows of one shape, and ``steps`` between them has room for both ends."""
+    if positive_int("steps", steps) < 2:
+        raise ValueError(f"steps: expected at least 2, both ends included, received {steps}.")
+    if np.shape(a) != np.shape(b):
+        raise ValueError(f"a, b: expected as many examples in both, received {len(a)} and {len(b)}.")

@@ -1,5 +1,6 @@
 """The protocol: what every generative model answers, and the one training step that serves three backends."""
 
+import itertools
 import typing
 
 import keras
@@ -224,7 +225,7 @@ class GenerativeModel(backend.TrainStep, keras.Model):
             raise ValueError(f"{what}: expected data, received x=None.")
         first_x, first_y = checks.as_array(x), None if _is_empty(y) else checks.as_array(y)
         if first_x is None:
-            first_x, first_y = first_batch(x)
+            first_x, first_y = first_rows(x)
         if first_x is not None:
             self.check_data(first_x, first_y)
 
@@ -233,21 +234,35 @@ class GenerativeModel(backend.TrainStep, keras.Model):
         self._check_fit(x, y, "fit")
         if not self.compiled:
             raise ValueError(f"Compile the model before fit: {self.name}.compile(optimizer='adam').")
+        drive = None
         if not isinstance(callbacks, keras.callbacks.CallbackList):
             callbacks = [
                 *(callbacks if isinstance(callbacks, (list, tuple)) else [callbacks] if callbacks else []),
                 StopOnNonFinite(),
             ]
+            # Checkpoint calls fit itself: from where it stopped, and again after a fault.
+            drive = next((c.drive_fit for c in callbacks if hasattr(c, "drive_fit")), None)
         y = _beside_weights(x, y, kwargs.get("sample_weight"))
         held_out = kwargs.get("validation_data")
         if isinstance(held_out, (list, tuple)) and len(held_out) == 3:
             kwargs["validation_data"] = (held_out[0], _beside_weights(*held_out), held_out[2])
-        return super().fit(x, y, batch_size=batch_size, epochs=epochs, verbose=verbose, callbacks=callbacks, **kwargs)
+        given = {"batch_size": batch_size, "epochs": epochs, "verbose": verbose, "callbacks": callbacks, **kwargs}
+        return drive(super().fit, self, x=x, y=y, **given) if drive else super().fit(x, y, **given)
 
     def evaluate(self, x=None, y=None, **kwargs):
         """As ``keras.Model.evaluate``; ``x`` and ``y`` are checked first."""
         self._check_fit(x, y, "evaluate")
         return super().evaluate(x, _beside_weights(x, y, kwargs.get("sample_weight")), **kwargs)
+
+    def train_on_batch(self, x, y=None, *args, **kwargs):
+        """As ``keras.Model.train_on_batch``; ``x`` and ``y`` are checked first."""
+        self._check_fit(x, y, "train_on_batch")
+        return super().train_on_batch(x, y, *args, **kwargs)
+
+    def test_on_batch(self, x, y=None, *args, **kwargs):
+        """As ``keras.Model.test_on_batch``; ``x`` and ``y`` are checked first."""
+        self._check_fit(x, y, "test_on_batch")
+        return super().test_on_batch(x, y, *args, **kwargs)
 
     # Sampling.
 
@@ -404,15 +419,26 @@ class _Cache:
         return (_Cache, ())
 
 
-def first_batch(data):
-    """The first batch (x, y) of a dataset that can be read again, as arrays; (None, None) for generators and iterators."""
+def first_rows(data, count=1):
+    """The first batches (x, y) that hold ``count`` rows, or all there are, of a dataset that can be read again, as arrays.
+
+    (None, None) for generators and iterators.
+    """
     if hasattr(data, "__next__"):
         return None, None
     if isinstance(data, keras.utils.PyDataset):
-        batch = data[0]
+        batches = (data[i] for i in (itertools.count() if data.num_batches is None else range(data.num_batches)))
     elif hasattr(data, "element_spec") and hasattr(data, "take"):  # tf.data
-        batch = next(iter(data.take(1)))
+        batches = iter(data)
     else:
         return None, None
-    x, y, _ = keras.utils.unpack_x_y_sample_weight(batch)
-    return checks.as_array(x), checks.as_array(y)
+    found, rows = [], 0
+    for batch in batches:
+        x, y, _ = keras.utils.unpack_x_y_sample_weight(batch)
+        found.append((checks.as_array(x), checks.as_array(y)))
+        rows += 0 if found[-1][0] is None else len(found[-1][0])
+        if rows >= count or found[-1][0] is None:
+            break
+    if not found:
+        return None, None
+    return tuple(None if column[0] is None else np.concatenate(column) for column in zip(*found, strict=True))

@@ -1,6 +1,7 @@
 """Files that are whole or not there, and that load on every backend."""
 
 import contextlib
+import difflib
 import importlib
 import json
 import os
@@ -82,22 +83,44 @@ def check_version(version):
         )
 
 
+def pretrained():
+    """Dict from the name of each recipe's run that comes with kgen to its folder."""
+    base = pathlib.Path(kgen.__file__).parent.parent / "saved_models"
+    return {p.parent.name: p.parent for p in sorted(base.glob("*/model.keras"))}
+
+
+def locate(path):
+    """The file or folder that ``path`` names; where there is none, the pretrained run of that name.
+
+    Raises:
+        FileNotFoundError: there is neither; the message has the nearest names.
+    """
+    path, names = pathlib.Path(path), pretrained()
+    if path.exists():
+        return path
+    if str(path) in names:
+        return names[str(path)]
+    near = difflib.get_close_matches(str(path), names, n=3)
+    hint = f"Did you mean {' or '.join(near)}?" if near else f"Pretrained: {', '.join(names) or 'none here'}."
+    raise FileNotFoundError(f"{path} does not exist, and no pretrained model has that name. {hint}")
+
+
 def load(path):
     """Opens a model that kgen wrote.
 
     Args:
-        path: a ``.keras`` file, or the folder of a run, which holds ``model.keras``.
+        path: a ``.keras`` file, the folder of a run, which holds ``model.keras``, or the name of a pretrained recipe, such as
+            "ddpm_digits" (``kgen pretrained`` lists them).
     Returns:
         the model, compiled as it was saved: ``fit`` goes on where it stopped.
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: there is no such file or name.
         ValueError: the file is not a whole ``.keras`` file, or another kgen version wrote it.
     """
-    path = pathlib.Path(path)
+    path = locate(path)
     file = path / "model.keras" if path.is_dir() else path
     if not file.exists():
-        inside = " (a run's folder holds model.keras)" if path.is_dir() else ""
-        raise FileNotFoundError(f"{file} does not exist{inside}.")
+        raise FileNotFoundError(f"{file} does not exist (a run's folder holds model.keras).")
     damaged = f"{file} is not a .keras file, or it is damaged"
     if not zipfile.is_zipfile(file):
         raise ValueError(f"{damaged}: expected a zip archive.")

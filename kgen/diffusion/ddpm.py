@@ -57,7 +57,7 @@ class DDPM(GenerativeModel):
         dtype=None,
     ):
         super().__init__(ema=ema, name=name, dtype=dtype)
-        self.image_shape = tuple(checks.positive_int("image_shape", s) for s in image_shape)
+        self.image_shape = checks.shape("image_shape", image_shape)
         self.num_classes = None if num_classes is None else checks.positive_int("num_classes", num_classes)
         if network is None and len(self.image_shape) != 3:
             raise ValueError(

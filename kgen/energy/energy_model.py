@@ -53,7 +53,7 @@ class EnergyModel(GenerativeModel):
         objective = objectives.get(objective)
         self.log_names = ("loss", *objective.log_names)
         super().__init__(ema=ema, name=name, dtype=dtype)
-        self.shape = tuple(checks.positive_int("shape", s) for s in shape)
+        self.shape = checks.shape("shape", shape)
         self.reference_scale = checks.in_range("reference_scale", reference_scale, 1e-6, 1e6)
         self.objective_function = objective
         self.sampler = samplers.get(sampler)
@@ -84,9 +84,12 @@ class EnergyModel(GenerativeModel):
     def energy_of(self, x, training=False, network=None):
         """E(x) of the network in training, or of ``network``: float32 tensor (B,), for a float tensor (B, *shape)."""
         network = self.network if network is None else network
-        f = ops.cast(network(x, training=training), "float32")[:, 0]
+        return ops.cast(network(x, training=training), "float32")[:, 0] + self.reference_energy(x)
+
+    def reference_energy(self, x):
+        """|x|^2 / (2 reference_scale^2): float32 tensor (B,), for a float tensor (B, *shape)."""
         distance = ops.sum(ops.square(ops.cast(x, "float32")), axis=tuple(range(1, len(self.shape) + 1)))
-        return f + 0.5 * distance / self.reference_scale**2
+        return 0.5 * distance / self.reference_scale**2
 
     def _energy(self, x):
         return self.energy_of(x, network=self.averaged("network"))
@@ -110,31 +113,34 @@ class EnergyModel(GenerativeModel):
         """grad ln p(x) = -grad E(x): numpy float32 array (B, *shape)."""
         return self.run_rows("score", self._score, [self._data(x)], batch_size=batch_size)
 
-    def sample(self, n, *, seed=None, steps=None, batch_size=None):
+    def sample(self, n, *, seed=None, steps=None, sampler=None, batch_size=None):
         """Runs chains from N(0, reference_scale^2 I).
 
         Args:
             n: how many.
             seed: int, or None for another result each time. Row i depends on (seed, i) alone.
             steps: number of the sampler's steps; its own by default.
+            sampler: another sampler, such as one with smaller steps, for this call; the model's own by default.
             batch_size: chains per compiled call; at most 256 by default.
         Returns:
             numpy float32 array (n, *shape); images are clipped to [-1, 1].
         Raises:
             ArithmeticError: a chain diverged; the message has the step size.
         """
-        steps = self.sampler.steps if steps is None else checks.positive_int("steps", steps)
+        sampler = self.sampler if sampler is None else samplers.get(sampler)
+        steps = sampler.steps if steps is None else checks.positive_int("steps", steps)
 
         def run(seeds):
-            return self._sample(seeds, steps)
+            return self._sample(sampler, seeds, steps)
 
-        result = self.run_rows(("sample", steps), run, [self.row_seeds(n, seed)], batch_size=batch_size, loop=True)
-        self.sampler.check(result)
+        key = ("sample", sampler, steps)
+        result = self.run_rows(key, run, [self.row_seeds(n, seed)], batch_size=batch_size, loop=True)
+        sampler.check(result)
         return result["x"]
 
-    def _sample(self, seeds, steps=None):
+    def _sample(self, sampler, seeds, steps=None):
         start = self.reference_scale * random.normal(random.fold_in(seeds, NOISE), self.shape)
-        result = self.sampler.run(self._energy, start, seeds, steps)
+        result = sampler.run(self._energy, start, seeds, steps)
         if len(self.shape) == 3:  # the energy knows of no range
             result["x"] = ops.clip(result["x"], -1.0, 1.0)
         return result
@@ -150,7 +156,11 @@ class EnergyModel(GenerativeModel):
         x = TensorSpec(self.shape, "float32", "example", -1.0 if images else None, 1.0 if images else None)
         return [
             Endpoint(
-                "sample", lambda seed: {output: self._sample(seed)["x"]}, {"seed": SEED}, {output: "samples"}, images
+                "sample",
+                lambda seed: {output: self._sample(self.sampler, seed)["x"]},
+                {"seed": SEED},
+                {output: "samples"},
+                images,
             ),
             Endpoint("energy", lambda x: {"energy": self._energy(x)}, {"x": x}, {"energy": "E(x), nats"}),
             Endpoint("score", lambda x: {"score": self._score(x)}, {"x": x}, {"score": "-grad E(x)"}),

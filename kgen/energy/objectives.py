@@ -38,8 +38,8 @@ class ContrastiveDivergence(Objective):
 
     grad -ln p(x) = grad E(x) - <grad E(x')>_p is the gradient of E(x) - E(x'), where x' comes from chains of ``steps`` steps of the
     model's sampler. They start in a buffer of ``buffer_size`` earlier chains, a share ``restart`` of them from noise, and go back to
-    their places in the buffer; without a buffer they start at the data (CD-k). To that is added alpha (E(x)^2 + E(x')^2), which keeps
-    energies near 0.
+    their places in the buffer; without a buffer they start at the data (CD-k). To that is added alpha (f(x)^2 + f(x')^2) of
+    the network's part f of the energy, which keeps it near 0 (Du & Mordatch 2019, section 3.3).
 
     Args:
         steps: k, steps of the chains in each training step.
@@ -71,7 +71,11 @@ class ContrastiveDivergence(Objective):
         data, model_energy = model.energy_of(x, training=training), model.energy_of(chains, training=training)
         losses = data - ops.mean(model_energy)
         logs["gap"] = -losses
-        return losses + self.alpha * (ops.square(data) + ops.mean(ops.square(model_energy))), logs
+        own, models = (
+            data - model.reference_energy(x),
+            model_energy - model.reference_energy(chains),
+        )  # the network's part
+        return losses + self.alpha * (ops.square(own) + ops.mean(ops.square(models))), logs
 
     def _chains(self, model, x, training):
         """Chains after ``steps`` steps, and their logs. Where the buffer is smaller than the batch, all of it runs."""
@@ -102,7 +106,7 @@ class DenoisingScoreMatching(Objective):
     """1/2 |sigma s(x + sigma e) + e|^2 with the score s = -grad E and e from N(0, I).
 
     Its minimum is the score of the data with noise N(0, sigma^2 I) added: no chain is run, and the energy is learned up to a
-    constant.
+    constant. The network should be smooth (silu, tanh, softplus): its gradient is what is fitted.
 
     Args:
         sigma: standard deviation of the noise, in units of x.
@@ -124,7 +128,8 @@ class DenoisingScoreMatching(Objective):
 class SlicedScoreMatching(Objective):
     """v^T grad(v^T s(x)) + 1/2 |s(x)|^2 with the score s = -grad E and one random direction v from N(0, I) for each example.
 
-    Its minimum is the score of the data itself, without noise; it takes third derivatives of the network.
+    Its minimum is the score of the data itself, without noise; it takes third derivatives of the network,
+    which must be smooth: of a piecewise linear one (relu) the second is 0, and what is learned is a flat energy.
 
     Reference:
         Song et al., Sliced score matching, 2019, Eq. 8 (with variance reduction), arXiv 1905.07088.

@@ -53,7 +53,7 @@ class RBM(GenerativeModel):
         dtype=None,
     ):
         super().__init__(ema=ema, name=name, dtype=dtype)
-        self.visible_shape = tuple(checks.positive_int("visible_shape", s) for s in visible_shape)
+        self.visible_shape = checks.shape("visible_shape", visible_shape)
         self.hidden = checks.positive_int("hidden", hidden)
         self.visible = visibles.get(visible)
         self.gibbs_steps = checks.positive_int("gibbs_steps", gibbs_steps)
@@ -96,7 +96,7 @@ class RBM(GenerativeModel):
         Reference:
             Hinton 2010, section 8; Salakhutdinov & Murray 2008, section 4.1.
         """
-        x = checks.as_array(x)
+        x = checks.data_array("x", x)
         self.check_data(x)
         bias = self.visible.bias_of(self.visible.from_data(x.reshape(len(x), self.size).astype("float64")))
         self.base_bias.assign(bias)

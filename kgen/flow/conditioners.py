@@ -38,7 +38,8 @@ def dense_conditioner(shape, size, condition_size=0, widths=(128, 128), dropout=
 class MADE(layers.Layer):
     """Dense layers with masks: output i depends on inputs before i, and on the condition.
 
-    Each hidden unit has a degree m: it sees inputs 1 to m, and outputs m + 1 to D see it. The condition has degree 0.
+    Each hidden unit has a degree m: it sees inputs 1 to m, and outputs m + 1 to D see it. The condition has degree 0. A layer narrower than
+    D - 1 leaves some degrees out: an output does not see the last few values, about D / width of them, before its own.
 
     Args:
         size: numbers to return for each value.
@@ -65,7 +66,9 @@ class MADE(layers.Layer):
         degrees = np.concatenate([np.arange(1, d + 1), np.zeros(self.condition_size)])
         self.masks, self.kernels, self.biases = [], [], []
         for i, width in enumerate(self.widths):
-            hidden = lowest + np.arange(width) % (d - lowest)
+            # As many of each degree, or, of fewer units than values, degrees spread over all of them.
+            units = np.arange(width)
+            hidden = lowest + (units % (d - lowest) if width >= d - lowest else (units + 1) * (d - lowest) // width - 1)
             self._add_dense(hidden[None, :] >= degrees[:, None], "glorot_uniform", i)
             degrees = hidden
         outputs = np.repeat(np.arange(1, d + 1), self.size)

@@ -16,7 +16,7 @@ from keras import ops
 from kgen.backend import probability
 from kgen.core import Endpoint, GenerativeModel, TensorSpec, checks, random
 from kgen.core.endpoints import SEED
-from kgen.core.model import first_batch
+from kgen.core.model import first_rows
 from kgen.core.units import bits_per_dim
 from kgen.flow.dequantization import Dequantization
 from kgen.flow.steps import Chain, as_step, rows_sum
@@ -47,7 +47,7 @@ class Flow(GenerativeModel):
     ):
         probability.bijectors()  # raises where there are none
         super().__init__(ema=ema, name=name, dtype=dtype)
-        self.shape = tuple(checks.positive_int("shape", s) for s in shape)
+        self.shape = checks.shape("shape", shape)
         self.num_classes = None if num_classes is None else checks.positive_int("num_classes", num_classes)
         self.dequantization = None if dequantize is None else Dequantization(dequantize, logit)
         self.likelihood = "exact" if dequantize is None else "bound"
@@ -95,7 +95,7 @@ class Flow(GenerativeModel):
     def _check_fit(self, x, y, what):
         super()._check_fit(x, y, what)
         if what == "fit" and int(ops.convert_to_numpy(self.initialized)) == 0:
-            rows, labels = (x, y) if checks.as_array(x) is not None else first_batch(x)
+            rows, labels = (x, y) if checks.as_array(x) is not None else first_rows(x, INITIAL_ROWS)
             if rows is None:
                 raise ValueError(
                     "x: the flow starts from the mean and scale of the data, which a generator does not show. Call "
@@ -110,8 +110,15 @@ class Flow(GenerativeModel):
             x: float array (N, *shape); at most 4,096 rows, spread evenly over it, are used.
             labels: int array (N,), for a model with classes.
         """
-        x, labels = checks.as_array(x), checks.as_array(labels)
+        x, labels = checks.data_array("x", x), checks.as_array(labels)
         self.check_data(x, labels)
+        constant = np.argwhere((x == x[:1]).all(axis=0))
+        if self.dequantization is None and len(constant):
+            raise ValueError(
+                f"x: expected values that vary, received {len(x)} rows of which {len(constant)} values of {x[0].size} are always the same, such "
+                f"as x[:, {', '.join(map(str, constant[0]))}]. There is no density there: a likelihood would grow without bound. Leave "
+                "them out, pass more rows, or for images of few levels set dequantize=."
+            )
         chosen = np.linspace(0, len(x) - 1, min(len(x), INITIAL_ROWS)).astype(int)
         label = None if labels is None else labels[chosen].reshape(-1).astype("int32")
         y, _ = self._continuous(
@@ -217,11 +224,8 @@ class Flow(GenerativeModel):
         Returns:
             numpy float32 array (B, steps, *shape); the first and last columns are a and b.
         """
-        if checks.positive_int("steps", steps) < 2:
-            raise ValueError(f"steps: expected at least 2, both ends included, received {steps}.")
+        checks.pairs(a, b, steps)
         z_a, z_b = self.encode(a, labels), self.encode(b, labels)
-        if z_a.shape != z_b.shape:
-            raise ValueError(f"a, b: expected as many examples in both, received {len(z_a)} and {len(z_b)}.")
         share = np.linspace(0, 1, steps, dtype="float32").reshape(1, steps, *(1 for _ in self.shape))
         z = (1 - share) * z_a[:, None] + share * z_b[:, None]
         label = [np.repeat(y, steps) for y in self._labels(len(z_a), labels)]

@@ -97,7 +97,8 @@ class NeuralSplineFlow(_Preset):
         layers: number of couplings or autoregressive steps.
         bins: bins of each spline.
         bound: half the side of the square that the splines transform, in standard deviations.
-        autoregressive: RQ-NSF (AR) of the paper instead of RQ-NSF (C).
+        autoregressive: autoregressive steps, as in the paper's RQ-NSF (AR), instead of couplings, as in its RQ-NSF (C); without the
+            linear layers that the paper puts between them.
         widths: hidden widths of each step's network.
         dropout: of the couplings' networks, in [0, 1).
         **kwargs: ``num_classes``, ``dequantize``, ``logit``, ``ema`` ... as in ``Flow``.

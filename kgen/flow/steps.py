@@ -180,8 +180,9 @@ class ActNorm(Step):
 
     def initialize(self, x, condition=None):
         x = ops.convert_to_numpy(x)
+        scale = x.std(0)
         self.loc.assign(x.mean(0))
-        self.log_scale.assign(np.log(x.std(0) + 1e-6))
+        self.log_scale.assign(np.log(np.where(scale > 0, scale, 1.0)))
 
     def _bijector(self):
         tfb = probability.bijectors()

@@ -66,7 +66,7 @@ class GAN(GenerativeModel):
         dtype=None,
     ):
         super().__init__(ema=ema, name=name, dtype=dtype)
-        self.shape = tuple(checks.positive_int("shape", s) for s in shape)
+        self.shape = checks.shape("shape", shape)
         self.latent_dim = checks.positive_int("latent_dim", latent_dim)
         self.adversarial_loss = losses.get(loss)
         self.regularizers = get_regularizers(regularizers)

@@ -14,7 +14,7 @@ import numpy as np
 from keras import ops
 
 from kgen.core import Batch, Endpoint, GenerativeModel, TensorSpec, checks
-from kgen.core.model import first_batch
+from kgen.core.model import first_rows
 from kgen.diffusion import DDPM, samplers
 from kgen.hybrid.presets import default_denoiser
 from kgen.vae import VAE, VQVAE
@@ -93,7 +93,8 @@ class LatentDiffusion(GenerativeModel):
             checks.labels("y", y, self.num_classes, len(x))
 
     def adapt(self, x, *, batch_size=None):
-        """Measures the shift and scale of the latents of ``x``; ``fit`` does it with its own data where nobody did.
+        """Measures the shift and scale of the latents of ``x``; ``fit`` does it where nobody did, with its own data: of a dataset with
+        the first batches that hold 10,000 rows.
 
         Args:
             x: float array (N, *image_shape), of which up to 10,000 evenly spaced rows are used.
@@ -116,7 +117,7 @@ class LatentDiffusion(GenerativeModel):
         super()._check_fit(x, y, what)
         if what == "fit" and not self._adapted():
             first = checks.as_array(x)
-            first = first_batch(x)[0] if first is None else first
+            first = first_rows(x, MEASURED)[0] if first is None else first
             if first is None:
                 raise ValueError(
                     "x: the scale of the latents cannot be measured on an iterator; call adapt(array of examples) first."
@@ -195,11 +196,12 @@ class LatentDiffusion(GenerativeModel):
             )
 
     def _data(self, x):
-        x = np.asarray(x)
+        x = checks.data_array("x", x)
         self.autoencoder.check_data(x)
         return x.astype("float32")
 
     def endpoints(self):
+        self._check_adapted()
         images = ("images",) if len(self.image_shape) == 3 else ()
         low, high = (-1.0, 1.0) if images else (None, None)
         x = TensorSpec(self.image_shape, "float32", "example", low, high)

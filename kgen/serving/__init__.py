@@ -2,9 +2,9 @@
 
 import importlib
 
-_NAMES = {"export": "kgen.serving.exporting", "Session": "kgen.serving.capi"}
+_NAMES = {"export": "kgen.serving.exporting", "Session": "kgen.serving.capi", "verify": "kgen.serving.verifying"}
 
-__all__ = ["Session", "export"]
+__all__ = ["Session", "export", "verify"]
 
 
 def __getattr__(name):

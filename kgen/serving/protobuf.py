@@ -1,5 +1,6 @@
 """Reads a SavedModel's signatures from its protocol buffers, without TensorFlow's Python."""
 
+import pathlib
 import typing
 
 
@@ -37,6 +38,14 @@ def read_signatures(meta_graph):
                 tensors[part][key] = _tensor(info)
         signatures[name] = Signature(tensors[1], tensors[2])
     return signatures
+
+
+def read_saved_model_signatures(version):
+    """The signatures of the SavedModel in the folder ``version``: dict from name to ``Signature``."""
+    saved_model = (pathlib.Path(version) / "saved_model.pb").read_bytes()
+    return next(
+        read_signatures(value) for number, value in _fields(saved_model) if number == 2
+    )  # meta_graphs, of which kgen writes one
 
 
 def _tensor(info):

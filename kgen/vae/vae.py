@@ -59,7 +59,7 @@ class VAE(GenerativeModel):
         dtype=None,
     ):
         super().__init__(ema=ema, name=name, dtype=dtype)
-        self.image_shape = tuple(checks.positive_int("image_shape", s) for s in image_shape)
+        self.image_shape = checks.shape("image_shape", image_shape)
         self.latent_dim = checks.positive_int("latent_dim", latent_dim)
         self.beta = checks.in_range("beta", beta, 0.0, 1e6)
         self.kl_warmup = int(checks.in_range("kl_warmup", kl_warmup, 0, 2**31))
@@ -181,11 +181,8 @@ class VAE(GenerativeModel):
         Returns:
             numpy float32 array (B, steps, *image_shape); the first and last columns are the reconstructions of a and b.
         """
-        if checks.positive_int("steps", steps) < 2:
-            raise ValueError(f"steps: expected at least 2, both ends included, received {steps}.")
+        checks.pairs(a, b, steps)
         z_a, z_b = self.encode(a), self.encode(b)
-        if z_a.shape != z_b.shape:
-            raise ValueError(f"a, b: expected as many examples in both, received {len(z_a)} and {len(z_b)}.")
         share = np.linspace(0, 1, steps, dtype="float32")[None, :, None]
         z = (1 - share) * z_a[:, None] + share * z_b[:, None]
         return self.decode(z.reshape(-1, self.latent_dim)).reshape(len(z_a), steps, *self.image_shape)

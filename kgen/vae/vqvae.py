@@ -53,7 +53,7 @@ class VQVAE(GenerativeModel):
         dtype=None,
     ):
         super().__init__(name=name, dtype=dtype)
-        self.image_shape = tuple(checks.positive_int("image_shape", s) for s in image_shape)
+        self.image_shape = checks.shape("image_shape", image_shape)
         self.quantizer = _quantizer(quantizer, num_codes, code_dim)
         self.num_codes, self.code_dim = self.quantizer.num_codes, self.quantizer.dim
         channels = _channels(self.image_shape)
@@ -198,11 +198,8 @@ class VQVAE(GenerativeModel):
         Returns:
             numpy float32 array (B, steps, *image_shape); the first and last columns are the reconstructions of a and b.
         """
-        if checks.positive_int("steps", steps) < 2:
-            raise ValueError(f"steps: expected at least 2, both ends included, received {steps}.")
+        checks.pairs(a, b, steps)
         a, b = self._data(a), self._data(b)
-        if a.shape != b.shape:
-            raise ValueError(f"a, b: expected as many examples in both, received {len(a)} and {len(b)}.")
 
         def run(a, b):
             z_a, z_b = self.latent(a), self.latent(b)

@@ -79,14 +79,14 @@ def test_completed_images_keep_what_is_known_and_follow_from_it():
     model = pixelcnn(**GREY)
     images = model.sample(6, seed=5)
     mask = np.arange(20).reshape(4, 5) < 8
-    x = np.where(mask[None, :, :, None], images, 7.0)  # what is not known may be anything
+    x = np.where(mask[None, :, :, None], images, np.nan)  # what is not known may be anything
     # Given its own first pixels, and with its own random numbers, an image comes out again.
     np.testing.assert_array_equal(model.inpaint(x, mask, seed=5), images)
     other = model.inpaint(x, mask, seed=6)
     np.testing.assert_array_equal(other[:, mask], images[:, mask])
     assert (other[:, ~mask] != images[:, ~mask]).any()
     each = np.stack([np.full((4, 5), True), np.full((4, 5), False)] + [mask] * 4)
-    np.testing.assert_array_equal(model.inpaint(x * 0 + 1, each, seed=5)[:1], np.ones((1, 4, 5, 1)))
+    np.testing.assert_array_equal(model.inpaint(np.ones_like(x), each, seed=5)[:1], np.ones((1, 4, 5, 1)))
     np.testing.assert_array_equal(model.inpaint(x, each * mask, seed=5)[1:], images[1:])
 
 

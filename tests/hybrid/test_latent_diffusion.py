@@ -140,8 +140,14 @@ def test_datasets_and_iterators(autoencoder, x, y):
 
     with pytest.raises(ValueError, match="cannot be measured on an iterator; call adapt"):
         model.fit(iter([labelled(model, x[:4], y[:4])]), verbose=0)
+    with pytest.raises(
+        ValueError, match="the scale of the latents is not known yet. Train the model by fit, or call adapt"
+    ):
+        model.train_on_batch(*labelled(model, x[:4], y[:4]))
+    with pytest.raises(ValueError, match="the scale of the latents is not known yet"):
+        model.endpoints()
     model.fit(Batches(), verbose=0)
-    np.testing.assert_allclose(model.encode(x[:64]).std(), 1.0, atol=1e-3)
+    np.testing.assert_allclose(model.encode(x[:128]).std(), 1.0, atol=1e-3)  # of all batches, not of the first
 
 
 def test_wrong_arguments(autoencoder, model, x, y):

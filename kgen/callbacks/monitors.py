@@ -1,0 +1,278 @@
+"""Monitors: callbacks that name a fault while it happens, say since when, and what to try.
+
+Each looks once an epoch. What it finds is warned of when it begins, and written to the log as it goes on: `history["faults"]` of the fit
+has one dict for each fault, with `monitor`, `epoch` (the first, from 0), `last`, `saw` and `try`.
+"""
+
+import copy
+import math
+import statistics
+import warnings
+
+import keras
+import numpy as np
+
+from kgen.backend.summaries import SummaryWriter
+from kgen.core import checks
+
+
+class Monitor(keras.callbacks.Callback):
+    """What the monitors have in common. A monitor of your own implements ``find``.
+
+    Args:
+        patience: epochs in a row in which the fault must be seen before it counts.
+        stop: whether it ends training.
+        log_dir: a folder for TensorBoard, which then shows the fault as text and ``value`` as a curve. None for none. It needs the
+            packages tensorflow and tensorboard.
+    """
+
+    advice = ""  # what to try
+    memory = ("faults", "_seen")  # attributes that a checkpoint keeps
+
+    def __init__(self, *, patience=1, stop=False, log_dir=None):
+        super().__init__()
+        self.patience, self.stop = checks.positive_int("patience", patience), stop
+        self.log_dir = log_dir
+        self.faults, self.value = [], None
+        self._seen = 0
+        self._writer = None
+
+    def find(self, logs):
+        """What is wrong after this epoch, as text, or None. It may set ``self.value``, the number that it went by."""
+        raise NotImplementedError
+
+    def on_train_begin(self, logs=None):
+        self.faults, self._seen = [], 0
+
+    def on_epoch_end(self, epoch, logs=None):
+        saw = self.find(logs or {})
+        self._to_tensorboard(epoch, saw)
+        if saw is None:
+            self._seen = 0
+            return
+        self._seen += 1
+        if self._seen < self.patience:
+            return
+        if self._seen == self.patience:
+            first = epoch + 1 - self.patience
+            self.faults.append({"monitor": type(self).__name__, "epoch": first, "saw": saw, "try": self.advice})
+            warnings.warn(
+                f"{type(self).__name__}, since epoch {first + 1}: {saw}. Try: {self.advice}.",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        self.faults[-1]["last"] = epoch
+        name, first = type(self).__name__, self.faults[-1]["epoch"]
+        listed = self.model.history.history.setdefault("faults", [])
+        listed[:] = [f for f in listed if (f["monitor"], f["epoch"]) != (name, first)] + [dict(self.faults[-1])]
+        if self.stop:
+            self.model.stop_training = True
+
+    def get_state(self):
+        """What ``Checkpoint`` keeps of it."""
+        return {name: copy.deepcopy(getattr(self, name)) for name in self.memory}
+
+    def set_state(self, state):
+        """Puts back what ``get_state`` gave; returns the names."""
+        for name in self.memory:
+            setattr(self, name, copy.deepcopy(state[name]))
+        return self.memory
+
+    def _to_tensorboard(self, epoch, saw):
+        if self.log_dir is None:
+            return
+        if self._writer is None:
+            self._writer = SummaryWriter(self.log_dir)
+        name = type(self).__name__
+        numbers = {} if self.value is None else {name: self.value}
+        self._writer.write(epoch, numbers, {} if saw is None else {f"{name} saw": saw})
+
+
+class PosteriorCollapse(Monitor):
+    """Latent coordinates that a VAE's encoder does not use: their mean does not move with the example.
+
+    A coordinate is active if the variance over examples of its posterior mean is above ``threshold``.
+
+    Args:
+        x: float array (N, *image_shape), examples to encode; a few hundred do.
+        threshold: variance, in units of the prior's.
+        active: the share of coordinates that must be active.
+        **kwargs: see ``Monitor``.
+    Reference:
+        Burda et al., Importance Weighted Autoencoders, 2016, Section 5.1, arXiv 1509.00519.
+    """
+
+    advice = "a lower beta or kl_warmup=, free_bits=, or a weaker decoder"
+
+    def __init__(self, x, *, threshold=0.01, active=0.1, **kwargs):
+        super().__init__(**kwargs)
+        self._x, self.threshold, self.active = np.asarray(x), threshold, checks.in_range("active", active, 0.0, 1.0)
+        if len(self._x) < 2:
+            raise ValueError(f"x: expected at least 2 examples, received {len(self._x)}.")
+
+    def find(self, logs):
+        variance = self.model.encode(self._x).reshape(len(self._x), -1).var(0)
+        count = int((variance > self.threshold).sum())
+        self.value = count / len(variance)
+        if self.value < self.active or count == 0:
+            return f"{count} of {len(variance)} latent coordinates move with the example"
+        return None
+
+
+class DeadCodes(Monitor):
+    """Codes of a VQ-VAE's codebook that no example is given.
+
+    Args:
+        x: float array (N, *image_shape), examples to encode: enough of them that each code could be used many times.
+        used: the share of the codebook that must be used.
+        **kwargs: see ``Monitor``.
+    """
+
+    advice = "a codebook by moving averages with revival of dead codes, a smaller codebook, or a lower learning rate"
+
+    def __init__(self, x, *, used=0.3, **kwargs):
+        super().__init__(**kwargs)
+        self._x, self.used = np.asarray(x), checks.in_range("used", used, 0.0, 1.0)
+
+    def find(self, logs):
+        codes, total = self.model.encode(self._x), self.model.num_codes
+        count = len(np.unique(codes))
+        self.value = count / total
+        return f"{count} of {total} codes are used by {len(self._x)} examples" if self.value < self.used else None
+
+
+class ModeCollapse(Monitor):
+    """Samples that are too much alike: the median distance between two of them, beside that of two examples.
+
+    Args:
+        x: float array (N, ...), examples of the data; 256 of them are used.
+        least: the ratio of the medians below which it is a fault.
+        n: number of samples drawn at the end of an epoch.
+        seed: int, of the samples.
+        **kwargs: see ``Monitor``.
+    """
+
+    advice = (
+        "a gradient penalty or R1, another loss (relativistic, Wasserstein), a lower learning rate, or larger batches"
+    )
+
+    def __init__(self, x, *, least=0.3, n=64, seed=0, **kwargs):
+        super().__init__(**kwargs)
+        self._x, self.least = np.asarray(x)[:256], least
+        self.n, self.seed = checks.positive_int("n", n), seed
+        if len(self._x) < 2 or self.n < 2:
+            raise ValueError(f"x, n: expected at least 2 examples and 2 samples, received {len(self._x)} and {self.n}.")
+        self._real = _median_distance(self._x)
+        if self._real == 0:
+            raise ValueError("x: expected examples that differ, half of these are the same.")
+
+    def find(self, logs):
+        self.value = _median_distance(self.model.sample(self.n, seed=self.seed)) / self._real
+        if not self.value >= self.least:  # NaN too
+            return f"samples lie {self.value:.2f} times as far apart as examples do"
+        return None
+
+
+class DiscriminatorBalance(Monitor):
+    """A GAN's discriminator that knows everything, so that the generator's gradient vanishes, or nothing.
+
+    It goes by the logged mean logits of real and generated examples. Losses whose logits have no fixed scale, such as Wasserstein's, are
+    not for it.
+
+    Args:
+        strong: the difference between the mean logits above which the discriminator is too strong: 10 leaves the generator's minimax
+            loss a gradient of 1 / 22,000.
+        weak: the difference below which it is too weak. Where generator and data agree it is 0 too, but then by itself
+            and late: so this counts in the first ``early`` epochs alone.
+        early: epochs.
+        **kwargs: see ``Monitor``.
+    """
+
+    memory = (*Monitor.memory, "epochs")
+
+    def __init__(self, *, strong=10.0, weak=0.02, early=10, **kwargs):
+        super().__init__(**{"patience": 3, **kwargs})
+        self.strong, self.weak, self.early = strong, weak, early
+        self.epochs = 0
+
+    def on_train_begin(self, logs=None):
+        super().on_train_begin(logs)
+        self.epochs = 0
+
+    def find(self, logs):
+        for name in ("real_logit", "fake_logit"):
+            if name not in logs:
+                raise ValueError(
+                    f"DiscriminatorBalance: expected a model that logs {name!r}, this one logs {sorted(logs)}."
+                )
+        self.epochs += 1
+        self.value = logs["real_logit"] - logs["fake_logit"]
+        if self.value > self.strong:
+            self.advice = (
+                "R1 or a gradient penalty, spectral normalisation, or a lower learning rate of the discriminator"
+            )
+            return f"the discriminator is too strong: its logits differ by {self.value:.1f} between real and generated"
+        if self.value < self.weak and self.epochs <= self.early:
+            self.advice = (
+                "a wider discriminator, more of its steps (n_critic), a higher learning rate of it or a smaller penalty"
+            )
+            return f"the discriminator is too weak: its logits differ by {self.value:.3f} between real and generated"
+        return None
+
+
+class LossFaults(Monitor):
+    """NaN in any logged quantity, and a spike or oscillation of ``loss`` and whatever is logged as ``..._loss``, over the epochs.
+
+    Args:
+        spike: how far an epoch's value may lie above the median of the ten before it, in robust standard deviations
+            (1.48 times the median absolute deviation).
+        swing: oscillation is when the last eight changes take turns in sign, but for one, and are in the median larger than this share of
+            the median absolute value.
+        **kwargs: see ``Monitor``.
+    """
+
+    memory = (*Monitor.memory, "_past")
+
+    def __init__(self, *, spike=20.0, swing=0.2, **kwargs):
+        super().__init__(**kwargs)
+        self.spike, self.swing = spike, swing
+        self._past = {}
+
+    def on_train_begin(self, logs=None):
+        super().on_train_begin(logs)
+        self._past = {}
+
+    def find(self, logs):
+        saw = [text for name, value in logs.items() if (text := self._look(name, float(value)))]
+        return "; ".join(saw) or None
+
+    def _look(self, name, value):
+        if not math.isfinite(value):
+            self.advice = "a lower learning rate, the optimizer's clipnorm, and a look for NaN in the data"
+            return f"{name} is {value}"
+        if not name.endswith("loss"):
+            return None
+        past = self._past.setdefault(name, [])
+        past.append(value)
+        before = past[-11:-1]
+        if len(before) >= 5:
+            middle = statistics.median(before)
+            spread = max(1.48 * statistics.median(abs(v - middle) for v in before), 1e-3 * abs(middle), 1e-8)
+            if value > middle + self.spike * spread:
+                self.advice = "the optimizer's clipnorm, a lower learning rate, or Checkpoint(rollback=)"
+                return f"{name} is {value:.4g} after a median of {middle:.4g}"
+        if len(past) >= 9:
+            changes = np.diff(past[-9:])
+            turns = int((changes[1:] * changes[:-1] < 0).sum())
+            if turns >= 6 and np.median(np.abs(changes)) > self.swing * np.median(np.abs(past[-9:])):
+                self.advice = (
+                    "a lower learning rate, larger batches, or for a GAN a penalty and averaged weights (ema=)"
+                )
+                return f"{name} swings by {np.median(np.abs(changes)):.4g} from epoch to epoch"
+        return None
+
+
+def _median_distance(x):
+    from scipy.spatial.distance import pdist
+
+    return float(np.median(pdist(np.asarray(x, "float64").reshape(len(x), -1))))

@@ -1,0 +1,42 @@
+"""Answers requests through TensorFlow's C API in a process of its own, as a server would: ``kgen.serving.verify`` starts it.
+
+    python -m kgen.serving.answer_process VERSION REQUESTS ANSWERS xla|stock REPEATS
+
+REQUESTS is a pickled dict from a name to ``(signature, inputs)``, written by the process that waits; ANSWERS becomes a pickled dict from a
+name to ``(outputs, seconds)``, or to ``(error text, None)``. Neither Keras nor TensorFlow's Python is imported.
+"""
+
+import pickle
+import sys
+import time
+
+from kgen.serving.capi import Session, StatusError
+
+
+def main(version, requests, answers, xla, repeats):
+    """Answers each request once to compile it, and then ``repeats`` times, of which the shortest counts."""
+    with open(requests, "rb") as f:
+        requests = pickle.load(f)
+    found = {}
+    with Session(version, xla=xla == "xla") as session:
+        for name, (signature, inputs) in requests.items():
+            try:
+                outputs = session.run(signature, inputs)
+                seconds = []
+                for _ in range(int(repeats)):
+                    start = time.perf_counter()
+                    session.run(signature, inputs)
+                    seconds.append(time.perf_counter() - start)
+            except (StatusError, ValueError) as error:
+                found[name] = (str(error), None)
+            else:
+                found[name] = (outputs, min(seconds, default=None))
+    loaded = {"keras", "tensorflow", "jax", "torch"} & set(sys.modules)
+    if loaded:
+        sys.exit(f"A server has no Python: this process imported {', '.join(sorted(loaded))}.")
+    with open(answers, "wb") as f:
+        pickle.dump(found, f)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

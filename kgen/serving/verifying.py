@@ -1,0 +1,199 @@
+"""Does an export answer as the model does? Asked before it goes to a server, of the runtime that the server is built on."""
+
+import dataclasses
+import io
+import pathlib
+import pickle
+import subprocess
+import sys
+import tempfile
+import zlib
+
+import keras
+import numpy as np
+
+import kgen
+from kgen import backend
+from kgen.core import checks, random
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """One signature at one batch size.
+
+    Args:
+        signature: its name; ``<name>_xla`` was run with XLA, the others with XLA switched off, as in a stock server.
+        batch: rows of the request.
+        seconds: the shortest time of an answer, after one that compiles; None where there was none.
+        difference: the largest difference from the model, relative to 1 + |value|; infinite where an output is missing or of another shape.
+        fault: what is wrong, or "".
+    """
+
+    signature: str
+    batch: int
+    seconds: float | None
+    difference: float
+    fault: str = ""
+
+
+class Report(list):
+    """The ``Answer`` of each signature and batch size. ``ok`` says whether all is as in the model; ``str`` is a table."""
+
+    @property
+    def ok(self):
+        return all(not answer.fault for answer in self)
+
+    def __str__(self):
+        lines = [f"{'signature':<24} {'batch':>5} {'ms':>10} {'difference':>11}"]
+        for a in self:
+            milliseconds = "" if a.seconds is None else f"{1000 * a.seconds:.2f}"
+            lines.append(
+                f"{a.signature:<24} {a.batch:>5} {milliseconds:>10} {a.difference:>11.1e} {a.fault or 'ok'}".rstrip()
+            )
+        return "\n".join(lines)
+
+
+def verify(base, model=None, *, batch_sizes=(1, 8), tolerance=1e-4, repeats=3):
+    """Compares what the newest version in ``base`` answers with what the model computes.
+
+    Every signature is run through TensorFlow's C API in a process without Keras and without TensorFlow's Python: those that a stock
+    TF Serving runs with XLA switched off, ``<name>_xla`` with XLA. Rows must come out the same alone, together and in another order.
+
+    Args:
+        base: TF Serving's base path, such as a recipe's folder, or one version's folder in it.
+        model: the model that was exported; ``base/model.keras`` if None.
+        batch_sizes: numbers of rows of the requests.
+        tolerance: the largest difference allowed, relative to 1 + |value|.
+        repeats: timed answers of each request.
+    Returns:
+        ``Report``, a list of ``Answer`` that prints as a table; ``report.ok`` is False where anything differs.
+    Raises:
+        FileNotFoundError: there is no version in ``base``, or no model to compare it with.
+    """
+    version = _newest(pathlib.Path(base))
+    if model is None:
+        file = version.parent / "model.keras"
+        if not file.exists():
+            raise FileNotFoundError(f"{file} does not exist: pass model=, the model that {version} was exported from.")
+        model = kgen.load(file)
+    sizes = sorted({checks.positive_int("batch_sizes", size) for size in batch_sizes})
+    report = Report()
+    endpoints = model.endpoints()
+    rows = {e.name: {name: _rows(spec, name, sizes[-1]) for name, spec in e.inputs.items()} for e in endpoints}
+    expected = {e.name: _computed(model, e, rows[e.name]) for e in endpoints}
+    for xla in (False, True):
+        served = {e.name: (e.name, f"{e.name}_xla" if xla else e.name) for e in endpoints}
+        if not xla:
+            served["serving_default"] = (_default(endpoints, version), "serving_default")
+        requests = {}
+        for name, signature in served.values():
+            for size in sizes:
+                requests[signature, size] = (signature, {k: v[:size] for k, v in rows[name].items()})
+            backwards = {k: v[::-1].copy() for k, v in rows[name].items()}
+            requests[signature, "backwards"] = (signature, backwards)
+        answers = _answers(version, requests, xla, repeats)
+        for name, signature in served.values():
+            wanted = expected[name]
+            for size in sizes:
+                outputs, seconds = answers[signature, size]
+                difference, fault = _compare(outputs, {k: v[:size] for k, v in wanted.items()}, tolerance)
+                report.append(Answer(signature, size, seconds, difference, fault))
+            outputs, _ = answers[signature, "backwards"]
+            difference, fault = _compare(outputs, {k: v[::-1] for k, v in wanted.items()}, tolerance)
+            if fault:
+                report.append(Answer(signature, sizes[-1], None, difference, f"rows in another order: {fault}"))
+    return report
+
+
+def _newest(base):
+    if (base / "saved_model.pb").is_file():
+        return base
+    versions = [
+        p for p in base.glob("*") if p.name.isascii() and p.name.isdecimal() and (p / "saved_model.pb").is_file()
+    ]
+    if not versions:
+        raise FileNotFoundError(f"base: expected a folder with exported versions such as {base / '1'}; there is none.")
+    return max(versions, key=lambda p: int(p.name))
+
+
+def _default(endpoints, version):
+    """The endpoint that ``serving_default`` is: the first whose inputs it takes. ``export`` writes the model's first unless told."""
+    from kgen.serving.protobuf import read_saved_model_signatures
+
+    wanted = read_saved_model_signatures(version)["serving_default"]
+    for e in endpoints:
+        if set(e.inputs) == set(wanted.inputs) and set(e.outputs) <= set(wanted.outputs):
+            return e.name
+    return endpoints[0].name
+
+
+def _rows(spec, name, n):
+    """Rows that an endpoint accepts, of many kinds: numpy (n, *shape)."""
+    rng = np.random.default_rng(zlib.crc32(name.encode()))  # inputs of one shape are to differ
+    if name == "seed":
+        return random.row_seeds(0, n)
+    if "int" in spec.dtype:
+        low, high = (0 if spec.low is None else spec.low), (8 if spec.high is None else spec.high)
+        return rng.integers(low, high, (n, *spec.shape), endpoint=True).astype(spec.dtype)
+    low, high = (-1.0 if spec.low is None else spec.low), (1.0 if spec.high is None else spec.high)
+    high = min(high, max(low, 0.0) + 3.0)  # guidance may go to 100: far beyond what anyone asks for
+    return rng.uniform(low, high, (n, *spec.shape)).astype(spec.dtype)
+
+
+def _computed(model, endpoint, rows):
+    """What the model gives, as numpy."""
+    names = list(rows)
+    run = backend.jit(lambda *tensors: endpoint.function(**dict(zip(names, tensors, strict=True))), model.variables)
+    outputs = run(*[keras.ops.convert_to_tensor(rows[name]) for name in names])
+    return {name: keras.ops.convert_to_numpy(value) for name, value in outputs.items()}
+
+
+def _answers(version, requests, xla, repeats):
+    with tempfile.TemporaryDirectory(prefix="kgen-verify-") as folder:
+        files = [pathlib.Path(folder) / "requests", pathlib.Path(folder) / "answers"]
+        files[0].write_bytes(pickle.dumps(requests))
+        command = [sys.executable, "-m", "kgen.serving.answer_process", str(version), *map(str, files)]
+        command += ["xla" if xla else "stock", str(repeats)]
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+        if done.returncode:
+            raise RuntimeError(f"The process that runs {version} ended with {done.returncode}:\n{done.stderr[-2000:]}")
+        return pickle.loads(files[1].read_bytes())
+
+
+def _compare(outputs, expected, tolerance):
+    """``(difference, fault)`` of one answer; pictures made of images by the server are compared with the images."""
+    if isinstance(outputs, str):
+        return float("inf"), outputs
+    largest = 0.0
+    for name, wanted in expected.items():
+        if name not in outputs or outputs[name].shape != wanted.shape:
+            shape = outputs[name].shape if name in outputs else "nothing"
+            return float("inf"), f"{name}: expected shape {wanted.shape}, received {shape}"
+        got, wanted = outputs[name].astype("float64"), wanted.astype("float64")
+        same = (got == wanted) | (np.isnan(got) & np.isnan(wanted))  # infinities too
+        with np.errstate(invalid="ignore"):
+            difference = float(np.max(np.where(same, 0.0, np.abs(got - wanted) / (1 + np.abs(wanted))), initial=0.0))
+        if not difference <= tolerance:  # NaN too
+            return difference, f"{name}: differs by {difference:.1e}, allowed are {tolerance:.1e}"
+        largest = max(largest, difference)
+        fault = _pictures_fault(name, outputs)
+        if fault:
+            return largest, fault
+    return largest, ""
+
+
+def _pictures_fault(name, outputs):
+    pixels = outputs.get(f"{name}_uint8")
+    if pixels is None:
+        return ""
+    if np.abs(pixels.astype(int) - np.clip((outputs[name] + 1) * 127.5, 0, 255)).max() > 0.51:
+        return f"{name}_uint8: not the images in [-1, 1] as 0 to 255"
+    files = outputs.get(f"{name}_png_bytes", outputs.get("png_bytes"))
+    if files is None:
+        return ""
+    from PIL import Image
+
+    for file, image in zip(files, pixels, strict=True):
+        if not np.array_equal(np.asarray(Image.open(io.BytesIO(file))).reshape(image.shape), image):
+            return "png_bytes: a picture differs from its pixels"
+    return ""

@@ -1,0 +1,181 @@
+"""Each monitor in a training with the fault, and in one without."""
+
+import warnings
+
+import keras
+import numpy as np
+import pytest
+from core.one_loss import OneLoss
+
+from kgen.callbacks import DeadCodes, DiscriminatorBalance, LossFaults, ModeCollapse, Monitor, PosteriorCollapse
+from kgen.gan import GAN
+from kgen.layers import VectorQuantizer
+from kgen.networks import MLP, SpatialDecoder, SpatialEncoder
+from kgen.vae import VAE, VQVAE
+
+RNG = np.random.default_rng(0)
+# One bright row of four: something to say about an image.
+IMAGES = np.repeat(
+    np.repeat(np.eye(4, dtype="float32")[RNG.integers(0, 4, 256)][:, :, None, None] * 2 - 1, 4, axis=2), 1, 3
+)
+
+
+def history(model, x, monitor, epochs=4, **options):
+    return model.fit(x, epochs=epochs, batch_size=64, verbose=0, callbacks=[monitor], **options).history
+
+
+def healthy(model, x, monitor, **options):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        assert "faults" not in history(model, x, monitor, **options) and monitor.faults == []
+
+
+def faulty(model, x, monitor, match, **options):
+    with pytest.warns(RuntimeWarning, match=match):
+        (fault, *_) = history(model, x, monitor, **options)["faults"]
+    assert fault == monitor.faults[0] and fault["monitor"] == type(monitor).__name__ and fault["saw"] and fault["try"]
+    return fault
+
+
+def vae(beta):
+    encoder, decoder = MLP((4, 4, 1), (4,), widths=(32,)), MLP((2,), (4, 4, 1), widths=(32,))
+    model = VAE((4, 4, 1), 2, encoder=encoder, decoder=decoder, beta=beta)
+    model.compile(keras.optimizers.Adam(1e-2))
+    return model
+
+
+def test_posterior_collapse():
+    healthy(vae(0.1), IMAGES, PosteriorCollapse(IMAGES, patience=4), epochs=15)
+    fault = faulty(
+        vae(1000.0),
+        IMAGES,
+        PosteriorCollapse(IMAGES, patience=2),
+        "since epoch .*: 0 of 2 latent coordinates",
+        epochs=15,
+    )
+    assert fault["last"] == 14 and "beta" in fault["try"]
+
+
+def test_dead_codes():
+    def model(revive):
+        encoder = SpatialEncoder((4, 4, 1), 3, channels=(8,), blocks=1)
+        decoder = SpatialDecoder((2, 2, 3), 1, channels=(8,), blocks=1)
+        quantizer = VectorQuantizer(8, 3)
+        found = VQVAE((4, 4, 1), encoder=encoder, decoder=decoder, quantizer=quantizer)
+        if not revive:  # codes far from where the encoder goes, without a way back
+            found.quantizer.codebook.assign(np.concatenate([np.zeros((1, 3)), np.full((7, 3), 50.0)]))
+        found.compile(keras.optimizers.Adam(1e-3))
+        return found
+
+    healthy(model(True), IMAGES, DeadCodes(IMAGES, used=0.2))
+    stuck = model(False)
+    monitor = DeadCodes(IMAGES, used=0.2)
+    monitor.set_model(stuck)
+    assert "1 of 8 codes are used by 256 examples" in monitor.find({})
+    assert monitor.value == pytest.approx(1 / 8)
+
+
+def gan(constant=False, rate=1e-3):
+    layers = [keras.layers.Dense(16, "relu"), keras.layers.Dense(2)]
+    if constant:  # whatever the noise
+        layers = [keras.layers.Dense(2, kernel_initializer="zeros", bias_initializer="ones")]
+    generator = keras.Sequential([keras.Input((2,)), *layers], name="generator")
+    judge = MLP((2,), (1,), widths=(32, 32), name="discriminator")
+    model = GAN((2,), 2, generator=generator, discriminator=judge, ema=None)
+    if constant:
+        generator.trainable = False
+    model.compile({"generator": keras.optimizers.Adam(1e-4), "discriminator": keras.optimizers.Adam(rate)})
+    return model
+
+
+POINTS = RNG.normal(size=(512, 2)).astype("float32")
+
+
+def test_mode_collapse():
+    far = POINTS * 0.5
+    healthy(gan(), far, ModeCollapse(far, least=0.05))
+    monitor = ModeCollapse(POINTS, patience=2, stop=True)
+    with pytest.warns(
+        RuntimeWarning, match="ModeCollapse, since epoch 1: samples lie 0.00 times as far apart as examples"
+    ):
+        ended = history(gan(constant=True), POINTS, monitor)
+    assert len(ended["generator_loss"]) == 2 and ended["faults"][0]["last"] == 1  # stop=True
+
+
+def test_discriminator_too_strong_and_too_weak():
+    healthy(gan(), POINTS, DiscriminatorBalance(weak=-10.0))
+    strong = DiscriminatorBalance(strong=5.0, patience=2)
+    faulty(gan(constant=True, rate=3e-2), POINTS + 3, strong, "the discriminator is too strong", epochs=12)
+    weak = DiscriminatorBalance()
+    untrained = gan(rate=0.0)
+    untrained.discriminator.set_weights([0 * w for w in untrained.discriminator.get_weights()])
+    assert (
+        "n_critic"
+        in faulty(untrained, POINTS, weak, "the discriminator is too weak: its logits differ by 0.000")["try"]
+    )
+    model = OneLoss(dim=2)
+    model.compile("adam")
+    with pytest.raises(ValueError, match="expected a model that logs 'real_logit', this one logs"):
+        history(model, POINTS, DiscriminatorBalance())
+
+
+class Scripted(Monitor):
+    advice = "nothing"
+
+    def __init__(self, finds, **kwargs):
+        super().__init__(**kwargs)
+        self.finds = finds
+
+    def find(self, logs):
+        return self.finds.pop(0)
+
+
+def test_a_fault_that_comes_goes_and_comes_again_counts_twice():
+    model = OneLoss(dim=2)
+    model.compile("adam")
+    monitor = Scripted([None, "x", "x", None, "x", "x"], patience=2)
+    with pytest.warns(RuntimeWarning, match="Scripted, since epoch 2: x. Try: nothing."):
+        found = history(model, POINTS, monitor, epochs=6)["faults"]
+    assert [(f["epoch"], f["last"]) for f in found] == [(1, 2), (4, 5)]
+
+
+@pytest.mark.parametrize(
+    ("values", "saw"),
+    [
+        ([1.0, 0.9, 0.8, 0.85, 0.8, 0.78, 0.77, 0.76, 0.75, 0.75, 0.74, 0.73], None),
+        ([1.0, 0.9, float("nan")], "loss is nan"),
+        ([1.0, 0.9, 0.85, 0.8, 0.82, 0.78, 60.0], "loss is 60 after a median of 0.8"),
+        ([1.0, 3.0] * 6, "loss swings by 2 from epoch to epoch"),
+    ],
+)
+def test_nan_spikes_and_oscillation(values, saw):
+    monitor = LossFaults()
+    monitor.on_train_begin()
+    found = [monitor.find({"loss": v}) for v in values]
+    assert (saw is None and not any(found)) or any(f and saw in f for f in found)
+    healthy_until = next((i for i, f in enumerate(found) if f), len(values))
+    assert healthy_until >= (len(values) if saw is None else 2)
+
+
+def test_tensorboard_gets_the_value_and_the_fault(tmp_path):
+    pytest.importorskip("tensorboard")
+    model = OneLoss(dim=2)
+    model.compile("adam")
+    monitor = Scripted(["the fault", None], log_dir=tmp_path)
+    monitor.value = 0.5
+    with pytest.warns(RuntimeWarning):
+        history(model, POINTS, monitor, epochs=2)
+    (file,) = tmp_path.iterdir()
+    assert b"the fault" in file.read_bytes() and b"Scripted" in file.read_bytes()
+
+
+def test_wrong_arguments():
+    for make, message in (
+        (lambda: PosteriorCollapse(IMAGES[:1]), "x: expected at least 2 examples, received 1"),
+        (lambda: ModeCollapse(np.zeros((5, 2))), "x: expected examples that differ"),
+        (lambda: ModeCollapse(POINTS, n=1), "x, n: expected at least 2 examples and 2 samples"),
+        (lambda: DeadCodes(IMAGES, used=2.0), "used: expected a number in"),
+        (lambda: LossFaults(patience=0), "patience: expected an integer of at least 1, received 0"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            make()

@@ -1,0 +1,65 @@
+"""A model that copies its data is caught, one that does not is not."""
+
+import numpy as np
+import pytest
+
+import kgen
+from kgen.metrics import membership_auc, memorization_report, nearest_neighbours
+
+
+def normal(n, seed, d=4):
+    return np.random.default_rng(seed).normal(size=(n, d))
+
+
+def test_nearest_neighbours_by_hand():
+    data = np.array([[0.0, 0.0], [3.0, 4.0], [10.0, 0.0]])
+    indices, distances = nearest_neighbours([[0.0, 1.0], [3.0, 5.0], [9.0, 0.0]], data)
+    np.testing.assert_array_equal(indices, [0, 1, 2])
+    np.testing.assert_allclose(distances, 1.0)
+
+
+def test_copies_are_caught_and_fresh_samples_are_not():
+    train, test = normal(500, 0), normal(600, 1)
+    fresh = memorization_report(normal(1000, 2), train, test)
+    assert abs(fresh["nearer_to_train"]["value"] - 0.5) < 0.05
+    assert fresh["copies"]["value"] < 0.03 and fresh["duplicates"]["value"] < 0.1
+    rng = np.random.default_rng(3)
+    copied = memorization_report(train[rng.integers(0, 500, 1000)] + 1e-3 * normal(1000, 4), train, test)
+    assert copied["nearer_to_train"]["value"] > 0.95 and copied["copies"]["value"] > 0.95
+    assert copied["duplicates"]["value"] > 0.5 and copied["duplicates"]["floor"] < 0.05
+    binary = [(x > 0).astype(float) for x in (train, test)]  # where many are equal
+    same = memorization_report(binary[0], *binary)["copies"]
+    assert same["value"] == 1.0 and same["floor"] > 0.9
+    half = np.concatenate([normal(500, 5), train[:500]])
+    assert memorization_report(half, train, test)["copies"]["value"] == pytest.approx(0.5, abs=0.02)
+
+
+def test_membership_of_likelihoods_and_of_distances():
+    auc, p = membership_auc(normal(2000, 0, 1)[:, 0] + 1.0, normal(2000, 1, 1)[:, 0])
+    assert auc == pytest.approx(0.7602, abs=0.03) and p < 1e-6  # Phi(1 / sqrt 2)
+    auc, p = membership_auc(normal(2000, 0, 1)[:, 0], normal(2000, 1, 1)[:, 0])
+    assert abs(auc - 0.5) < 0.03 and p > 1e-3
+    train, test = normal(300, 2), normal(300, 3)
+    for samples, low, high in ((train[:200], 0.75, 1.0), (normal(200, 4), 0.4, 0.6)):
+        scores = [-nearest_neighbours(x, samples)[1] for x in (train, test)]
+        assert low < membership_auc(*scores)[0] < high
+
+
+def test_digits_that_are_not_copied():
+    train, test = (kgen.data.load("digits", split=s)[0] for s in ("train", "test"))
+    report = memorization_report(test[:150], train, test[150:])
+    assert report["copies"]["value"] < 0.05
+
+
+def test_wrong_arguments():
+    x = normal(5, 0)
+    for call, message in (
+        (lambda: nearest_neighbours(x, x[:, :2]), "samples, data: expected rows of one size, received 4 and 2"),
+        (lambda: nearest_neighbours(x[0], x), r"samples: expected an array \(N, ...\)"),
+        (lambda: nearest_neighbours(x * np.nan, x), "samples: expected finite numbers"),
+        (lambda: memorization_report(x, x[:1], x), "expected at least 2 rows each, received 5, 1, 5"),
+        (lambda: membership_auc(x, x[:, 0]), r"members: expected one number for each example, \(N,\)"),
+        (lambda: membership_auc([], [1.0]), "members: expected one number"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()

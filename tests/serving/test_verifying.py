@@ -1,0 +1,80 @@
+"""What ``kgen.serving.verify`` says of an export that answers as the model does, and of one that does not."""
+
+import shutil
+
+import keras
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import kgen
+from kgen import cli
+
+
+def test_an_export_that_answers_as_the_model_does(model, exported):
+    report = kgen.serving.verify(exported.parent, model, batch_sizes=(5, 2))
+    assert report.ok, f"\n{report}"
+    names = ["sample", "encode"]
+    assert [(a.signature, a.batch) for a in report] == [
+        (s, n) for s in (*names, "serving_default", *(f"{n}_xla" for n in names)) for n in (2, 5)
+    ]
+    assert all(a.seconds > 0 and a.difference < 1e-4 for a in report)
+    table = str(report).splitlines()
+    assert table[0].split() == ["signature", "batch", "ms", "difference"]
+    assert len(table) == 11 and all(line.endswith("ok") for line in table[1:])
+
+
+def test_another_models_weights_are_found(model, exported, tmp_path):
+    other = type(model)(ema=0.5)
+    report = kgen.serving.verify(exported, other, batch_sizes=(2,), repeats=1)
+    assert not report.ok
+    faults = {a.signature: a.fault for a in report}
+    assert "images: differs by" in faults["sample"] and "images: differs by" in faults["sample_xla"]
+    assert faults["encode"] == ""  # which has no weights
+    assert "images: differs by" in str(report)
+
+
+def test_rows_that_depend_on_each_other_are_found(tmp_path):
+    mixed = Mixed((4, 4, 1), 1)
+    kgen.serving.export(mixed, tmp_path)
+    report = kgen.serving.verify(tmp_path, mixed, batch_sizes=(1, 4), repeats=1)
+    assert any("differs by" in a.fault for a in report if a.signature == "encode")
+
+
+@keras.saving.register_keras_serializable(package="kgen_tests")
+class Mixed(kgen.vae.VAE):
+    """Its encoder adds each row to the next: what a server must not batch."""
+
+    def endpoints(self):
+        (encode,) = (e for e in super().endpoints() if e.name == "encode")
+
+        def mixed(**inputs):
+            return {k: v + keras.ops.roll(v, 1, axis=0) for k, v in encode.function(**inputs).items()}
+
+        return [kgen.core.Endpoint("encode", mixed, encode.inputs, encode.outputs)]
+
+
+def test_the_command(model, exported, tmp_path):
+    shutil.copytree(exported.parent, tmp_path / "run")
+    run = CliRunner().invoke
+    model.save(tmp_path / "right.keras")
+    arguments = ["verify", str(tmp_path / "run"), "--batch-sizes", "2"]
+    done = run(cli.main, [*arguments, "--model", str(tmp_path / "right.keras")])
+    assert done.exit_code == 0 and "serving_default" in done.output and "ok" in done.output
+    type(model)(ema=0.5).save(tmp_path / "run" / "model.keras")
+    done = run(cli.main, arguments)
+    assert done.exit_code == 1 and "images: differs by" in done.output
+
+
+def test_wrong_arguments(model, exported, tmp_path):
+    with pytest.raises(
+        FileNotFoundError, match="base: expected a folder with exported versions such as .*; there is none"
+    ):
+        kgen.serving.verify(tmp_path, model)
+    with pytest.raises(
+        FileNotFoundError, match="model.keras does not exist: pass model=, the model that .* was exported from"
+    ):
+        kgen.serving.verify(exported.parent)
+    with pytest.raises(ValueError, match="batch_sizes: expected an integer of at least 1, received 0"):
+        kgen.serving.verify(exported.parent, model, batch_sizes=(0,))
+    assert np.isinf(kgen.serving.verifying._compare("INVALID_ARGUMENT: x", {}, 1e-4)[0])
