@@ -42,6 +42,17 @@ def test_one_of_suggests_the_nearest():
         checks.one_of("size", 7, [1, 2])
 
 
+def test_a_shape_is_some_integers():
+    assert checks.shape("shape", [28, np.int64(28), 1]) == (28, 28, 1)
+    for value in (2, "28", None):
+        with pytest.raises(
+            TypeError, match=r"shape: expected the shape of one example, such as \(2,\) or \(28, 28, 1\), received"
+        ):
+            checks.shape("shape", value)
+    with pytest.raises(ValueError, match="shape: expected an integer of at least 1, received 0"):
+        checks.shape("shape", (2, 0))
+
+
 def test_finite_counts_the_rows():
     x = np.zeros((5, 2, 2), "float32")
     checks.finite("x", x)

@@ -234,6 +234,12 @@ def test_labels_reach_the_check_and_the_batch(one_loss):
         model.fit(rows(11, 4), np.arange(11), verbose=0)
 
 
+def test_single_batches_are_checked_too(one_loss):
+    for step in (one_loss.train_on_batch, one_loss.test_on_batch):
+        with pytest.raises(ValueError, match="x: .*NaN"):
+            step(np.full((4, one_loss.dim), np.nan, "float32"))
+
+
 def test_validation_is_what_evaluate_gives(one_loss):
     model, start = one_loss
     held_out = rows(12, 4, seed=1)

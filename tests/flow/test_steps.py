@@ -115,6 +115,19 @@ def test_made_for_one_value_and_without_a_condition():
     np.testing.assert_array_equal(ops.convert_to_numpy(layer(one)), ops.convert_to_numpy(layer(3 * one)))
 
 
+def test_layers_narrower_than_the_row_see_all_over_it():
+    layer, d = MADE(1, widths=(8, 6)), 40
+    layer.build((None, d))
+    for i, weight in enumerate(layer.trainable_weights):
+        weight.assign(np.random.default_rng(i).normal(size=weight.shape))
+    x = np.random.default_rng(9).normal(size=(1, d)).astype("float32")
+    moved = np.repeat(x, d, axis=0) + 0.5 * np.eye(d, dtype="float32")
+    seen = np.abs(ops.convert_to_numpy(layer(moved) - layer(x)))[:, :, 0] > 1e-6  # [input, output]
+    assert not np.tril(seen).any()  # none sees itself or what comes after it
+    furthest = [np.flatnonzero(seen[:, i]).max(initial=-1) for i in range(d)]
+    assert furthest[-1] >= d - 1 - 2 * d / 6 and np.mean(np.arange(d) - furthest) < 10
+
+
 def test_activation_normalisation_starts_from_the_data():
     step = ActNorm()
     step.build((3,))
