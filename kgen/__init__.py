@@ -11,6 +11,7 @@ _ROOMS = (
     "autoregressive",
     "backend",
     "callbacks",
+    "compare",
     "core",
     "data",
     "diffusion",

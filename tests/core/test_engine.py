@@ -235,9 +235,10 @@ def test_labels_reach_the_check_and_the_batch(one_loss):
 
 
 def test_single_batches_are_checked_too(one_loss):
-    for step in (one_loss.train_on_batch, one_loss.test_on_batch):
+    model, _ = one_loss
+    for step in (model.train_on_batch, model.test_on_batch):
         with pytest.raises(ValueError, match="x: .*NaN"):
-            step(np.full((4, one_loss.dim), np.nan, "float32"))
+            step(np.full((4, model.dim), np.nan, "float32"))
 
 
 def test_validation_is_what_evaluate_gives(one_loss):

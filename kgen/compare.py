@@ -1,0 +1,422 @@
+"""One model of each family, trained for the same time on the same data, side by side: ``kgen compare``.
+
+The models are the families' defaults, made a little smaller, with a constant learning rate and averaged weights: what a family gives
+before anyone tunes it.
+"""
+
+import dataclasses
+import datetime
+import json
+import math
+import pathlib
+import time
+import warnings
+
+import keras
+import numpy as np
+
+import kgen
+from kgen.core import checks, pictures
+from kgen.core.run import environment
+from kgen.core.saving import aside
+
+SAMPLES = 1000  # drawn from each model, if there are as many training examples
+LEVELS = {"digits": 17}  # of a pixel; 256 elsewhere
+BACKENDS = {"flow": ("tensorflow", "jax")}
+
+
+class TimeLimit(keras.callbacks.Callback):
+    """Ends training ``seconds`` after the end of its first step, which compiles."""
+
+    def __init__(self, seconds):
+        super().__init__()
+        self.seconds, self.steps, self.start = seconds, 0, None
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.steps += 1
+        self.start = self.start or time.perf_counter()
+        if time.perf_counter() - self.start >= self.seconds:
+            self._model.stop_training = True
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """What the models are trained on and measured against."""
+
+    name: str
+    x: np.ndarray
+    y: np.ndarray | None
+    x_test: np.ndarray
+    y_test: np.ndarray | None
+
+    @property
+    def shape(self):
+        return self.x.shape[1:]
+
+    @property
+    def is_images(self):
+        return len(self.shape) == 3
+
+    @property
+    def num_classes(self):
+        return None if self.y is None else int(self.y.max()) + 1
+
+    @property
+    def levels(self):
+        return LEVELS.get(self.name, 256)
+
+
+def read(data, image_size=None, seed=0):
+    """``Data`` by the name of a dataset or a path, as ``kgen.data.load`` takes them."""
+    x, y = kgen.data.load(data, split="train", image_size=image_size, seed=seed)
+    x_test, y_test = kgen.data.load(data, split="test", image_size=image_size, seed=seed)
+    name = str(data)
+    if image_size is not None and x.ndim == 4:  # resizing leaves values between the levels
+        steps = LEVELS.get(name, 256) - 1
+        x, x_test = (np.round((a + 1) * steps / 2) * 2 / steps - 1 for a in (x, x_test))
+    return Data(name, x.astype("float32"), y, x_test.astype("float32"), y_test)
+
+
+def _adam(rate=1e-3, **kwargs):
+    return keras.optimizers.Adam(rate, **kwargs)
+
+
+def _diffusion(d):
+    network = None if d.is_images else kgen.networks.MLP(d.shape, d.shape, widths=(128,) * 3, time=True)
+    classes = d.num_classes if d.is_images else None
+    model = kgen.diffusion.DDPM(
+        d.shape, network=network, schedule="cosine", prediction="velocity", num_classes=classes, ema=0.99
+    )
+    return model, _adam(clipnorm=1.0)
+
+
+def _vae(d):
+    if d.is_images:
+        return kgen.vae.VAE(d.shape, latent_dim=16, ema=0.99), _adam()
+    encoder, decoder = kgen.networks.MLP(d.shape, (4,)), kgen.networks.MLP((2,), d.shape)
+    return kgen.vae.VAE(d.shape, latent_dim=2, encoder=encoder, decoder=decoder, ema=0.99), _adam()
+
+
+def _gan(d):
+    if d.is_images:
+        model = kgen.gan.DCGAN(d.shape, latent_dim=50, widths=(32, 64), ema=0.99)
+    else:
+        model = kgen.gan.GAN(
+            d.shape, 8, loss="relativistic", regularizers=[kgen.gan.R1(1.0), kgen.gan.R2(1.0)], ema=0.99
+        )
+    return model, {"generator": _adam(5e-4, beta_1=0.5), "discriminator": _adam(5e-4, beta_1=0.5)}
+
+
+def _flow(d):
+    if d.is_images:
+        options = {"dequantize": d.levels, "num_classes": d.num_classes, "dropout": 0.2, "widths": (128, 128)}
+        return kgen.flow.RealNVP(d.shape, ema=0.99, **options), _adam(clipnorm=50.0)
+    return kgen.flow.NeuralSplineFlow(d.shape, layers=2, bins=16, autoregressive=True, ema=0.99), _adam(2e-3)
+
+
+def _autoregressive(d):
+    model = kgen.autoregressive.PixelCNN(
+        d.shape, channels=32, blocks=2, components=5, levels=d.levels, num_classes=d.num_classes, dropout=0.3, ema=0.99
+    )
+    return model, _adam(2e-3, clipnorm=1.0)
+
+
+def _energy(d):
+    if d.is_images:
+        model = kgen.energy.RBM(d.shape, hidden=128, visible=kgen.energy.GaussianVisible(0.3), gibbs_steps=2, ema=0.99)
+        model.adapt(d.x)
+        return model, _adam()
+    sampler = kgen.energy.MALASampler(0.2, 300)
+    return kgen.energy.EnergyModel(d.shape, sampler=sampler, reference_scale=float(3 * d.x.std()), ema=0.99), _adam()
+
+
+FAMILIES = {
+    "diffusion": _diffusion,
+    "vae": _vae,
+    "gan": _gan,
+    "flow": _flow,
+    "autoregressive": _autoregressive,
+    "energy": _energy,
+}
+
+
+def families(data):
+    """Names of the families that can be compared on ``data`` with this backend."""
+    backend = keras.config.backend()
+    names = [n for n in FAMILIES if backend in BACKENDS.get(n, (backend,))]
+    return [n for n in names if data.is_images or n != "autoregressive"]
+
+
+def measure(model, data, seed):
+    """Figures of a trained model, as ``{name: {"value", "floor", "unit"}}``, and its samples."""
+    labels = None
+    count = min(SAMPLES, len(data.x), 500 if data.is_images and math.prod(data.shape) > 500 else SAMPLES)
+    if getattr(model, "num_classes", None) is not None:
+        labels = data.y[:count]
+    start = time.perf_counter()
+    samples = model.sample(count, seed=seed, **({} if labels is None else {"labels": labels}))
+    first = time.perf_counter() - start
+    start = time.perf_counter()  # once more: the first call compiles
+    model.sample(count, seed=seed + 1, **({} if labels is None else {"labels": labels}))
+    seconds = min(first, time.perf_counter() - start)
+    figures = {"samples_per_second": {"value": count / seconds, "unit": "1/s"}}
+    if data.is_images:
+        known = data.name in kgen.metrics.classifiers()
+        extractor = kgen.metrics.load_classifier(data.name) if known else _Pixels()
+        report = kgen.metrics.fidelity_report(
+            np.clip(samples, -1, 1), train=data.x, test=data.x_test, extractor=extractor
+        )
+        figures |= {k: v for k, v in report.items() if k in ("frechet_distance", "precision", "recall", "coverage")}
+        bits = _bits_per_dim(model, data)
+        if bits is not None:
+            figures["bits_per_dim"] = {"value": bits, "unit": f"bits/dim, {data.levels} levels ({model.likelihood})"}
+    else:
+        rows = min(count, len(data.x_test))
+        distances = [kgen.metrics.sliced_wasserstein_distance(data.x_test[:rows], a[:rows]) for a in (samples, data.x)]
+        figures["sliced_wasserstein"] = {"value": distances[0], "floor": distances[1], "unit": "units of the data"}
+        coverage = [kgen.metrics.density_coverage(data.x_test[:rows], a[:rows])[1] for a in (samples, data.x)]
+        figures["coverage"] = {"value": coverage[0], "floor": coverage[1], "unit": "share"}
+        toy = kgen.data.TOYS.get(data.name)
+        modes = getattr(toy(), "modes", None) if toy else None
+        if modes is not None:
+            found, ideal = (kgen.metrics.mode_coverage(a[:rows], modes, toy().scale) for a in (samples, data.x))
+            figures["modes"] = {"value": found["modes"], "floor": ideal["modes"], "unit": f"of {len(modes)}"}
+            figures["near_a_mode"] = {"value": found["share"], "floor": ideal["share"], "unit": "share within 3 sd"}
+        if model.likelihood == "exact":
+            nats = -float(np.mean(model.log_prob(data.x_test[:1000])))
+            figures["nats"] = {"value": nats, "unit": "nats per point, test"}
+    return figures, samples
+
+
+def _bits_per_dim(model, data):
+    if isinstance(model, kgen.diffusion.DDPM):
+        options = {"levels": data.levels}
+    elif isinstance(model, (kgen.flow.Flow, kgen.autoregressive.PixelCNN)):
+        options = {}
+    else:  # a density of continuous pixels, an unnormalised one, or none
+        return None
+    x, y = data.x_test[:200], data.y_test
+    if model.num_classes is not None:
+        options["labels"] = y[:200]
+    return float(np.mean(model.bits_per_dim(x, **options)))
+
+
+class _Pixels:
+    """The images themselves, brought to at most 64 numbers by averages over blocks: for data without a classifier."""
+
+    name = "pixels, averaged over blocks"
+
+    def features(self, images):
+        side = 8 if images.shape[-1] == 1 else 4
+        rows, columns = (np.array_split(np.arange(s), min(side, s)) for s in images.shape[1:3])
+        blocks = [images[:, r][:, :, c].mean((1, 2)) for r in rows for c in columns]
+        return np.concatenate(blocks, axis=-1).astype("float64")
+
+
+def run(
+    data="digits", *, minutes=2.0, families=None, seeds=2, out="compare", image_size=None, batch_size=64, say=print
+):
+    """Trains one model of each family for the same time, measures all, and writes ``compare.md``, ``.json`` and ``.png``.
+
+    What was finished stays in ``out/runs/``: the same call after an interruption goes on with what is missing.
+
+    Args:
+        data: name of a dataset, or a path, as in ``kgen.data.load``: images, or points of the plane.
+        minutes: of training, for each model.
+        families: names from ``FAMILIES``; all that can be compared on the data if None.
+        seeds: number of models of each family; from their scatter comes the stability.
+        out: folder.
+        image_size: (H, W) to which images are resized.
+        batch_size: examples per training step.
+        say: function that gets a line for each thing done.
+    Returns:
+        dict, what ``compare.json`` holds.
+    Raises:
+        ValueError: an unknown family, or one that is not on this data or backend; a folder of another comparison.
+    """
+    out = pathlib.Path(out)
+    wanted = read(data, image_size)
+    possible = globals()["families"](wanted)
+    names = list(possible if families is None else [checks.one_of("families", n, list(FAMILIES)) for n in families])
+    for name in names:
+        if name not in possible:
+            raise ValueError(
+                f"families: {name} cannot be compared on data of shape {wanted.shape} on the {keras.config.backend()} backend; "
+                f"expected some of {', '.join(possible)}."
+            )
+    checks.positive_int("seeds", seeds)
+    settings = {"data": wanted.name, "shape": list(wanted.shape), "minutes": float(minutes), "batch_size": batch_size}
+    _check_folder(out, settings)
+    results, samples = {}, {}
+    for name in names:
+        done = [_one(name, wanted, seed, minutes, batch_size, out, say) for seed in range(seeds)]
+        results[name] = _together(done)
+        samples[name] = np.load(out / "runs" / f"{name}-0.npy")
+    report = {"settings": {**settings, "seeds": seeds}, "families": results, "recommendation": recommend(results)}
+    report |= {"date": datetime.datetime.now(datetime.UTC).date().isoformat(), **environment()}
+    with aside(out / "compare.json") as temporary:
+        temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    _draw(samples, wanted, out / "compare.png")
+    with aside(out / "compare.md") as temporary:
+        temporary.write_text(table(report), encoding="utf-8")
+    return report
+
+
+def _check_folder(out, settings):
+    file = out / "runs" / "settings.json"
+    if file.exists() and json.loads(file.read_text(encoding="utf-8")) != settings:
+        raise ValueError(f"out: {out} holds a comparison with other settings. Name another folder, or remove it.")
+    with aside(file) as temporary:
+        temporary.write_text(json.dumps(settings), encoding="utf-8")
+
+
+def _one(name, data, seed, minutes, batch_size, out, say):
+    """The result of one model: trained now, or read from where an earlier call left it."""
+    file = out / "runs" / f"{name}-{seed}.json"
+    if file.exists():
+        say(f"{name}, seed {seed}: there")
+        return json.loads(file.read_text(encoding="utf-8"))
+    say(f"{name}, seed {seed}: training for {minutes:g} min")
+    keras.utils.set_random_seed(seed)
+    model, optimizer = FAMILIES[name](data)
+    model.compile(optimizer)
+    limit = TimeLimit(60 * minutes)
+    labels = data.y if getattr(model, "num_classes", None) is not None else None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        history = model.fit(data.x, labels, batch_size=batch_size, epochs=10**6, verbose=0, callbacks=[limit])
+    figures, samples = measure(model, data, seed)
+    result = {
+        "figures": figures,
+        "steps": limit.steps,
+        "epochs": len(history.epoch),
+        "parameters": int(sum(np.prod(v.shape) for v in model.trainable_variables)),
+        "latent_space": "vector"
+        if hasattr(model, "encode") and name != "flow"
+        else "as large as the data"
+        if name == "flow"
+        else "none",
+        "conditions": "class" if labels is not None else "none",
+        "likelihood": model.likelihood,
+    }
+    with aside(out / "runs" / f"{name}-{seed}.npy") as temporary:
+        np.save(temporary, samples[:1000])
+    with aside(file) as temporary:  # the last: with it this run counts as done
+        temporary.write_text(json.dumps(result), encoding="utf-8")
+    return result
+
+
+def _together(done):
+    """Means over the seeds, with the standard deviation where there are several."""
+    figures = {}
+    for key, first in done[0]["figures"].items():
+        values = [d["figures"][key]["value"] for d in done]
+        figures[key] = {**first, "value": float(np.mean(values))}
+        if len(values) > 1:
+            figures[key]["deviation"] = float(np.std(values, ddof=1))
+    return {**done[0], "figures": figures, "steps": round(float(np.mean([d["steps"] for d in done])))}
+
+
+def recommend(results):
+    """What to use, and why: text."""
+
+    def best(key, largest=False):
+        found = {n: r["figures"][key]["value"] for n, r in results.items() if key in r["figures"]}
+        found = {n: v for n, v in found.items() if math.isfinite(v)}
+        return (max if largest else min)(found, key=found.get) if found else None
+
+    quality = (
+        "frechet_distance"
+        if any("frechet_distance" in r["figures"] for r in results.values())
+        else "sliced_wasserstein"
+    )
+    unit = {"frechet_distance": "Fréchet distance", "sliced_wasserstein": "sliced Wasserstein distance"}[quality]
+    first = best(quality)
+    if first is None:
+        return "No model has a finite figure of quality: train for longer."
+    figure = results[first]["figures"][quality]
+    lines = [
+        f"For samples: {first}, whose {unit} of {figure['value']:.3g} is the lowest (floor {figure['floor']:.3g})."
+    ]
+    near = [
+        n
+        for n, r in results.items()
+        if n != first
+        and abs(r["figures"][quality]["value"] - figure["value"])
+        <= 2 * max(r["figures"][quality].get("deviation", 0.0), figure.get("deviation", 0.0))
+    ]
+    if near:
+        lines.append(f"Within the scatter of seeds {' and '.join(near)} may be as good.")
+    fast = best("samples_per_second", largest=True)
+    if fast != first:
+        ratio = (
+            results[fast]["figures"]["samples_per_second"]["value"]
+            / results[first]["figures"]["samples_per_second"]["value"]
+        )
+        lines.append(f"For speed: {fast} samples {ratio:.3g} times as fast.")
+    likely = best("bits_per_dim") or best("nats")
+    if likely is not None:
+        lines.append(f"For likelihoods (compression, anomalies): {likely}.")
+    latent = [n for n, r in results.items() if r["latent_space"] == "vector"]
+    if latent:
+        lines.append(f"For a latent space smaller than the data: {' or '.join(latent)}.")
+    return " ".join(lines)
+
+
+def table(report):
+    """The report as Markdown."""
+    settings, results = report["settings"], report["families"]
+    keys = list(dict.fromkeys(k for r in results.values() for k in r["figures"]))
+    lines = [
+        f"# Families compared on {settings['data']}",
+        "",
+        f"Each was trained for {settings['minutes']:g} minutes in batches of {settings['batch_size']}, {settings['seeds']} seeds; figures are "
+        "means, ± the standard deviation over seeds, and in brackets their floor, the same figure of training data. Untuned defaults: what "
+        "an hour of tuning would give is another question.",
+        "",
+        "| family | "
+        + " | ".join(k.replace("_", " ") for k in keys)
+        + " | steps | parameters | latent space | conditions |",
+        "|---|" + "---|" * (len(keys) + 4),
+    ]
+    for name, result in results.items():
+        cells = [_cell(result["figures"].get(k)) for k in keys]
+        lines.append(
+            f"| {name} | {' | '.join(cells)} | {result['steps']:,} | {result['parameters']:,} | {result['latent_space']} | {result['conditions']} |"
+        )
+    units = {k: next(r["figures"][k]["unit"] for r in results.values() if k in r["figures"]) for k in keys}
+    lines += ["", "Units: " + "; ".join(f"{k.replace('_', ' ')}: {u}" for k, u in units.items()) + ".", ""]
+    lines += [f"**{report['recommendation']}**", "", "![samples](compare.png)", ""]
+    versions = ", ".join(f"{k} {v}" for k, v in report["versions"].items())
+    return "\n".join(
+        [*lines, f"{report['date']}; {versions}; {report['hardware']['cpu']}, {report['hardware']['cores']} cores.", ""]
+    )
+
+
+def _cell(figure):
+    if figure is None:
+        return ""
+    text = f"{figure['value']:.3g}"
+    if "deviation" in figure:
+        text += f" ± {figure['deviation']:.2g}"
+    return text + (f" ({figure['floor']:.3g})" if "floor" in figure else "")
+
+
+def _draw(samples, data, path):
+    """A panel of samples for the data and for each family."""
+    if not data.is_images:
+        if data.shape == (2,):
+            pictures.save_density({"data": data.x[:1000], **samples}, path)
+        return
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    panels = {"data": data.x_test, **samples}
+    figure = Figure(figsize=(2.4 * len(panels), 2.7), layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    for axes, (title, images) in zip(np.atleast_1d(figure.subplots(1, len(panels))), panels.items(), strict=True):
+        axes.imshow(pictures.grid(images[:36], columns=6), cmap="gray", vmin=0, vmax=255)
+        axes.set_title(title)
+        axes.set_axis_off()
+    with aside(path) as temporary:
+        canvas.print_png(temporary)

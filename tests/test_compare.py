@@ -1,0 +1,93 @@
+"""Families compared: the folder, going on after an interruption, the recommendation, wrong arguments."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from kgen import cli, compare
+
+
+def test_points_and_going_on_after_an_interruption(tmp_path, monkeypatch):
+    said = []
+    options = {"minutes": 0.005, "families": ["gan", "vae"], "seeds": 2, "out": tmp_path, "say": said.append}
+    with monkeypatch.context() as patch:
+        patch.setitem(compare.FAMILIES, "vae", None)
+        with pytest.raises(TypeError):
+            compare.run("gaussian_grid", **options)
+    report = compare.run("gaussian_grid", **options)
+    there, trained = (
+        [f"{n}, seed {i}: {w}" for i in (0, 1)] for n, w in (("gan", "there"), ("vae", "training for 0.005 min"))
+    )
+    assert said[-4:] == [*there, *trained]
+    assert list(report["families"]) == ["gan", "vae"]
+    for result in report["families"].values():
+        figures = result["figures"]
+        assert {"samples_per_second", "sliced_wasserstein", "coverage", "modes", "near_a_mode"} <= set(figures)
+        assert figures["modes"]["floor"] == 25 and figures["sliced_wasserstein"]["floor"] < 0.5
+        assert figures["sliced_wasserstein"]["deviation"] >= 0 and result["steps"] > 0 and result["parameters"] > 100
+    assert json.loads((tmp_path / "compare.json").read_text()) == report
+    text = (tmp_path / "compare.md").read_text()
+    assert "| vae |" in text and report["recommendation"] in text and "Units: " in text
+    assert Image.open(tmp_path / "compare.png").size[0] > 600
+    with pytest.raises(ValueError, match="out: .* holds a comparison with other settings"):
+        compare.run("moons", **options)
+
+
+def test_images_by_the_command(tmp_path):
+    out = tmp_path / "out"
+    arguments = ["--data", "digits", "--minutes", "0.005", "--families", "vae", "--seeds", "1", "--out", str(out)]
+    done = CliRunner().invoke(cli.main, ["compare", *arguments])
+    assert done.exit_code == 0, done.output
+    assert "For samples: vae, whose Fréchet distance" in done.output
+    report = json.loads((out / "compare.json").read_text())
+    figures = report["families"]["vae"]["figures"]
+    assert figures["frechet_distance"]["value"] > figures["frechet_distance"]["floor"] > 0
+    assert "deviation" not in figures["recall"] and report["settings"]["seeds"] == 1
+    assert Image.open(out / "compare.png").size[0] > 300
+
+
+def test_each_family_is_made_for_images_and_points():
+    x, points = np.zeros((4, 8, 8, 3), "float32"), np.eye(4, 2, dtype="float32")
+    flows = [] if keras.config.backend() == "torch" else ["flow"]
+    for rows, pixels in ((x, ["autoregressive"]), (points, [])):
+        data = compare.Data("own", rows, None, rows, None)
+        assert compare.families(data) == ["diffusion", "vae", "gan", *flows, *pixels, "energy"]
+        for name in compare.families(data):
+            model, optimizer = compare.FAMILIES[name](data)
+            model.compile(optimizer)
+    assert compare._Pixels().features(x).shape == (4, 48)
+
+
+def figures(distance, speed, deviation=0.0, **more):
+    found = {"frechet_distance": {"value": distance, "floor": 1.0, "unit": "", "deviation": deviation}}
+    found |= {"samples_per_second": {"value": speed, "unit": "1/s"}}
+    found |= {k: {"value": v, "unit": ""} for k, v in more.items()}
+    return {"figures": found, "latent_space": "none", "conditions": "none"}
+
+
+def test_the_recommendation_says_why():
+    results = {"slow": figures(2.0, 10, 0.1, bits_per_dim=3.0), "fast": figures(9.0, 1000), "near": figures(2.1, 5)}
+    text = compare.recommend(results)
+    assert "For samples: slow, whose Fréchet distance of 2 is the lowest (floor 1)" in text
+    assert "near may be as good" in text and "fast samples 100 times as fast" in text
+    assert "likelihoods (compression, anomalies): slow" in text
+    results["broken"] = figures(float("nan"), 1)
+    assert "For samples: slow" in compare.recommend(results)
+
+
+def test_wrong_arguments(tmp_path):
+    for options, message in (
+        ({"families": ["gans"]}, "families: .*gan"),
+        (
+            {"data": "moons", "families": ["autoregressive"]},
+            "families: autoregressive cannot be compared on data of shape",
+        ),
+        ({"seeds": 0}, "seeds: expected an integer of at least 1"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            compare.run(**{"data": "digits", "out": tmp_path / "x", **options})
+    assert not (tmp_path / "x").exists()
