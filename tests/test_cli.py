@@ -24,7 +24,7 @@ def saved(tmp_path_factory):
     from kgen.diffusion import DDPM, DDIMSampler
     from kgen.networks import UNet
 
-    network = UNet((8, 8, 1), channels=(8, 8), blocks=1, attention=(False, False), num_classes=10)
+    network = UNet((8, 8, 1), channels=(8,), blocks=1, attention=(False,), num_classes=10)
     folder = tmp_path_factory.mktemp("runs") / "ddpm_small"
     kgen.Run(folder).save_model(DDPM((8, 8, 1), network=network, num_classes=10, sampler=DDIMSampler(2)))
     return folder
