@@ -23,7 +23,7 @@ def value_and_grad(loss_fn, variables):
     with torch.enable_grad():
         loss, aux = loss_fn()
         gradients = [None] * len(variables)
-        if loss.requires_grad:
+        if loss.requires_grad and variables:  # none, of a network that is frozen
             gradients = torch.autograd.grad(loss, [v.value for v in variables], allow_unused=True)
     detached = keras.tree.map_structure(lambda v: v.detach() if torch.is_tensor(v) else v, (loss, aux))
     return detached, list(gradients)
