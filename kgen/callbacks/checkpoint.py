@@ -113,7 +113,7 @@ class Checkpoint(keras.callbacks.Callback):
             kwargs |= {"x": x, "y": y, "batch_size": batch_size}
         else:
             kwargs.setdefault("validation_batch_size", batch_size)
-            kwargs |= {"x": self._data, "y": None, "batch_size": None, "shuffle": False}
+            kwargs |= {"batch_size": batch_size, "shuffle": False}
         self.folder.mkdir(parents=True, exist_ok=True)
         for left in self.folder.glob(".*.npz"):  # what a process that was killed had not finished
             left.unlink()
@@ -125,15 +125,19 @@ class Checkpoint(keras.callbacks.Callback):
         self._best, self._attempt, self._events, self._finished = None, 0, [], False
         self._recent, self._sums = {}, {}
         self._epoch, self._batch, self._step = kwargs.pop("initial_epoch"), 0, 0
-        loop = _Callbacks(self, callbacks, model, verbose, epochs, self._data and len(self._data))
+        steps = None if self._data is None else self._data.total
+        loop = _Callbacks(self, callbacks, model, verbose, epochs, steps)
         found = self._restore(loop)
         if not found:
             self._save()
         previous = self._listen()
         try:
             while self._epoch < epochs and not self._finished:
-                last = self._epoch + 1 if self._batch else epochs  # the rest of an epoch is a fit of its own
                 self._begin_phase()
+                last = epochs
+                if self._data is not None:  # each epoch is a fit of its own, of data in its order
+                    last = self._epoch + 1
+                    kwargs |= self._data.rest(self._epoch, self._batch, self._attempt)
                 fit(epochs=last, initial_epoch=self._epoch, callbacks=loop, verbose=verbose, **kwargs)
                 if (self._fault is None or not self._roll_back(loop)) and model.stop_training:
                     break
@@ -155,8 +159,6 @@ class Checkpoint(keras.callbacks.Callback):
 
     def _begin_phase(self):
         self._fault, self.start, self._saved = None, self._batch, self._step
-        if self._data is not None:
-            self._data.start, self._data.attempt = self._batch, self._attempt
 
     def _listen(self):
         """Waits for SIGTERM; returns the handler that was there. Python allows signal handlers in the main thread alone."""
@@ -175,8 +177,6 @@ class Checkpoint(keras.callbacks.Callback):
         self._epoch = epoch
         if self._batch == 0:
             self._sums = {}
-        if self._data is not None:
-            self._data.epoch = epoch
         if self._metrics:  # Keras has just set them to zero
             _assign(self.model.metrics_variables, self._metrics)
             self._metrics = None
@@ -200,8 +200,6 @@ class Checkpoint(keras.callbacks.Callback):
         if self._fault or broken_off:
             return
         self._epoch, self._batch, self.start = epoch + 1, 0, 0
-        if self._data is not None:
-            self._data.start = 0
         # By a callback that judges an epoch, such as EarlyStopping; who presses Ctrl-C wants to go on later.
         interrupted = self.stopped_before or any(getattr(c, "interrupted", False) for c in self._others)
         self._finished = self._model.stop_training and not interrupted
@@ -481,23 +479,48 @@ class _Callbacks(keras.callbacks.CallbackList):
                 setattr(callback, name, value)
 
 
-class _Ordered(keras.utils.PyDataset):
-    """Batches in an order that is drawn from (seed, epoch, attempt), from batch ``start`` of the epoch on."""
+class _Arrays:
+    """Rows in an order that is drawn from (seed, epoch, attempt). Arrays that are put in order beforehand: Keras trains on those fastest."""
 
-    def __init__(self, total, read, shuffle, seed):
+    def __init__(self, arrays, batch_size, shuffle, seed):
+        self.arrays, self.batch_size, self.shuffle, self.seed = arrays, batch_size, shuffle, seed
+        self.total = -(-len(arrays[0]) // batch_size)
+
+    def rest(self, epoch, start, attempt):
+        """What ``fit`` is given for an epoch from its batch ``start`` on."""
+        count = len(self.arrays[0])
+        order = _order(count, self.seed, epoch, attempt) if self.shuffle else np.arange(count)
+        rows = order[start * self.batch_size :]
+        x, y, weight = (a if a is None else a[rows] for a in self.arrays)
+        return {"x": x, "y": y, "sample_weight": weight}
+
+
+class _Batches:
+    """The same for a PyDataset, whose batches are put in order."""
+
+    def __init__(self, dataset, shuffle, seed):
+        self.dataset, self.shuffle, self.seed, self.total = dataset, shuffle, seed, dataset.num_batches
+
+    def rest(self, epoch, start, attempt):
+        """What ``fit`` is given for an epoch from its batch ``start`` on."""
+        order = _order(self.total, self.seed, epoch, attempt) if self.shuffle else np.arange(self.total)
+        return {"x": _Reordered(self.dataset, order[start:], epoch)}
+
+
+class _Reordered(keras.utils.PyDataset):
+    """Some batches of ``dataset``, in an order."""
+
+    def __init__(self, dataset, order, epoch):
         super().__init__()
-        self.total, self.read, self.shuffle, self.seed = total, read, shuffle, seed
-        self.epoch = self.start = self.attempt = 0
+        self.dataset, self.order, self.epoch = dataset, order, epoch
 
     def __len__(self):
-        return self.total - self.start
+        return len(self.order)
 
     def __getitem__(self, i):
-        return self.read(self, self.start + i)
-
-    def order(self, count):
-        """The order of ``count`` rows or batches in this epoch, int64 (count,)."""
-        return _order(count, self.seed, self.epoch, self.attempt) if self.shuffle else np.arange(count)
+        if hasattr(self.dataset, "epoch"):  # as kgen.data.TokenWindows, which draws anew in each
+            self.dataset.epoch = self.epoch
+        return self.dataset[int(self.order[i])]
 
 
 @functools.lru_cache(maxsize=4)
@@ -506,37 +529,22 @@ def _order(count, seed, epoch, attempt):
 
 
 def _in_known_order(x, y, batch_size, seed, arguments):
-    """The data as an ``_Ordered``, or None if its order is its own. Takes what it deals with itself out of fit's ``arguments``."""
+    """The data in an order of its own, or None if that is unknown. Takes what it deals with itself out of fit's ``arguments``."""
     shuffle = bool(arguments.get("shuffle", True))
     if arguments.get("steps_per_epoch") is not None:
         return None
     if isinstance(x, keras.utils.PyDataset):
-
-        def batch(data, i):
-            if hasattr(x, "epoch"):  # as kgen.data.TokenWindows, which draws anew in each
-                x.epoch = data.epoch
-            return x[int(data.order(data.total)[i])]
-
-        return None if x.num_batches is None else _Ordered(x.num_batches, batch, shuffle, seed)
+        return None if x.num_batches is None else _Batches(x, shuffle, seed)
     given = (x, y, arguments.get("sample_weight"))
     arrays = tuple(checks.as_array(a) for a in given)
     if any(a is None and b is not None for a, b in zip(arrays, given, strict=True)):
         return None
-    arguments.pop("sample_weight", None)
-    count = len(arrays[0])
     split = arguments.pop("validation_split", 0.0) or 0.0
     if split and arguments.get("validation_data") is None:  # Keras's rule: the last rows, before any are moved
-        kept = math.floor(count * (1.0 - split))
+        kept = math.floor(len(arrays[0]) * (1.0 - split))
         arguments["validation_data"] = tuple(a if a is None else a[kept:] for a in arrays)
-        arrays, count = tuple(a if a is None else a[:kept] for a in arrays), kept
-    size = 32 if batch_size is None else batch_size
-
-    def read(data, i):
-        rows = data.order(count)[i * size : (i + 1) * size]
-        x, y, weight = (a if a is None else a[rows] for a in arrays)
-        return (x,) if y is None and weight is None else (x, y) if weight is None else (x, y, weight)
-
-    return _Ordered(-(-count // size), read, shuffle, seed)
+        arrays = tuple(a if a is None else a[:kept] for a in arrays)
+    return _Arrays(arrays, 32 if batch_size is None else batch_size, shuffle, seed)
 
 
 def _variables(model):
