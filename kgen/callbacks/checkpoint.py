@@ -46,7 +46,7 @@ class Checkpoint(keras.callbacks.Callback):
     Args:
         folder: where the checkpoints go, a file each: ``step-000000120.npz``. Each is written aside and then renamed, with a CRC-32 of
             every array; one that is damaged is left out with a warning.
-        every: steps between two checkpoints, beside those at the end of each epoch; None for those alone.
+        every: steps between two checkpoints; None for one at the end of each epoch. There is always one at the end of training.
         keep: how many of the newest are kept.
         monitor: a logged quantity, such as "val_loss"; the checkpoint of the epoch with its best value stays, as ``best.npz``.
         mode: "min" or "max": which value of ``monitor`` is best.
@@ -124,8 +124,9 @@ class Checkpoint(keras.callbacks.Callback):
             )
         self._best, self._attempt, self._events, self._finished = None, 0, [], False
         self._recent, self._sums = {}, {}
-        self._epoch, self._batch, self._step = kwargs.pop("initial_epoch"), 0, 0
+        self._epoch, self._batch, self._step, self._epochs = kwargs.pop("initial_epoch"), 0, 0, epochs
         steps = None if self._data is None else self._data.total
+        self._saved = 0
         loop = _Callbacks(self, callbacks, model, verbose, epochs, steps)
         found = self._restore(loop)
         if not found:
@@ -158,7 +159,7 @@ class Checkpoint(keras.callbacks.Callback):
         return model.history
 
     def _begin_phase(self):
-        self._fault, self.start, self._saved = None, self._batch, self._step
+        self._fault, self.start = None, self._batch
 
     def _listen(self):
         """Waits for SIGTERM; returns the handler that was there. Python allows signal handlers in the main thread alone."""
@@ -204,7 +205,9 @@ class Checkpoint(keras.callbacks.Callback):
         interrupted = self.stopped_before or any(getattr(c, "interrupted", False) for c in self._others)
         self._finished = self._model.stop_training and not interrupted
         best = self._improved(logs or {})
-        self._save(best)
+        due = self.every is None or self._step - self._saved >= self.every
+        if due or best or self._model.stop_training or self._term.is_set() or self._epoch == self._epochs:
+            self._save(best)
         if self._term.is_set():
             self._leave()
 
@@ -367,6 +370,7 @@ class Checkpoint(keras.callbacks.Callback):
                 self._metrics = [arrays[f"metric_{i}"] for i in range(len(self.model.metrics_variables))]
             self._epoch, self._batch, self._step = state["epoch"], state["batch"], state["step"]
             self._attempt, self._best, self._events = state["attempt"], state["best"], state["events"]
+            self._saved = self._step
             self._finished, self._recent, self._sums = state["finished"], state["recent"], state["sums"]
             loop.restore(state, arrays)
             return True
