@@ -10,11 +10,7 @@ from PIL import Image
 
 from kgen import cli, compare
 
-# The comparison holds no code of a backend; the models it makes are tested on each.
-only_tensorflow = pytest.mark.skipif(keras.config.backend() != "tensorflow", reason="compared on one backend")
 
-
-@only_tensorflow
 def test_points_and_going_on_after_an_interruption(tmp_path, monkeypatch):
     said = []
     options = {"minutes": 0.005, "families": ["gan", "vae"], "seeds": 2, "out": tmp_path, "say": said.append}
@@ -41,7 +37,6 @@ def test_points_and_going_on_after_an_interruption(tmp_path, monkeypatch):
         compare.run("moons", **options)
 
 
-@only_tensorflow
 def test_images_by_the_command(tmp_path):
     out = tmp_path / "out"
     arguments = ["--data", "digits", "--minutes", "0.005", "--families", "vae", "--seeds", "1", "--out", str(out)]

@@ -25,7 +25,7 @@ class Answer:
         signature: its name; ``<name>_xla`` was run with XLA, the others with XLA switched off, as in a stock server.
         batch: rows of the request.
         seconds: the shortest time of an answer, after one that compiles; None where there was none.
-        difference: the largest difference from the model, relative to 1 + |value|; infinite where an output is missing or of another shape.
+        difference: the largest difference from the model, relative to 1 + |value| / 10; infinite where an output is missing or of another shape.
         fault: what is wrong, or "".
     """
 
@@ -63,7 +63,7 @@ def verify(base, model=None, *, batch_sizes=(1, 8), tolerance=1e-4, repeats=3):
         base: TF Serving's base path, such as a recipe's folder, or one version's folder in it.
         model: the model that was exported; ``base/model.keras`` if None.
         batch_sizes: numbers of rows of the requests.
-        tolerance: the largest difference allowed, relative to 1 + |value|.
+        tolerance: the largest difference allowed, relative to 1 + |value| / 10.
         repeats: timed answers of each request.
     Returns:
         ``Report``, a list of ``Answer`` that prints as a table; ``report.ok`` is False where anything differs.
@@ -172,7 +172,9 @@ def _compare(outputs, expected, tolerance):
         got, wanted = outputs[name].astype("float64"), wanted.astype("float64")
         same = (got == wanted) | (np.isnan(got) & np.isnan(wanted))  # infinities too
         with np.errstate(invalid="ignore"):
-            difference = float(np.max(np.where(same, 0.0, np.abs(got - wanted) / (1 + np.abs(wanted))), initial=0.0))
+            difference = float(
+                np.max(np.where(same, 0.0, np.abs(got - wanted) / (1 + 0.1 * np.abs(wanted))), initial=0.0)
+            )
         if not difference <= tolerance:  # NaN too
             return difference, f"{name}: differs by {difference:.1e}, allowed are {tolerance:.1e}"
         largest = max(largest, difference)

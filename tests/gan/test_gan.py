@@ -30,8 +30,7 @@ def normal(x, mean, scale):
 PAIRS = {"two normals": [(1.0, 0.6)], "two modes": [(-1.5, 0.5), (1.0, 0.7)]}
 
 
-# The longer ones on one backend: 400 steps of 4,096 points.
-@pytest.mark.parametrize("data", PAIRS if keras.config.backend() == "tensorflow" else ["two modes"])
+@pytest.mark.parametrize("data", PAIRS)
 def test_the_best_discriminator_is_the_share_of_the_data(data):
     """s(D*) = p / (p + q) (Goodfellow et al. 2014, Proposition 1), q being N(-0.5, 1)."""
     modes, q = PAIRS[data], (-0.5, 1.0)
