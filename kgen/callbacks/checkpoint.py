@@ -1,14 +1,9 @@
 """Training that goes on where it stopped, as if it had never stopped."""
 
-import copy
-import functools
-import inspect
-import itertools
 import json
 import math
 import pathlib
 import signal
-import statistics
 import sys
 import threading
 import warnings
@@ -19,9 +14,12 @@ import keras
 import numpy as np
 
 import kgen
+from kgen.callbacks.callback_list import Callbacks, as_plain
+from kgen.callbacks.data_order import in_known_order
+from kgen.callbacks.monitors import median_and_spread
 from kgen.core import checks
 from kgen.core.guard import StopOnNonFinite
-from kgen.core.saving import aside
+from kgen.core.saving import aside, check_version
 
 STOPPED = 75  # the exit code after SIGTERM: EX_TEMPFAIL of sysexits.h, "try again"
 _DAMAGED = (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error)
@@ -103,7 +101,7 @@ class Checkpoint(keras.callbacks.Callback):
                 "optimizer: use_ema=True puts the average in the weights' place at the end of each fit, from where training cannot go on. "
                 "Use the model's own average instead: ema= of the model."
             )
-        self._data = _in_known_order(x, y, batch_size, self.seed, kwargs)
+        self._data = in_known_order(x, y, batch_size, self.seed, kwargs)
         if self._data is None:
             if self.every is not None:
                 raise ValueError(
@@ -127,14 +125,14 @@ class Checkpoint(keras.callbacks.Callback):
         self._epoch, self._batch, self._step, self._epochs = kwargs.pop("initial_epoch"), 0, 0, epochs
         steps = None if self._data is None else self._data.total
         self._saved = 0
-        loop = _Callbacks(self, callbacks, model, verbose, epochs, steps)
+        loop = Callbacks(self, callbacks, model, verbose, epochs, steps)
         found = self._restore(loop)
         if not found:
             self._save()
         previous = self._listen()
         try:
             while self._epoch < epochs and not self._finished:
-                self._begin_phase()
+                self._fault, self.start = None, self._batch
                 last = epochs
                 if self._data is not None:  # each epoch is a fit of its own, of data in its order
                     last = self._epoch + 1
@@ -157,9 +155,6 @@ class Checkpoint(keras.callbacks.Callback):
         if self._events:
             model.history.history["events"] = self._events
         return model.history
-
-    def _begin_phase(self):
-        self._fault, self.start = None, self._batch
 
     def _listen(self):
         """Waits for SIGTERM; returns the handler that was there. Python allows signal handlers in the main thread alone."""
@@ -202,7 +197,7 @@ class Checkpoint(keras.callbacks.Callback):
             return
         self._epoch, self._batch, self.start = epoch + 1, 0, 0
         # By a callback that judges an epoch, such as EarlyStopping; who presses Ctrl-C wants to go on later.
-        interrupted = self.stopped_before or any(getattr(c, "interrupted", False) for c in self._others)
+        interrupted = self.stopped_before or any(getattr(c, "interrupted", False) for c in self._loop.others)
         self._finished = self._model.stop_training and not interrupted
         best = self._improved(logs or {})
         due = self.every is None or self._step - self._saved >= self.every
@@ -212,11 +207,10 @@ class Checkpoint(keras.callbacks.Callback):
             self._leave()
 
     def _improved(self, logs):
-        if self.monitor is None or (
-            self.monitor not in logs and self.monitor.startswith("val_")
-        ):  # see validation_freq
+        absent = self.monitor not in logs
+        if self.monitor is None or (absent and self.monitor.startswith("val_")):  # see validation_freq
             return False
-        if self.monitor not in logs:
+        if absent:
             raise ValueError(f"monitor: expected one of the logged {sorted(logs)}, received {self.monitor!r}.")
         value = float(logs[self.monitor])
         better = self._best is None or (value < self._best if self.mode == "min" else value > self._best)
@@ -242,8 +236,7 @@ class Checkpoint(keras.callbacks.Callback):
                 continue
             value, before = mean * count - earlier, self._recent.setdefault(name, [])
             if len(before) >= 10:
-                middle = statistics.median(before)
-                spread = max(1.48 * statistics.median(abs(v - middle) for v in before), 1e-3 * abs(middle), 1e-8)
+                middle, spread = median_and_spread(before)
                 if value > middle + self.spike * spread:
                     self._fault = {"kind": "spike", "log": name, "value": value, "median": middle}
                     break
@@ -299,11 +292,11 @@ class Checkpoint(keras.callbacks.Callback):
     def _save(self, best=False):
         model = self.model  # on JAX this brings the variables up to date
         history = getattr(model, "history", None)
-        callbacks, arrays = self._loop_state()
+        callbacks, arrays = self._loop.state()
         state = {
             "kgen": kgen.__version__,
             "model": type(model).__name__,
-            "variables": [[v.path, str(v.dtype)] for v in _variables(model)],
+            "variables": len(_variables(model)),
             "epoch": self._epoch,
             "batch": self._batch,
             "step": self._step,
@@ -319,9 +312,9 @@ class Checkpoint(keras.callbacks.Callback):
             "callbacks": callbacks,
         }
         for i, variable in enumerate(_variables(model)):
-            arrays[f"variable_{i}"] = _as_plain(keras.ops.convert_to_numpy(variable))
+            arrays[f"variable_{i}"] = as_plain(keras.ops.convert_to_numpy(variable))
         for i, variable in enumerate(model.metrics_variables):
-            arrays[f"metric_{i}"] = _as_plain(keras.ops.convert_to_numpy(variable))
+            arrays[f"metric_{i}"] = as_plain(keras.ops.convert_to_numpy(variable))
         text = json.dumps(state, default=lambda v: v.item())
         arrays["state"] = np.frombuffer(text.encode(), np.uint8)
         try:
@@ -338,23 +331,9 @@ class Checkpoint(keras.callbacks.Callback):
         for old in [f for f in self.files() if f.name <= written][: -self.keep]:
             old.unlink()
 
-    def _loop_state(self):
-        """What the other callbacks hold in plain attributes: numbers, texts, lists of those, and lists of arrays."""
-        states, arrays = [], {}
-        for i, (callback, made) in enumerate(zip(self._others, self._made, strict=True)):
-            plain = callback.get_state() if hasattr(callback, "get_state") else {}
-            for name, value in _attributes(callback).items():
-                if isinstance(value, list) and value and all(isinstance(v, (np.ndarray, np.generic)) for v in value):
-                    plain[name] = {"arrays": [v.dtype.name for v in value]}
-                    arrays |= {f"callback_{i}_{name}_{j}": _as_plain(np.asarray(v)) for j, v in enumerate(value)}
-                elif _is_plain(value) and (name not in made or made[name] != value):
-                    plain[name] = value
-            states.append({"class": type(callback).__name__, "state": plain})
-        return states, arrays
-
     def _restore(self, loop):
         """Loads the newest whole checkpoint into model, history and callbacks; returns whether there was one."""
-        self._metrics, self._others, self._made = None, loop.others, loop.made
+        self._metrics, self._loop = None, loop
         for file in reversed(self.files()):
             try:
                 with np.load(file, allow_pickle=False) as stored:
@@ -365,7 +344,7 @@ class Checkpoint(keras.callbacks.Callback):
                 file.replace(file.with_suffix(".damaged"))
                 continue
             self._check_fits(file, state, arrays)
-            _assign(_variables(self.model), [arrays[f"variable_{i}"] for i in range(len(state["variables"]))])
+            _assign(_variables(self.model), [arrays[f"variable_{i}"] for i in range(state["variables"])])
             if state["batch"]:
                 self._metrics = [arrays[f"metric_{i}"] for i in range(len(self.model.metrics_variables))]
             self._epoch, self._batch, self._step = state["epoch"], state["batch"], state["step"]
@@ -377,8 +356,9 @@ class Checkpoint(keras.callbacks.Callback):
         return False
 
     def _check_fits(self, file, state, arrays):
+        check_version(state["kgen"])
         variables = _variables(self.model)
-        kept = [tuple(arrays[f"variable_{i}"].shape) for i in range(len(state["variables"]))]
+        kept = [tuple(arrays[f"variable_{i}"].shape) for i in range(state["variables"])]
         if state["model"] != type(self.model).__name__ or kept != [tuple(v.shape) for v in variables]:
             raise ValueError(
                 f"{file} is of another model: a {state['model']} with {len(kept)} variables, this is a "
@@ -396,161 +376,6 @@ class Checkpoint(keras.callbacks.Callback):
             raise ValueError(f"seed: {file} was made with seed {state['seed']}, received {self.seed}.")
 
 
-class _Callbacks(keras.callbacks.CallbackList):
-    """The callbacks of one training that takes several calls of ``fit``: its beginning and its end come once."""
-
-    def __init__(self, checkpoint, callbacks, model, verbose, epochs, steps):
-        others = [c for c in callbacks if c is not checkpoint]
-        super().__init__(
-            [
-                *others,
-                checkpoint,
-            ],  # Keras must know of it: beside one that is not async_safe training waits for its callbacks
-            add_history=True,
-            add_progbar=verbose != 0,
-            verbose=verbose,
-            epochs=epochs,
-            steps=steps,
-            model=model,
-        )
-        self.others, self.made = others, [copy.deepcopy(_attributes(c, _is_plain)) for c in others]
-        self._checkpoint = checkpoint
-        self.callbacks.remove(checkpoint)
-        self.callbacks.append(
-            checkpoint
-        )  # the last: it keeps what the others have made of a step, the history's line too
-        self._begun, self._logs, self._restored = False, None, None
-
-    def on_train_begin(self, logs=None):
-        if not self._begun:
-            self._begun = True
-            super().on_train_begin(logs)
-            if self._restored:
-                self._put(*self._restored)
-
-    def on_train_end(self, logs=None):
-        self._logs = logs
-
-    def on_epoch_begin(self, epoch, logs=None):
-        if self._checkpoint.start:  # the others have seen this epoch begin
-            for callback in (self._history, self._progbar, self._checkpoint):
-                if callback is not None:
-                    callback.on_epoch_begin(epoch, logs)
-        else:
-            super().on_epoch_begin(epoch, logs)
-
-    def on_train_batch_begin(self, batch, logs=None):
-        super().on_train_batch_begin(batch + self._checkpoint.start, logs)
-
-    def on_train_batch_end(self, batch, logs=None):
-        super().on_train_batch_end(batch + self._checkpoint.start, logs)
-
-    def on_epoch_end(self, epoch, logs=None):
-        self._checkpoint.stopped_before = self._model.stop_training
-        if not self._checkpoint.will_roll_back():  # else the epoch has not ended: some of it comes again
-            super().on_epoch_end(epoch, logs)
-
-    def end(self):
-        """The training is over."""
-        if not self._begun:  # it was over before: history and callbacks as they were at its end
-            self.on_train_begin()
-        super().on_train_end(self._logs)
-
-    def restore(self, state, arrays):
-        """Puts history and callbacks back, now or, if training has not begun, as soon as they have forgotten their past."""
-        if self._begun:
-            self._put(state, arrays)
-        self._restored = (state, arrays)
-
-    def _put(self, state, arrays):
-        self._history.history, self._history.epoch = dict(state["history"]), list(state["epochs"])
-        for i, (callback, kept) in enumerate(itertools.zip_longest(self.others, state["callbacks"])):
-            if callback is None or kept is None or type(callback).__name__ != kept["class"]:
-                warnings.warn(
-                    f"callbacks: the checkpoint was made with {[c['class'] for c in state['callbacks']]}, these are "
-                    f"{[type(c).__name__ for c in self.others]}; those from number {i + 1} on start anew.",
-                    RuntimeWarning,
-                    stacklevel=2,
-                )
-                return
-            own = callback.set_state(kept["state"]) if hasattr(callback, "set_state") else None
-            for name, value in kept["state"].items():
-                if own is not None and name in own:
-                    continue
-                if isinstance(value, dict) and set(value) == {"arrays"}:
-                    stored = ((dtype, arrays[f"callback_{i}_{name}_{j}"]) for j, dtype in enumerate(value["arrays"]))
-                    value = [a.view(np.dtype(dtype)) if dtype == "bfloat16" else a for dtype, a in stored]
-                setattr(callback, name, value)
-
-
-class _Arrays:
-    """Rows in an order that is drawn from (seed, epoch, attempt). Arrays that are put in order beforehand: Keras trains on those fastest."""
-
-    def __init__(self, arrays, batch_size, shuffle, seed):
-        self.arrays, self.batch_size, self.shuffle, self.seed = arrays, batch_size, shuffle, seed
-        self.total = -(-len(arrays[0]) // batch_size)
-
-    def rest(self, epoch, start, attempt):
-        """What ``fit`` is given for an epoch from its batch ``start`` on."""
-        count = len(self.arrays[0])
-        order = _order(count, self.seed, epoch, attempt) if self.shuffle else np.arange(count)
-        rows = order[start * self.batch_size :]
-        x, y, weight = (a if a is None else a[rows] for a in self.arrays)
-        return {"x": x, "y": y, "sample_weight": weight}
-
-
-class _Batches:
-    """The same for a PyDataset, whose batches are put in order."""
-
-    def __init__(self, dataset, shuffle, seed):
-        self.dataset, self.shuffle, self.seed, self.total = dataset, shuffle, seed, dataset.num_batches
-
-    def rest(self, epoch, start, attempt):
-        """What ``fit`` is given for an epoch from its batch ``start`` on."""
-        order = _order(self.total, self.seed, epoch, attempt) if self.shuffle else np.arange(self.total)
-        return {"x": _Reordered(self.dataset, order[start:], epoch)}
-
-
-class _Reordered(keras.utils.PyDataset):
-    """Some batches of ``dataset``, in an order."""
-
-    def __init__(self, dataset, order, epoch):
-        super().__init__()
-        self.dataset, self.order, self.epoch = dataset, order, epoch
-
-    def __len__(self):
-        return len(self.order)
-
-    def __getitem__(self, i):
-        if hasattr(self.dataset, "epoch"):  # as kgen.data.TokenWindows, which draws anew in each
-            self.dataset.epoch = self.epoch
-        return self.dataset[int(self.order[i])]
-
-
-@functools.lru_cache(maxsize=4)
-def _order(count, seed, epoch, attempt):
-    return np.random.default_rng([seed, epoch, attempt]).permutation(count)
-
-
-def _in_known_order(x, y, batch_size, seed, arguments):
-    """The data in an order of its own, or None if that is unknown. Takes what it deals with itself out of fit's ``arguments``."""
-    shuffle = bool(arguments.get("shuffle", True))
-    if arguments.get("steps_per_epoch") is not None:
-        return None
-    if isinstance(x, keras.utils.PyDataset):
-        return None if x.num_batches is None else _Batches(x, shuffle, seed)
-    given = (x, y, arguments.get("sample_weight"))
-    arrays = tuple(checks.as_array(a) for a in given)
-    if any(a is None and b is not None for a, b in zip(arrays, given, strict=True)):
-        return None
-    split = arguments.pop("validation_split", 0.0) or 0.0
-    if split and arguments.get("validation_data") is None:  # Keras's rule: the last rows, before any are moved
-        kept = math.floor(len(arrays[0]) * (1.0 - split))
-        arguments["validation_data"] = tuple(a if a is None else a[kept:] for a in arrays)
-        arrays = tuple(a if a is None else a[:kept] for a in arrays)
-    return _Arrays(arrays, 32 if batch_size is None else batch_size, shuffle, seed)
-
-
 def _variables(model):
     """All that a step changes but the metrics: weights, averages, seeds and optimizers, each once."""
     from keras.src.random.seed_generator import global_seed_generator
@@ -565,23 +390,6 @@ def _assign(variables, arrays):
     for variable, array in zip(variables, arrays, strict=True):
         dtype = keras.backend.standardize_dtype(variable.dtype)
         variable.assign(array.view(np.dtype(dtype)) if array.dtype == np.uint16 != dtype else array)
-
-
-def _as_plain(array):
-    """numpy's files know no bfloat16: its bits are kept."""
-    return array.view(np.uint16) if array.dtype.name == "bfloat16" else array
-
-
-def _attributes(callback, wanted=lambda value: True):
-    """A callback's public attributes by name, without its settings, which are the user's, and those that it calls transient."""
-    left_out = {"params", *getattr(callback, "transient", ()), *inspect.signature(type(callback).__init__).parameters}
-    return {k: v for k, v in vars(callback).items() if k not in left_out and not k.startswith("_") and wanted(v)}
-
-
-def _is_plain(value):
-    if isinstance(value, (list, tuple)):
-        return isinstance(value, list) and all(_is_plain(v) for v in value)
-    return value is None or isinstance(value, (bool, int, float, str, np.number))
 
 
 def _members(optimizer):

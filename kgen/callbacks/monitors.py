@@ -256,8 +256,7 @@ class LossFaults(Monitor):
         past.append(value)
         before = past[-11:-1]
         if len(before) >= 5:
-            middle = statistics.median(before)
-            spread = max(1.48 * statistics.median(abs(v - middle) for v in before), 1e-3 * abs(middle), 1e-8)
+            middle, spread = median_and_spread(before)
             if value > middle + self.spike * spread:
                 self.advice = "the optimizer's clipnorm, a lower learning rate, or Checkpoint(rollback=)"
                 return f"{name} is {value:.4g} after a median of {middle:.4g}"
@@ -270,6 +269,12 @@ class LossFaults(Monitor):
                 )
                 return f"{name} swings by {np.median(np.abs(changes)):.4g} from epoch to epoch"
         return None
+
+
+def median_and_spread(values):
+    """The median and a robust standard deviation: 1.48 times the median absolute deviation, and at least a thousandth of the median."""
+    middle = statistics.median(values)
+    return middle, max(1.48 * statistics.median(abs(v - middle) for v in values), 1e-3 * abs(middle), 1e-8)
 
 
 def _median_distance(x):
