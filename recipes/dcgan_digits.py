@@ -32,6 +32,7 @@ def main(
 
     run = kgen.Run(out)
     run.save_model(model)
+    run.save_curves(history)
     run.save_samples(model.sample(64, seed=0))
     # Each row goes along a straight line from one latent vector to another.
     a, b = np.random.default_rng(0).uniform(-1, 1, (2, 8, 1, model.latent_dim)).astype("float32")

@@ -35,9 +35,11 @@ def main(
 
     run = kgen.Run(out)
     run.save_model(model)
-    run.save_samples(
-        model.sample(64, seed=0, **({} if y is None else {"labels": [i % num_classes for i in range(64)]})), columns=10
-    )
+    run.save_curves(history)
+    labels = None if y is None else [i % num_classes for i in range(64)]
+    run.save_samples(model.sample(64, seed=0, labels=labels), columns=10)
+    path = model.trajectory(8, seed=0, labels=labels and labels[:8])
+    run.save_picture("denoising", path.reshape(-1, *x.shape[1:]), columns=path.shape[1])
 
     # As many samples as there are training images, with the same labels: so the figure and its floor differ in nothing else.
     start = time.perf_counter()

@@ -32,6 +32,7 @@ def main(data="python", epochs=3, batch_size=16, seed=0, out="saved_models/gpt_p
 
     run = kgen.Run(out)
     run.save_model(model)
+    run.save_curves(history)
     prompts = ["def ", "class ", "import ", '    """Return ']
     written = model.generate(prompts, max_new_tokens=180, temperature=0.8, top_p=0.95, seed=0)
     run.save_text("samples", f"\n\n{'=' * 80}\n\n".join(p + w for p, w in zip(prompts, written, strict=True)))

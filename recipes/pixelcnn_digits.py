@@ -37,6 +37,7 @@ def main(
 
     run = kgen.Run(out)
     run.save_model(model)
+    run.save_curves(history)
     labels = None if y is None else np.arange(64) % num_classes
     run.save_samples(model.sample(64, seed=0, labels=labels), columns=10)
 

@@ -33,6 +33,7 @@ def main(
 
     run = kgen.Run(out)
     run.save_model(model)
+    run.save_curves(history)
     run.save_samples(model.sample(64, seed=0, steps=2000, noise=False))
     # Completions: the upper half is given; three answers below each other.
     mask = np.zeros(x.shape[1:], bool)

@@ -40,6 +40,7 @@ def main(
 
     run = kgen.Run(out)
     run.save_model(model)
+    run.save_curves(history)
     rows = {} if y is None else {"labels": [i % num_classes for i in range(100)]}
     run.save_samples(model.sample(100, seed=0, **rows), columns=10)
     # A row from one test image to the next of its class.

@@ -33,6 +33,7 @@ def main(
 
     run = kgen.Run(out)
     run.save_model(model)
+    run.save_curves(history)
     run.save_samples(model.sample(64, seed=0))
     # A row from one test image to another; a row for each latent coordinate of one of them.
     half = min(8, len(x_test) // 2)

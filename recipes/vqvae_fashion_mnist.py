@@ -41,6 +41,7 @@ def main(
 
     run = kgen.Run(out)
     run.save_model(model)
+    run.save_curves(history)
     run.save_samples(model.sample(100, seed=0))
     reconstructions = model.reconstruct(x_test)
     # Rows of originals, each above the row of their reconstructions.

@@ -47,6 +47,7 @@ def main(
 
     run = kgen.Run(out)
     run.save_model(model)
+    run.save_curves(history)
     run.save_samples(model.sample(100, seed=0), columns=10)
 
     samples = model.sample(len(x_test), seed=1)

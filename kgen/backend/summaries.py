@@ -4,7 +4,7 @@ import importlib.util
 
 
 class SummaryWriter:
-    """Writes numbers and texts for TensorBoard.
+    """Writes numbers, texts and pictures for TensorBoard.
 
     Args:
         folder: the log folder.
@@ -20,11 +20,13 @@ class SummaryWriter:
         self._summary = tf.summary
         self._writer = tf.summary.create_file_writer(str(folder))
 
-    def write(self, step, numbers, texts):
-        """Adds what belongs to one step: dicts from a name to a number, and from a name to a text."""
+    def write(self, step, numbers=(), texts=(), images=()):
+        """Adds what belongs to one step: dicts from a name to a number, to a text, and to a picture, uint8 (H, W[, C])."""
         with self._writer.as_default(step=step):
-            for name, value in numbers.items():
+            for name, value in dict(numbers).items():
                 self._summary.scalar(name, value)
-            for name, value in texts.items():
+            for name, value in dict(texts).items():
                 self._summary.text(name, value)
+            for name, image in dict(images).items():
+                self._summary.image(name, image[None, ..., None] if image.ndim == 2 else image[None])
         self._writer.flush()

@@ -2,9 +2,12 @@
 
 from kgen.callbacks.checkpoint import Checkpoint
 from kgen.callbacks.interrupt import GracefulStop
+from kgen.callbacks.measure import Measure
 from kgen.callbacks.monitors import (
     DeadCodes,
     DiscriminatorBalance,
+    DivergingChains,
+    ExposureBias,
     LossFaults,
     ModeCollapse,
     Monitor,
@@ -16,8 +19,11 @@ __all__ = [
     "Checkpoint",
     "DeadCodes",
     "DiscriminatorBalance",
+    "DivergingChains",
+    "ExposureBias",
     "GracefulStop",
     "LossFaults",
+    "Measure",
     "ModeCollapse",
     "Monitor",
     "PosteriorCollapse",

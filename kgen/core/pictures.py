@@ -1,4 +1,4 @@
-"""Pictures: a grid of images, and points or densities of the plane side by side."""
+"""Pictures: a grid of images, points or densities of the plane side by side, and curves of training."""
 
 import math
 
@@ -80,5 +80,38 @@ def save_density(panels, path, extent=None, resolution=200):
         else:
             axis.scatter(*points[title].T, s=1.0, linewidths=0, alpha=0.5, color="black")
         axis.set(title=title, xlim=extent[:2], ylim=extent[2:])
+    with aside(path) as temporary:
+        figure.savefig(temporary, dpi=100, format="png")
+
+
+def save_curves(history, path):
+    """Draws what was logged in each epoch, a panel for each quantity, to a PNG file.
+
+    Args:
+        history: dict from a name to a list of numbers, such as ``model.fit(...).history``; ``val_<name>`` goes into the panel of ``<name>``.
+        path: where to write.
+    Raises:
+        ValueError: there is nothing to draw.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    curves = {name: values for name, values in history.items() if all(isinstance(v, (int, float)) for v in values)}
+    names = [n for n in curves if not (n.startswith("val_") and n[4:] in curves)]
+    if not names:
+        raise ValueError(f"history: expected lists of numbers by name, received {sorted(history)}.")
+    columns = min(len(names), 3)
+    rows = -(-len(names) // columns)
+    figure = Figure(figsize=(4.0 * columns, 2.6 * rows), layout="constrained")
+    FigureCanvasAgg(figure)
+    for axis, name in zip(figure.subplots(rows, columns, squeeze=False).flat, names, strict=False):
+        for shown in (name, f"val_{name}"):
+            if shown in curves:  # fewer values than epochs are those of the last of each few
+                axis.plot(range(1, len(curves[shown]) + 1), curves[shown], label=shown, linewidth=1.2)
+        axis.set(title=name.replace("_", " "), xlabel="epoch")
+        if f"val_{name}" in curves:
+            axis.legend(["training", "validation"])
+    for axis in list(figure.axes)[len(names) :]:
+        axis.set_axis_off()
     with aside(path) as temporary:
         figure.savefig(temporary, dpi=100, format="png")

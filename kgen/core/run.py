@@ -91,6 +91,10 @@ class Run:
         """Writes ``<name>.png``: points and densities of the plane side by side (see ``kgen.core.pictures.save_density``)."""
         pictures.save_density(panels, self.path(f"{name}.png"), extent)
 
+    def save_curves(self, history):
+        """Writes ``training.png``: what was logged in each epoch. Takes what ``fit`` returns."""
+        pictures.save_curves(history.history, self.path("training.png"))
+
     def save_text(self, name, text):
         """Writes ``<name>.txt``."""
         with aside(self.path(f"{name}.txt")) as temporary:

@@ -162,14 +162,43 @@ class DDPM(GenerativeModel):
 
         return self.run_rows(("sample", sampler, len(arrays)), run, arrays, batch_size=batch_size, loop=True)["x"]
 
+    def trajectory(
+        self, n, *, frames=8, seed=None, labels=None, guidance=None, steps=None, sampler=None, batch_size=None
+    ):
+        """The way from noise to samples, for a look at it: ``samples`` of the same seed are its last frames.
+
+        Args:
+            n: how many.
+            frames: states after the noise, evenly spaced over the steps; at most as many as steps.
+            seed, labels, guidance, steps, sampler, batch_size: as in ``sample``.
+        Returns:
+            numpy float32 array (n, frames + 1, *image_shape): the first frame is noise, the last the sample.
+        Raises:
+            ValueError: as ``sample``; more frames than steps.
+        """
+        seeds = self.row_seeds(n, seed)
+        sampler = samplers.get(self.sampler if sampler is None else sampler, steps)
+        if checks.positive_int("frames", frames) > sampler.steps:
+            raise ValueError(f"frames: expected at most the {sampler.steps} steps of the sampler, received {frames}.")
+        arrays = [seeds, *self._conditions(n, labels, guidance)]
+
+        def run(seeds, label=None, strength=None):
+            return {"x": ops.stack(self._path(sampler, seeds, label, strength, frames), axis=1)}
+
+        key = ("trajectory", sampler, frames, len(arrays))
+        return self.run_rows(key, run, arrays, batch_size=batch_size, loop=True)["x"]
+
     def _sample(self, sampler, seeds, label=None, guidance=None):
+        return self._path(sampler, seeds, label, guidance, 1)[-1]
+
+    def _path(self, sampler, seeds, label, guidance, frames):
         denoiser = self.denoiser()
 
         def denoise(x_t, t):
             return denoiser(x_t, t, label, guidance)
 
-        x = sampler.sample(denoise, self.schedule, seeds, self.image_shape)
-        return ops.clip(x, -1.0, 1.0) if self.clip else x
+        states = sampler.path(denoise, self.schedule, seeds, self.image_shape, frames)
+        return [*states[:-1], ops.clip(states[-1], -1.0, 1.0) if self.clip else states[-1]]
 
     def _conditions(self, n, labels, guidance):
         """The checked condition arrays of n rows: none, [labels], or [labels, guidance]."""

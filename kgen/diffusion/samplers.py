@@ -1,5 +1,7 @@
 """Samplers: the way from noise at t = 1 to data at t = 0. A sampler is one step; the base class owns the loop."""
 
+import itertools
+
 import keras
 from keras import ops
 
@@ -46,12 +48,27 @@ class Sampler(Configured):
         Returns:
             float32 tensor (B, *shape).
         """
+        return self.path(denoise, schedule, seeds, shape, frames=1)[-1]
+
+    def path(self, denoise, schedule, seeds, shape, frames):
+        """The states that ``sample`` passes through.
+
+        Args:
+            denoise, schedule, seeds, shape: as in ``sample``.
+            frames: how many states after x_1 are given, as evenly spaced as ``steps`` allows.
+        Returns:
+            list of ``frames + 1`` float32 tensors (B, *shape), from x_1 to the sample.
+        """
         times = self.times()
 
         def body(i, x):
             return self.step(denoise, schedule, x, times[i], times[i + 1], seeds, i + 1)
 
-        return ops.fori_loop(0, self.steps, body, random.normal(seeds, shape, draw=0))
+        edges = [round(k * self.steps / frames) for k in range(frames + 1)]
+        states = [random.normal(seeds, shape, draw=0)]
+        for start, end in itertools.pairwise(edges):
+            states.append(ops.fori_loop(start, end, body, states[-1]))
+        return states
 
 
 def posterior_variance(schedule, t, s):

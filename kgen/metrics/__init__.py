@@ -9,20 +9,50 @@ from kgen.metrics.distances import (
     mode_coverage,
     sliced_wasserstein_distance,
 )
+from kgen.metrics.extractors import Inception, load_extractor
 from kgen.metrics.fidelity import (
     density_coverage,
     frechet_distance,
     frechet_distance_from_moments,
     precision_recall,
 )
-from kgen.metrics.images import peak_signal_to_noise_ratio, structural_similarity
+from kgen.metrics.images import peak_signal_to_noise_ratio, reconstruction_error, structural_similarity
 from kgen.metrics.memorization import membership_auc, memorization_report, nearest_neighbours
-from kgen.metrics.report import fidelity_report
-from kgen.metrics.streaming import FrechetDistance
+from kgen.metrics.report import fidelity_report, per_class
+from kgen.metrics.streaming import (
+    BitsPerDim,
+    ClassifierTwoSampleTest,
+    DensityCoverage,
+    FrechetDistance,
+    InceptionScore,
+    KernelDistance,
+    MaximumMeanDiscrepancy,
+    Metric,
+    ModeCoverage,
+    PeakSignalToNoiseRatio,
+    PrecisionRecall,
+    ReconstructionError,
+    SlicedWassersteinDistance,
+    StructuralSimilarity,
+)
 
 __all__ = [
+    "BitsPerDim",
+    "ClassifierTwoSampleTest",
+    "DensityCoverage",
     "FrechetDistance",
     "FrozenClassifier",
+    "Inception",
+    "InceptionScore",
+    "KernelDistance",
+    "MaximumMeanDiscrepancy",
+    "Metric",
+    "ModeCoverage",
+    "PeakSignalToNoiseRatio",
+    "PrecisionRecall",
+    "ReconstructionError",
+    "SlicedWassersteinDistance",
+    "StructuralSimilarity",
     "classifier_two_sample_test",
     "classifiers",
     "density_coverage",
@@ -32,13 +62,16 @@ __all__ = [
     "inception_score",
     "kernel_distance",
     "load_classifier",
+    "load_extractor",
     "maximum_mean_discrepancy",
     "membership_auc",
     "memorization_report",
     "mode_coverage",
     "nearest_neighbours",
     "peak_signal_to_noise_ratio",
+    "per_class",
     "precision_recall",
+    "reconstruction_error",
     "sliced_wasserstein_distance",
     "structural_similarity",
 ]

@@ -18,6 +18,19 @@ def check_features(features, argument, minimum=1):
         TypeError: `features` are not real numbers.
         ValueError: `features` are not of rank 2, are not finite, or have fewer than `minimum` rows.
     """
+    array = check_matrix(features, argument, minimum)
+    array = array.astype(np.float64)
+    if not np.isfinite(array).all():
+        rows = int((~np.isfinite(array)).any(axis=1).sum())
+        raise ValueError(
+            f"`{argument}` must be finite, received NaN or infinity in {rows} of {array.shape[0]} rows. "
+            "Find out where they come from before measuring; dropping them would flatter the model."
+        )
+    return array
+
+
+def check_matrix(features, argument, minimum=1):
+    """`features` as an array of any real type (N, D), not copied; raises as `check_features`, but for what is not finite."""
     array = np.asarray(features)
     if array.dtype.kind not in "fiub":
         raise TypeError(f"`{argument}` must hold real numbers, received an array of dtype {array.dtype}.")
@@ -29,13 +42,6 @@ def check_features(features, argument, minimum=1):
         )
     if array.shape[0] < minimum:
         raise ValueError(f"`{argument}` must have at least {minimum} rows, received {array.shape[0]}.")
-    array = array.astype(np.float64)
-    if not np.isfinite(array).all():
-        rows = int((~np.isfinite(array)).any(axis=1).sum())
-        raise ValueError(
-            f"`{argument}` must be finite, received NaN or infinity in {rows} of {array.shape[0]} rows. "
-            "Find out where they come from before measuring; dropping them would flatter the model."
-        )
     return array
 
 

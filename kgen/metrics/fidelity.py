@@ -8,10 +8,12 @@ beside its floor, the same figure between two sets of real data; `fidelity_repor
 import numpy as np
 from scipy.spatial.distance import cdist
 
-from kgen.metrics._validation import check_features, check_neighbours, check_same_width
+from kgen.metrics._moments import RunningMoments
+from kgen.metrics._validation import check_features, check_matrix, check_neighbours, check_same_width
 
 # Distances are computed in blocks of rows that hold at most this many numbers (64 MiB in float64).
 _BLOCK_ELEMENTS = 2**23
+_BLOCK_ROWS = 4096
 
 
 def frechet_distance(real, generated):
@@ -20,7 +22,8 @@ def frechet_distance(real, generated):
         d^2 = |m_r - m_g|^2 + tr(C_r + C_g - 2 (C_r C_g)^(1/2))
 
     m and C are the mean and the unbiased covariance of each set. This is the squared 2-Wasserstein distance between
-    the Gaussians. It is biased upwards for small N, most of all where N is not much greater than D.
+    the Gaussians. It is biased upwards for small N, most of all where N is not much greater than D. Memory beyond the
+    features is that of a few (D, D) matrices. Singular covariances, fewer rows than D, and equal rows give a finite number.
 
     Args:
         real: float array (N, D), N >= 2.
@@ -37,10 +40,17 @@ def frechet_distance(real, generated):
         Heusel et al., GANs Trained by a Two Time-Scale Update Rule Converge to a Local Nash Equilibrium, 2017,
         Eq. 6, arXiv 1706.08500.
     """
-    real = check_features(real, "real", minimum=2)
-    generated = check_features(generated, "generated", minimum=2)
-    check_same_width(real, generated)
-    return frechet_distance_from_moments(*_moments(real), *_moments(generated))
+    moments = []
+    for features, argument in ((real, "real"), (generated, "generated")):
+        features = check_matrix(features, argument, minimum=2)
+        running = RunningMoments(argument)
+        for start in range(
+            0, len(features), _BLOCK_ROWS
+        ):  # a copy of all in float64 could be twice as large as they are
+            running.update(features[start : start + _BLOCK_ROWS], argument=argument)
+        moments.append(running)
+    check_same_width(*(m.mean[None] for m in moments))
+    return frechet_distance_from_moments(*(part for m in moments for part in (m.mean, m.covariance())))
 
 
 def frechet_distance_from_moments(mean1, cov1, mean2, cov2):
@@ -108,7 +118,7 @@ def precision_recall(real, generated, k=3):
     generated_radii = _squared_radii(generated, k)
     on_real = np.zeros(len(generated), bool)
     on_generated = np.zeros(len(real), bool)
-    for rows, distances in _distance_blocks(real, generated):
+    for rows, distances in distance_blocks(real, generated):
         on_real |= (distances < real_radii[rows, None]).any(axis=0)
         on_generated[rows] = (distances < generated_radii[None, :]).any(axis=1)
     return float(on_real.mean()), float(on_generated.mean())
@@ -147,15 +157,11 @@ def density_coverage(real, generated, k=5):
     check_same_width(real, generated)
     real_radii = _squared_radii(real, k)
     inside, covered = 0, 0
-    for rows, distances in _distance_blocks(real, generated):
+    for rows, distances in distance_blocks(real, generated):
         counts = np.count_nonzero(distances < real_radii[rows, None], axis=1)
         inside += int(counts.sum())
         covered += int(np.count_nonzero(counts))
     return inside / (k * len(generated)), covered / len(real)
-
-
-def _moments(features):
-    return features.mean(axis=0), np.atleast_2d(np.cov(features, rowvar=False))
 
 
 def _factor(covariance, argument):
@@ -203,13 +209,13 @@ def _check_centres(points, argument, k):
 def _squared_radii(points, k):
     """Squared distance from each point to its k-th nearest neighbour in the same set, (N,)."""
     radii = np.empty(len(points))
-    for rows, distances in _distance_blocks(points, points):
+    for rows, distances in distance_blocks(points, points):
         # Index 0 is the point itself (or an exact duplicate, also at 0), so index k is the k-th other point.
         radii[rows] = np.partition(distances, k, axis=1)[:, k]
     return radii
 
 
-def _distance_blocks(a, b):
+def distance_blocks(a, b):
     """Yields (slice of rows of a, squared distances (rows, len(b))).
 
     `cdist` sums squared differences. The faster |a|^2 + |b|^2 - 2ab rounds differently in every block, so that a

@@ -16,9 +16,22 @@ def peak_signal_to_noise_ratio(images, others):
     Raises:
         ValueError: shapes differ or are not (N, H, W, C), or values are outside of [-1, 1].
     """
-    images, others = _pair(images, others)
     with np.errstate(divide="ignore"):
-        return 10 * np.log10(_RANGE**2 / np.mean((images - others) ** 2, axis=(1, 2, 3)))
+        return 10 * np.log10(_RANGE**2 / reconstruction_error(images, others))
+
+
+def reconstruction_error(images, others):
+    """Mean squared error of a value.
+
+    Args:
+        images, others: float arrays (N, H, W, C) in [-1, 1].
+    Returns:
+        float array (N,).
+    Raises:
+        ValueError: shapes differ or are not (N, H, W, C), or values are outside of [-1, 1].
+    """
+    images, others = _pair(images, others)
+    return np.mean((images - others) ** 2, axis=(1, 2, 3))
 
 
 def structural_similarity(images, others):

@@ -5,9 +5,9 @@ All functions take float arrays (N, ...): pixels, or a classifier's features; ea
 
 import numpy as np
 from scipy import stats
-from scipy.spatial.distance import cdist
 
-_BLOCK = 2**23  # distances at a time
+from kgen.metrics._validation import check_features
+from kgen.metrics.fidelity import distance_blocks
 
 
 def nearest_neighbours(samples, data):
@@ -25,11 +25,9 @@ def nearest_neighbours(samples, data):
     if samples.shape[1] != data.shape[1]:
         raise ValueError(f"samples, data: expected rows of one size, received {samples.shape[1]} and {data.shape[1]}.")
     indices, distances = np.empty(len(samples), int), np.empty(len(samples))
-    step = max(1, _BLOCK // len(data))
-    for start in range(0, len(samples), step):
-        block = cdist(samples[start : start + step], data)
-        indices[start : start + step] = block.argmin(1)
-        distances[start : start + step] = block.min(1)
+    for rows, block in distance_blocks(samples, data):
+        indices[rows] = block.argmin(1)
+        distances[rows] = np.sqrt(block.min(1))
     return indices, distances
 
 
@@ -108,16 +106,11 @@ def membership_auc(members, others):
 def _alike(x, near):
     """The share of rows that have another row nearer than ``near``."""
     x = _flat("x", x)
-    step, found = max(1, _BLOCK // len(x)), 0
-    for start in range(0, len(x), step):
-        found += int(((cdist(x[start : start + step], x) <= near).sum(1) > 1).sum())
-    return found / len(x)
+    return sum(int(((np.sqrt(block) <= near).sum(1) > 1).sum()) for _, block in distance_blocks(x, x)) / len(x)
 
 
 def _flat(name, x):
-    x = np.asarray(x, "float64")
+    x = np.asarray(x)
     if x.ndim < 2 or x.size == 0:
         raise ValueError(f"{name}: expected an array (N, ...) that is not empty, received shape {x.shape}.")
-    if not np.isfinite(x).all():
-        raise ValueError(f"{name}: expected finite numbers, received NaN or infinity.")
-    return x.reshape(len(x), -1)
+    return check_features(x.reshape(len(x), -1), name)

@@ -5,10 +5,12 @@ import numpy as np
 
 from kgen.metrics._validation import check_neighbours
 from kgen.metrics.classifier import FrozenClassifier
+from kgen.metrics.extractors import has_probabilities, load_extractor
 from kgen.metrics.fidelity import density_coverage, frechet_distance, precision_recall
 
 # A frozen classifier is "sure" of an image above this probability.
 _SURE = 0.9
+_GROUPS = 10  # of the jackknife
 
 
 def fidelity_report(generated, *, train, test, extractor, k=5, labels=None, test_labels=None, seed=0):
@@ -34,8 +36,9 @@ def fidelity_report(generated, *, train, test, extractor, k=5, labels=None, test
         generated: float array (N, H, W, C) in [-1, 1], N > k.
         train: float array (T, H, W, C) in [-1, 1], the data that the model was trained on, T > k.
         test: float array (R, H, W, C) in [-1, 1], data that it was not trained on, R > k.
-        extractor: `FrozenClassifier`, or an object with a `name` and `features(images) -> (N, D)`, such as another
-            network; then there is no confidence and no label accuracy.
+        extractor: `FrozenClassifier`, or whatever `load_extractor` takes: "digits", "inception", an object with
+            `features(images) -> (N, D)`, a callable. Without class probabilities there is no confidence and no label
+            accuracy.
         k: which nearest neighbour sets the radius of precision, recall, density and coverage.
         labels: int array (N,), the labels that the images were generated for, where they were.
         test_labels: int array (R,), the labels of `test`: they give `label_accuracy` its floor.
@@ -43,8 +46,9 @@ def fidelity_report(generated, *, train, test, extractor, k=5, labels=None, test
 
     Returns:
         dict of "frechet_distance", "precision", "recall", "density", "coverage", "confidence" and, with `labels`,
-        "label_accuracy". Each is a dict of "value", "floor" (absent for label accuracy without `test_labels`), "unit",
-        "samples", "reference_samples" and "extractor", plain numbers and strings, ready for JSON. Confidence is the
+        "label_accuracy". Each is a dict of "value", "floor" (absent for label accuracy without `test_labels`),
+        "standard_error" over draws of the generated images (a jackknife over 10 groups of them), "unit", "samples",
+        "reference_samples" and "extractor", plain numbers and strings, ready for JSON. Confidence is the
         share of images to which the classifier gives a class with probability above 0.9.
 
     Raises:
@@ -56,11 +60,7 @@ def fidelity_report(generated, *, train, test, extractor, k=5, labels=None, test
         Heusel et al., 2017, arXiv 1706.08500; Kynkäänniemi et al., 2019, arXiv 1904.06991; Naeem et al., 2020,
         arXiv 2002.09797.
     """
-    if not hasattr(extractor, "features"):
-        raise TypeError(
-            "`extractor` must have a method `features(images)`, such as `load_classifier('digits')`, "
-            f"received {type(extractor).__name__}."
-        )
+    extractor = load_extractor(extractor)
     if not (labels is None and test_labels is None) and not isinstance(extractor, FrozenClassifier):
         raise TypeError("`labels` and `test_labels` can only be checked by a `FrozenClassifier` as `extractor`.")
     check_neighbours(k)
@@ -78,27 +78,78 @@ def fidelity_report(generated, *, train, test, extractor, k=5, labels=None, test
     train_features, _ = _extract(extractor, train[_subset(random, len(train), samples)], "train")
     features = features[_subset(random, len(features), samples)]
 
-    def entry(value, floor, unit, count=samples, **more):
-        counts = {"samples": int(count), "reference_samples": len(test), "extractor": extractor.name}
-        return {"value": float(value), "floor": float(floor), "unit": unit, **more, **counts}
+    name = getattr(extractor, "name", type(extractor).__name__)
+
+    def entry(value, floor, error, unit, count=samples, **more):
+        counts = {"samples": int(count), "reference_samples": len(test), "extractor": name}
+        return {
+            "value": float(value),
+            "floor": float(floor),
+            "standard_error": float(error),
+            "unit": unit,
+            **more,
+            **counts,
+        }
 
     values = _figures(test_features, features, k)
     floors = _figures(test_features, train_features, k)
-    report = {"frechet_distance": entry(values[0], floors[0], "squared feature units")}
-    for index, (name, unit) in enumerate(
+    errors = _jackknife(lambda rows: _figures(test_features, rows, k), features, k)
+    report = {"frechet_distance": entry(values[0], floors[0], errors[0], "squared feature units")}
+    for index, (figure, unit) in enumerate(
         [("precision", "fraction"), ("recall", "fraction"), ("density", "ratio"), ("coverage", "fraction")], start=1
     ):
-        report[name] = entry(values[index], floors[index], unit, k=int(k))
+        report[figure] = entry(values[index], floors[index], errors[index], unit, k=int(k))
     if probabilities is not None:
         sure, test_sure = (np.mean(p.max(axis=1) > _SURE) for p in (probabilities, test_probabilities))
-        report["confidence"] = entry(sure, test_sure, f"fraction above {_SURE}", len(generated))
+        error = _error_of_share(sure, len(generated))
+        report["confidence"] = entry(sure, test_sure, error, f"fraction above {_SURE}", len(generated))
     if labels is not None:
         accuracy = np.mean(probabilities.argmax(axis=1) == labels)
         floor = np.nan if test_labels is None else np.mean(test_probabilities.argmax(axis=1) == test_labels)
-        report["label_accuracy"] = entry(accuracy, floor, "fraction", len(generated))
+        error = _error_of_share(accuracy, len(generated))
+        report["label_accuracy"] = entry(accuracy, floor, error, "fraction", len(generated))
         if test_labels is None:
             del report["label_accuracy"]["floor"]
     return report
+
+
+def per_class(function, real, generated, real_labels, labels):
+    """A metric within each class, for models that are told the class.
+
+    Args:
+        function: metric of two arrays of rows, such as `frechet_distance`.
+        real: float array (N, D), features.
+        generated: float array (M, D), features.
+        real_labels: int array (N,).
+        labels: int array (M,), what the samples were generated for.
+
+    Returns:
+        dict from each class of `labels` to the metric between its real and its generated rows.
+
+    Raises:
+        ValueError: labels do not fit their rows, or a class of `labels` has no real rows.
+    """
+    real, generated, real_labels, labels = (np.asarray(a) for a in (real, generated, real_labels, labels))
+    for given, rows, argument in ((real_labels, real, "real_labels"), (labels, generated, "labels")):
+        if given.shape != (len(rows),):
+            raise ValueError(f"`{argument}` must have shape ({len(rows)},), one per row, received {given.shape}.")
+    absent = sorted(set(labels.tolist()) - set(real_labels.tolist()))
+    if absent:
+        raise ValueError(f"`real_labels` must have every class of `labels`, received none of {absent}.")
+    return {c: function(real[real_labels == c], generated[labels == c]) for c in sorted(set(labels.tolist()))}
+
+
+def _jackknife(figures, rows, k):
+    """Standard errors of figures over draws of `rows`: each tenth of them is left out in turn. NaN where there are too few."""
+    groups = np.array_split(np.random.default_rng(0).permutation(len(rows)), _GROUPS)
+    if len(rows) - len(groups[0]) <= k or len(groups[-1]) == 0:
+        return np.full(5, np.nan)
+    without = np.array([figures(np.delete(rows, group, axis=0)) for group in groups])
+    return np.sqrt((_GROUPS - 1) * np.mean((without - without.mean(0)) ** 2, axis=0))
+
+
+def _error_of_share(share, count):
+    return np.sqrt(share * (1.0 - share) / count)
 
 
 def _figures(real, generated, k):
@@ -116,7 +167,7 @@ def _subset(random, count, size):
 
 def _extract(extractor, images, argument):
     try:
-        if isinstance(extractor, FrozenClassifier):
+        if has_probabilities(extractor):
             return extractor(images)
         return np.asarray(extractor.features(images)), None
     except (TypeError, ValueError) as error:

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import sys
+import types
 
 import keras
 import numpy as np
@@ -30,6 +32,19 @@ def test_sample_grid_writes_a_picture_every_so_many_epochs(model, tmp_path):
     assert Image.open(tmp_path / "samples" / files[0]).size == (3 * 33 - 1, 3 * 33 - 1)
     with pytest.raises(ValueError, match="every: expected an integer of at least 1, received 0"):
         SampleGrid(tmp_path, every=0)
+
+
+def test_sample_grids_go_to_tensorboard_and_wandb_too(model, tmp_path, monkeypatch):
+    pytest.importorskip("tensorboard")
+    logged = []
+    monkeypatch.setitem(sys.modules, "wandb", types.SimpleNamespace(Image=lambda path: ("image", path)))
+    run = types.SimpleNamespace(log=logged.append)
+    grid = SampleGrid(tmp_path / "samples", n=4, log_dir=tmp_path / "logs", wandb=run)
+    model.fit(X, epochs=2, verbose=0, callbacks=[grid])
+    assert [entry["epoch"] for entry in logged] == [0, 1]
+    assert logged[1]["samples"] == ("image", str(tmp_path / "samples" / "epoch_0002.png"))
+    (file,) = (tmp_path / "logs").iterdir()
+    assert file.read_bytes().count(b"\x89PNG") == 2
 
 
 class PressCtrlC(keras.callbacks.Callback):

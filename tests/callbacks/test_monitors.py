@@ -7,11 +7,24 @@ import numpy as np
 import pytest
 from core.one_loss import OneLoss
 
-from kgen.callbacks import DeadCodes, DiscriminatorBalance, LossFaults, ModeCollapse, Monitor, PosteriorCollapse
+from kgen.autoregressive import GPT
+from kgen.callbacks import (
+    DeadCodes,
+    DiscriminatorBalance,
+    DivergingChains,
+    ExposureBias,
+    LossFaults,
+    ModeCollapse,
+    Monitor,
+    PosteriorCollapse,
+)
+from kgen.energy import EnergyModel, LangevinSampler
 from kgen.gan import GAN
 from kgen.layers import VectorQuantizer
 from kgen.networks import MLP, SpatialDecoder, SpatialEncoder
 from kgen.vae import VAE, VQVAE
+
+from contract import COMPILE
 
 RNG = np.random.default_rng(0)
 # One bright row of four: something to say about an image.
@@ -119,6 +132,44 @@ def test_discriminator_too_strong_and_too_weak():
         history(model, POINTS, DiscriminatorBalance())
 
 
+def energy_model(scale):
+    """A one-layer energy on points, whose weights are scaled: a linear slope that the reference cannot hold."""
+    network = MLP((2,), (1,), widths=(16,))
+    model = EnergyModel((2,), network=network, sampler=LangevinSampler(0.3, 60), reference_scale=2.0)
+    model.compile(keras.optimizers.Adam(1e-3), **COMPILE)
+    network.set_weights([scale * w for w in network.get_weights()])
+    return model
+
+
+def test_diverging_chains():
+    points = 2 * POINTS
+    healthy(energy_model(1.0), points, DivergingChains(points), epochs=2)
+    fault = faulty(energy_model(40.0), points, DivergingChains(points), "chains end .* below it", epochs=1)
+    assert "alpha" in fault["try"]
+    model = energy_model(1.0)
+    model.sampler = LangevinSampler(30.0, 60)
+    monitor = DivergingChains(points)
+    monitor.set_model(model)
+    assert "chains diverged" in monitor.find({}) and "step_size" in monitor.advice
+
+
+def test_exposure_bias():
+    def chain(n, rng):  # each token is its predecessor plus 0, 1 or 2, mod 6
+        return (rng.integers(0, 6, (n, 1)) + np.cumsum(rng.integers(0, 3, (n, 16)), axis=1)) % 6
+
+    def gpt():
+        model = GPT(6, context=16, layers=1, width=32, heads=2)
+        model.compile(keras.optimizers.Adam(1e-2), **COMPILE)
+        return model
+
+    rng = np.random.default_rng(0)
+    held_out = chain(128, rng)
+    healthy(gpt(), chain(1024, rng), ExposureBias(held_out, patience=2), epochs=3)
+    by_heart = ExposureBias(held_out, patience=2)
+    fault = faulty(gpt(), chain(8, rng), by_heart, "late in its own sequences a token has", epochs=60)
+    assert "learnt by heart" in fault["try"] and by_heart.value < 1 / 1.5
+
+
 class Scripted(Monitor):
     advice = "nothing"
 
@@ -175,6 +226,8 @@ def test_wrong_arguments():
         (lambda: ModeCollapse(np.zeros((5, 2))), "x: expected examples that differ"),
         (lambda: ModeCollapse(POINTS, n=1), "x, n: expected at least 2 examples and 2 samples"),
         (lambda: DeadCodes(IMAGES, used=2.0), "used: expected a number in"),
+        (lambda: DivergingChains(POINTS[:1]), "x: expected at least 2 examples, received 1"),
+        (lambda: ExposureBias(np.zeros((4, 7), int)), "x: expected tokens .* received shape .4, 7."),
         (lambda: LossFaults(patience=0), "patience: expected an integer of at least 1, received 0"),
     ):
         with pytest.raises(ValueError, match=message):

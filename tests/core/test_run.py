@@ -141,3 +141,20 @@ def test_a_file_is_no_folder(tmp_path):
     (tmp_path / "out").write_text("")
     with pytest.raises(NotADirectoryError, match="out: expected a folder, .*out is a file"):
         Run(tmp_path / "out")
+
+
+def test_curves_of_training(tmp_path):
+    history = {
+        "loss": [3.0, 2.0, 1.5],
+        "val_loss": [3.1, 2.5, 2.4],
+        "kl_loss": [0.1, 0.2, 0.3],
+        "faults": [{"epoch": 1}],
+    }
+    pictures.save_curves(history, tmp_path / "c.png")
+    two = Image.open(tmp_path / "c.png").size
+    pictures.save_curves({"loss": [1.0, 0.5]}, tmp_path / "c.png")
+    one = Image.open(tmp_path / "c.png").size
+    assert two == (2 * one[0], one[1])  # a panel for the loss and its validation, one for the KL
+    with pytest.raises(ValueError, match="history: expected lists of numbers by name, received .'faults'."):
+        pictures.save_curves({"faults": [{}]}, tmp_path / "d.png")
+    assert not (tmp_path / "d.png").exists()

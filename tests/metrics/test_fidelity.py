@@ -232,3 +232,22 @@ def test_wrong_moments_are_named():
         frechet_distance_from_moments(mean, [[1.0, 0.5], [0.0, 1.0]], mean, cov)
     with pytest.raises(ValueError, match="`cov2` must be positive semi-definite, received the eigenvalue -1"):
         frechet_distance_from_moments(mean, cov, mean, np.diag([1.0, -1.0]))
+
+
+def test_agrees_with_prdc_in_counts():
+    prdc = pytest.importorskip("prdc")
+    random = np.random.default_rng(3)
+    real, generated = random.normal(size=(400, 12)), 1.1 * random.normal(size=(300, 12)) + 0.2
+    theirs = prdc.compute_prdc(real, generated, nearest_k=4)
+    assert precision_recall(real, generated, k=4) == (theirs["precision"], theirs["recall"])
+    assert density_coverage(real, generated, k=4) == pytest.approx((theirs["density"], theirs["coverage"]), rel=1e-12)
+
+
+def test_agrees_with_torch_fidelity():
+    fid = pytest.importorskip("torch_fidelity.metric_fid")
+    torch = pytest.importorskip("torch")
+    random = np.random.default_rng(4)
+    real, generated = random.normal(size=(500, 24)), 1.1 * random.normal(size=(400, 24)) + 0.2
+    statistics = [fid.fid_features_to_statistics(torch.from_numpy(a)) for a in (real, generated)]
+    theirs = fid.fid_statistics_to_metric(*statistics, verbose=False)["frechet_inception_distance"]
+    assert frechet_distance(real, generated) == pytest.approx(theirs, rel=1e-6)

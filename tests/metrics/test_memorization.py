@@ -56,7 +56,10 @@ def test_wrong_arguments():
     for call, message in (
         (lambda: nearest_neighbours(x, x[:, :2]), "samples, data: expected rows of one size, received 4 and 2"),
         (lambda: nearest_neighbours(x[0], x), r"samples: expected an array \(N, ...\)"),
-        (lambda: nearest_neighbours(x * np.nan, x), "samples: expected finite numbers"),
+        (
+            lambda: nearest_neighbours(x * np.nan, x),
+            "`samples` must be finite, received NaN or infinity in 5 of 5 rows",
+        ),
         (lambda: memorization_report(x, x[:1], x), "expected at least 2 rows each, received 5, 1, 5"),
         (lambda: membership_auc(x, x[:, 0]), r"members: expected one number for each example, \(N,\)"),
         (lambda: membership_auc([], [1.0]), "members: expected one number"),

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 import kgen
-from kgen.metrics import density_coverage, fidelity_report, frechet_distance, load_classifier, precision_recall
+from kgen.metrics import (
+    density_coverage,
+    fidelity_report,
+    frechet_distance,
+    load_classifier,
+    per_class,
+    precision_recall,
+)
 
 
 class MeanOfQuadrants:
@@ -98,8 +105,10 @@ def test_label_accuracy_without_test_labels_has_no_floor(digits, classifier):
 def test_wrong_arguments_are_named(digits, classifier):
     (train, _), (test, _) = digits
     good = {"train": train, "test": test, "extractor": classifier}
-    with pytest.raises(TypeError, match=r"`extractor` must have a method `features\(images\)`.*received str"):
-        fidelity_report(test, **{**good, "extractor": "digits"})
+    with pytest.raises(TypeError, match="`name` must be a classifier's name or the path of a .keras file, received 3"):
+        fidelity_report(test, **{**good, "extractor": 3})
+    with pytest.raises(ValueError, match="No classifier is named 'digit'; nearest: digits"):
+        fidelity_report(test, **{**good, "extractor": "digit"})
     with pytest.raises(ValueError, match="`generated` must have more than k = 5 images, received 5"):
         fidelity_report(test[:5], **good)
     with pytest.raises(ValueError, match="`test` must have more than k = 5 images, received 3"):
@@ -118,3 +127,30 @@ def test_wrong_arguments_are_named(digits, classifier):
         fidelity_report(test, test_labels=np.full(len(test), 10), **good)
     with pytest.raises(TypeError, match="`labels` and `test_labels` can only be checked by a `FrozenClassifier`"):
         fidelity_report(test, labels=np.zeros(len(test), int), **{**good, "extractor": MeanOfQuadrants()})
+
+
+def test_standard_errors_are_those_of_draws(digits, classifier):
+    (train, _), (test, _) = digits
+    random = np.random.default_rng(0)
+
+    def figures(n=200):
+        drawn = train[random.choice(len(train), n, replace=False)]
+        report = fidelity_report(drawn, train=train, test=test, extractor="digits")
+        return {name: (entry["value"], entry["standard_error"]) for name, entry in report.items()}
+
+    runs = [figures() for _ in range(12)]
+    for name in ("frechet_distance", "precision", "recall", "density", "coverage"):
+        scatter = np.std([run[name][0] for run in runs], ddof=1)
+        claimed = np.mean([run[name][1] for run in runs])
+        assert scatter / 3 < claimed < 3 * scatter, (name, scatter, claimed)
+
+
+def test_figures_of_each_class():
+    real, generated = np.arange(12.0).reshape(6, 2), np.ones((4, 2))
+    labels = np.array([0, 0, 2, 2])
+    found = per_class(lambda a, b: (len(a), len(b), float(a[0, 0])), real, generated, [0, 1, 2, 0, 1, 2], labels)
+    assert found == {0: (2, 2, 0.0), 2: (2, 2, 4.0)}
+    with pytest.raises(ValueError, match=r"`real_labels` must have every class of `labels`, received none of \[2\]"):
+        per_class(frechet_distance, real, generated, np.zeros(6, int), labels)
+    with pytest.raises(ValueError, match=r"`labels` must have shape \(4,\), one per row, received \(1,\)"):
+        per_class(frechet_distance, real, generated, np.zeros(6, int), [0])

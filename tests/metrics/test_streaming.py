@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
 
+import kgen
+from kgen import metrics
 from kgen.metrics import FrechetDistance, frechet_distance
 
 
@@ -92,3 +94,112 @@ def test_errors_name_what_is_missing_or_wrong():
         distance.update_real(x[:0])
     with pytest.raises(ValueError, match="`features` must be finite"):
         distance.update_real(np.full((2, 3), np.inf))
+
+
+RNG = np.random.default_rng(0)
+IMAGES = RNG.uniform(-1, 1, (40, 12, 12, 1))
+NEAR = np.clip(IMAGES + 0.1 * RNG.normal(size=IMAGES.shape), -1, 1)
+
+
+@pytest.mark.parametrize(
+    ("metric", "function", "names"),
+    [
+        (metrics.KernelDistance(subsets=3, subset_size=50), "kernel_distance", 2),
+        (metrics.PrecisionRecall(k=2), "precision_recall", 2),
+        (metrics.DensityCoverage(), "density_coverage", 2),
+        (metrics.ClassifierTwoSampleTest(seed=1), "classifier_two_sample_test", 2),
+        (metrics.SlicedWassersteinDistance(), "sliced_wasserstein_distance", 1),
+        (metrics.MaximumMeanDiscrepancy(), "maximum_mean_discrepancy", 1),
+        (metrics.FrechetDistance(), "frechet_distance", 1),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, metrics.Metric) else str(value),
+)
+def test_in_batches_as_at_once(metric, function, names):
+    real, generated = sets()
+    metric.update_state(real, generated[:100])
+    metric.update_state(generated=generated[100:])
+    expected = getattr(metrics, function)(real, generated, **metric.options)
+    assert metric.result() == pytest.approx(expected, rel=1e-9)
+    figures = metric.figures()
+    assert len(figures) == names and list(figures.values()) == pytest.approx(list(np.atleast_1d(expected)), rel=1e-9)
+    metric.reset_generated()
+    metric.update_state(generated=real)
+    assert metric.result() != pytest.approx(expected, rel=1e-3)
+    metric.reset_state()
+    with pytest.raises(ValueError, match="real samples"):
+        metric.result()
+
+
+def test_scores_without_a_real_side():
+    modes = np.array([[0.0, 0.0], [4.0, 0.0]])
+    coverage = metrics.ModeCoverage(modes, 0.1)
+    coverage.update_state(generated=np.zeros((5, 2)))
+    coverage.update_state(generated=np.full((5, 2), [4.0, 0.1]))
+    assert coverage.figures() == {"modes": 2.0, "share": 1.0, "reverse_kl": 0.0}
+    score = metrics.InceptionScore(splits=1)
+    score.update_state(generated=np.eye(3))
+    score.update_state(generated=np.eye(3))
+    assert score.result() == pytest.approx((3.0, 0.0))
+
+
+def test_extractors_take_images():
+    x, _ = kgen.data.load("digits", split="test")
+    frechet, score = FrechetDistance(extractor="digits"), metrics.InceptionScore(extractor="digits", splits=2)
+    classifier = metrics.load_classifier("digits")
+    frechet.update_state(x[:150], x[150:])
+    score.update_state(generated=x)
+    features = classifier.features(x)
+    assert frechet.result() == pytest.approx(frechet_distance(features[:150], features[150:]), rel=1e-6)
+    assert score.result() == pytest.approx(metrics.inception_score(classifier.probabilities(x), splits=2), rel=1e-6)
+    flat = metrics.SlicedWassersteinDistance(extractor=lambda images: images.reshape(len(images), -1))
+    flat.update_state(x[:100], x[100:200])
+    assert flat.result() > 0
+    with pytest.raises(
+        TypeError, match="extractor: expected a classifier, such as 'digits' or 'inception', received flat"
+    ):
+        metrics.InceptionScore(extractor=flat_images)
+
+
+def flat_images(images):
+    return images.reshape(len(images), -1)
+
+
+def test_means_over_pairs_have_a_standard_error():
+    for metric, function in (
+        (metrics.PeakSignalToNoiseRatio(), metrics.peak_signal_to_noise_ratio),
+        (metrics.StructuralSimilarity(), metrics.structural_similarity),
+        (metrics.ReconstructionError(), metrics.reconstruction_error),
+    ):
+        metric.update_state(IMAGES[:7], NEAR[:7])
+        metric.update_state(IMAGES[7:], NEAR[7:])
+        values = function(IMAGES, NEAR)
+        assert metric.result() == pytest.approx((values.mean(), values.std(ddof=1) / 40**0.5))
+        with pytest.raises(ValueError, match="expected pairs, real= and generated= together"):
+            metric.update_state(IMAGES)
+    assert metric.figures() == {"reconstruction_error": pytest.approx(np.mean((IMAGES - NEAR) ** 2))}
+
+
+def test_wrong_batches_are_named():
+    metric = metrics.KernelDistance()
+    with pytest.raises(ValueError, match="expected real=, generated= or both, received neither"):
+        metric.update_state()
+    metric.update_state(real=np.zeros((3, 4)))
+    with pytest.raises(ValueError, match="generated: expected the 4 columns of the features added before, received 5"):
+        metric.update_state(generated=np.zeros((3, 5)))
+    with pytest.raises(ValueError, match="`generated` must be finite"):
+        metric.update_state(generated=np.full((3, 4), np.nan))
+    with pytest.raises(ValueError, match="KernelDistance: expected generated samples; call update_state"):
+        metric.result()
+
+
+def test_a_large_distance_needs_little_memory(tmp_path):
+    """Blocks of rows: reading float32 features from a file costs no copy of them all."""
+    import tracemalloc
+
+    rows = np.lib.format.open_memmap(tmp_path / "x.npy", "w+", "float32", (60000, 64))
+    rows[:] = np.random.default_rng(0).normal(size=(60000, 64))
+    tracemalloc.start()
+    assert frechet_distance(rows, rows[:30000]) < 0.1
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 * 4096 * 64 * 8  # of a float64 copy it would be 30.7 MB
