@@ -183,22 +183,22 @@ class DDPM(GenerativeModel):
         arrays = [seeds, *self._conditions(n, labels, guidance)]
 
         def run(seeds, label=None, strength=None):
-            return {"x": ops.stack(self._path(sampler, seeds, label, strength, frames), axis=1)}
+            denoise = self._denoise(label, strength)
+            states = sampler.path(denoise, self.schedule, seeds, self.image_shape, frames)
+            return {"x": ops.concatenate([ops.swapaxes(states[:-1], 0, 1), self._clipped(states[-1])[:, None]], axis=1)}
 
         key = ("trajectory", sampler, frames, len(arrays))
         return self.run_rows(key, run, arrays, batch_size=batch_size, loop=True)["x"]
 
     def _sample(self, sampler, seeds, label=None, guidance=None):
-        return self._path(sampler, seeds, label, guidance, 1)[-1]
+        return self._clipped(sampler.sample(self._denoise(label, guidance), self.schedule, seeds, self.image_shape))
 
-    def _path(self, sampler, seeds, label, guidance, frames):
+    def _denoise(self, label, guidance):
         denoiser = self.denoiser()
+        return lambda x_t, t: denoiser(x_t, t, label, guidance)
 
-        def denoise(x_t, t):
-            return denoiser(x_t, t, label, guidance)
-
-        states = sampler.path(denoise, self.schedule, seeds, self.image_shape, frames)
-        return [*states[:-1], ops.clip(states[-1], -1.0, 1.0) if self.clip else states[-1]]
+    def _clipped(self, x):
+        return ops.clip(x, -1.0, 1.0) if self.clip else x
 
     def _conditions(self, n, labels, guidance):
         """The checked condition arrays of n rows: none, [labels], or [labels, guidance]."""

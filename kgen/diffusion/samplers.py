@@ -1,8 +1,7 @@
 """Samplers: the way from noise at t = 1 to data at t = 0. A sampler is one step; the base class owns the loop."""
 
-import itertools
-
 import keras
+import numpy as np
 from keras import ops
 
 from kgen.core import checks, random
@@ -48,27 +47,35 @@ class Sampler(Configured):
         Returns:
             float32 tensor (B, *shape).
         """
-        return self.path(denoise, schedule, seeds, shape, frames=1)[-1]
+        body = self._body(denoise, schedule, seeds)
+        return ops.fori_loop(0, self.steps, body, random.normal(seeds, shape, draw=0))
 
     def path(self, denoise, schedule, seeds, shape, frames):
         """The states that ``sample`` passes through.
 
         Args:
             denoise, schedule, seeds, shape: as in ``sample``.
-            frames: how many states after x_1 are given, as evenly spaced as ``steps`` allows.
+            frames: how many states after x_1 are given, as evenly spaced as ``steps`` allows; at most ``steps``.
         Returns:
-            list of ``frames + 1`` float32 tensors (B, *shape), from x_1 to the sample.
+            float32 tensor (frames + 1, B, *shape), from x_1 to the sample.
         """
+        step = self._body(denoise, schedule, seeds)
+        ends = np.round(np.arange(frames + 1) * self.steps / frames)
+        # Each state is written to the place of the next frame, where the frame itself is the last that comes.
+        places = ops.convert_to_tensor(np.searchsorted(ends, np.arange(1, self.steps + 1)).astype("int32"))
+        numbers = ops.reshape(ops.arange(frames + 1, dtype="int32"), (-1, *[1] * (len(shape) + 1)))
+
+        def body(i, carry):
+            x, kept = carry
+            x = step(i, x)
+            return x, ops.where(ops.equal(numbers, places[i]), x[None], kept)
+
+        x = random.normal(seeds, shape, draw=0)
+        return ops.fori_loop(0, self.steps, body, (x, ops.repeat(x[None], frames + 1, axis=0)))[1]
+
+    def _body(self, denoise, schedule, seeds):
         times = self.times()
-
-        def body(i, x):
-            return self.step(denoise, schedule, x, times[i], times[i + 1], seeds, i + 1)
-
-        edges = [round(k * self.steps / frames) for k in range(frames + 1)]
-        states = [random.normal(seeds, shape, draw=0)]
-        for start, end in itertools.pairwise(edges):
-            states.append(ops.fori_loop(start, end, body, states[-1]))
-        return states
+        return lambda i, x: self.step(denoise, schedule, x, times[i], times[i + 1], seeds, i + 1)
 
 
 def posterior_variance(schedule, t, s):
