@@ -22,6 +22,7 @@ MAY_IMPORT = {
     **dict.fromkeys(FAMILIES, PARTS | {"networks"}),
     "hybrid": PARTS | {"networks"} | FAMILIES,
     **dict.fromkeys(("metrics", "callbacks", "serving", "data"), PARTS | {"networks"}),
+    "apply": FOUNDATION | {"metrics"},
 }
 # Stated in the design: TensorFlow is what serving is about, and one module wraps KerasCV's TensorFlow networks.
 FRAMEWORK_INSIDE_A_FUNCTION = {"serving": {"tensorflow"}, "hybrid": {"tensorflow"}}
