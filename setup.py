@@ -12,7 +12,7 @@ extras = {
     "jax": ["jax>=0.6", "jaxlib>=0.6"],
     "torch": ["torch>=2.6"],
     "serving": ["tensorflow-serving-api>=2.19"],
-    "test": ["pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6", "ruff>=0.6", "tensorboard>=2"],
+    "test": ["pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6", "ruff>=0.6", "tensorboard>=2", "playwright>=1.40"],
     "bench": [
         "diffusers>=0.30",
         "transformers>=4.50",
@@ -34,7 +34,7 @@ setup(
     python_requires=">=3.11",
     packages=[*find_packages(include=["kgen", "kgen.*"]), "kgen.recipes"],
     package_dir={"kgen.recipes": "recipes"},
-    package_data={"kgen.metrics": ["classifiers/*.keras"]},
+    package_data={"kgen": ["judge.html"], "kgen.metrics": ["classifiers/*.keras"]},
     install_requires=[
         "keras>=3.15.1",
         "tensorflow>=2.19",

@@ -21,6 +21,7 @@ _ROOMS = (
     "flow",
     "gan",
     "hybrid",
+    "judge",
     "layers",
     "metrics",
     "networks",
