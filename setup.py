@@ -11,6 +11,7 @@ version = re.search(r'__version__ = "(.+)"', (here / "kgen" / "__init__.py").rea
 extras = {
     "jax": ["jax>=0.6", "jaxlib>=0.6"],
     "torch": ["torch>=2.6"],
+    "hubs": ["huggingface_hub>=0.24", "kagglehub>=0.3"],
     "serving": ["tensorflow-serving-api>=2.19"],
     "test": ["pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6", "ruff>=0.6", "tensorboard>=2", "playwright>=1.40"],
     "bench": [
@@ -48,6 +49,7 @@ setup(
         "matplotlib>=3.8",
         "click>=8.1",
         "tokenizers>=0.20",
+        "safetensors>=0.4.3",
     ],
     extras_require=extras,
     entry_points={"console_scripts": ["kgen = kgen.cli:main"]},

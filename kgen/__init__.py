@@ -32,7 +32,8 @@ _ROOMS = (
 _NAMES = {
     "GenerativeModel": "kgen.core.model",
     "Run": "kgen.core.run",
-    "load": "kgen.core.saving",
+    "from_preset": "kgen.core.loading",
+    "load": "kgen.core.loading",
 }
 
 __all__ = ["__version__", *_NAMES, *_ROOMS]

@@ -104,14 +104,23 @@ def list_recipes():
         click.echo(f"{name:<{width}}  {line}")
 
 
-@main.command("pretrained")
-def list_pretrained():
-    """List the trained models that come with kgen: `kgen sample`, `evaluate` and `export` take their names."""
-    use_backend(None)
-    from kgen.core.saving import pretrained
+@main.command("presets")
+def list_presets():
+    """List the trained models that come with kgen, by the names that PATH may be in `kgen sample`, `evaluate` and `export`.
 
-    for name, folder in pretrained().items():
-        click.echo(f"{name}  {folder}")
+    \b
+    PATH may also be a preset's folder, or its address:
+      hf://user/repo@revision
+      kaggle://user/model/framework/variation/version
+      https://.../preset.zip#sha256=...
+    """
+    use_backend(None)
+    from kgen.core.loading import shipped
+
+    found, lines = shipped(), recipes()
+    width = max(map(len, found), default=0)
+    for name in found:
+        click.echo(f"{name:<{width}}  {lines.get(name, '')}".rstrip())
 
 
 @main.command()
@@ -179,7 +188,7 @@ def train(recipe, backend, **options):
 )
 @click.option("--backend", help="tensorflow, jax or torch.")
 def sample(path, n, seed, labels, prompt, out, backend, **options):
-    """Draw samples from the model in PATH: a .keras file, a run's folder, or the name of a pretrained recipe.
+    """Draw samples from the model in PATH: a .keras file, a run's or a preset's folder, or a preset's name or address.
 
     \b
     Examples:
@@ -300,9 +309,13 @@ def export(path, out, backend):
     """
     use_backend(backend)
     import kgen
-    from kgen.core.saving import locate
+    from kgen.core import presets
+    from kgen.core.loading import locate
 
-    path = locate(path)
+    if not presets.is_address(path):
+        path = locate(path)
+    if out is None and (presets.is_address(path) or presets.is_preset(path)):
+        raise click.UsageError("--out: name the folder to export to; a preset's own holds nothing else.")
     out = out or (path if path.is_dir() else path.with_suffix(""))
     click.echo(f"Exported: {kgen.serving.export(kgen.load(path), out)}")
 

@@ -126,6 +126,9 @@ class BPETokenizer(Tokenizer):
             raise ValueError(
                 f"definition: expected the JSON text of a tokenizer, received what fails: {error}."
             ) from None
+        # A model pads and cuts its own rows; a definition from elsewhere may ask for padding of any length.
+        self._tokenizer.no_padding()
+        self._tokenizer.no_truncation()
         added = self._tokenizer.get_added_tokens_decoder()
         self.specials = {added[i].content: i for i in sorted(added) if added[i].special}
         # Text that looks like a special is text: nobody who types a prompt writes specials.

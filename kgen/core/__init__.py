@@ -2,10 +2,10 @@
 
 from kgen.core import checks, random
 from kgen.core.endpoints import Endpoint, TensorSpec
+from kgen.core.loading import from_preset, load
 from kgen.core.model import Batch, GenerativeModel
 from kgen.core.optimizers import OptimizerGroup
 from kgen.core.run import Run
-from kgen.core.saving import load
 from kgen.core.units import bits_per_dim
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "TensorSpec",
     "bits_per_dim",
     "checks",
+    "from_preset",
     "load",
     "random",
 ]

@@ -10,7 +10,7 @@ from keras.src.trainers.trainer import model_supports_jit
 
 import kgen
 from kgen import backend
-from kgen.core import checks, optimizers, random, saving
+from kgen.core import checks, loading, optimizers, presets, random, saving
 from kgen.core.ema import MovingAverage, copy_network
 from kgen.core.guard import StepGuard, StopOnNonFinite
 
@@ -342,6 +342,28 @@ class GenerativeModel(backend.TrainStep, keras.Model):
         draws their numbers from torch's global state, which no file keeps.
         """
         saving.save_model(self, filepath, super().save, overwrite=overwrite, zipped=zipped, **kwargs)
+
+    def save_to_preset(self, folder, *, data=None, license=None, figures=None):
+        """Writes the model to a new folder, to give away: ``config.json``, ``model.safetensors``, ``metadata.json`` and ``README.md``.
+
+        It holds what sampling and fine-tuning need: configuration and weights, averaged ones too. ``save`` keeps the optimizers as well.
+        The folder appears whole or not at all, and loads on each backend by ``kgen.from_preset(folder)``.
+
+        Args:
+            folder: where; it must not exist.
+            data: what the model was trained on.
+            license: what the weights may be used for, such as "cc-by-4.0".
+            figures: dict from a figure's name to its value, or to a dict with ``value``, ``unit`` and what qualifies it.
+        Raises:
+            FileExistsError: the folder exists.
+            ValueError: the model holds a class that is neither kgen's, Keras's nor registered, or a function: a preset is data.
+        """
+        presets.write(self, folder, data=data, license=license, figures=figures)
+
+    @classmethod
+    def from_preset(cls, name):
+        """Loads a model of this class as ``kgen.from_preset`` does; raises ValueError for one of another class."""
+        return loading.from_preset(name, of=cls)
 
     def save_own_variables(self, store):
         super().save_own_variables(store)

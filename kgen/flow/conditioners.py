@@ -69,15 +69,17 @@ class MADE(layers.Layer):
             # As many of each degree, or, of fewer units than values, degrees spread over all of them.
             units = np.arange(width)
             hidden = lowest + (units % (d - lowest) if width >= d - lowest else (units + 1) * (d - lowest) // width - 1)
-            self._add_dense(hidden[None, :] >= degrees[:, None], "glorot_uniform", i)
+            self._add_dense(degrees, hidden, np.greater_equal, "glorot_uniform", i)
             degrees = hidden
         outputs = np.repeat(np.arange(1, d + 1), self.size)
-        self._add_dense(outputs[None, :] > degrees[:, None], "zeros", len(self.widths))
+        self._add_dense(degrees, outputs, np.greater, "zeros", len(self.widths))
 
-    def _add_dense(self, mask, initializer, i):
-        self.masks.append(mask.astype("float32"))
-        self.kernels.append(self.add_weight(shape=mask.shape, initializer=initializer, name=f"kernel_{i}"))
-        self.biases.append(self.add_weight(shape=mask.shape[1:], initializer="zeros", name=f"bias_{i}"))
+    def _add_dense(self, rows, columns, compare, initializer, i):
+        # Before the mask, which is as large: a preset's sizes are checked where its weights are made.
+        shape = (len(rows), len(columns))
+        self.kernels.append(self.add_weight(shape=shape, initializer=initializer, name=f"kernel_{i}"))
+        self.biases.append(self.add_weight(shape=shape[1:], initializer="zeros", name=f"bias_{i}"))
+        self.masks.append(compare(columns[None, :], rows[:, None]).astype("float32"))
 
     def call(self, x, condition=None):
         h = x if condition is None else ops.concatenate([x, ops.cast(condition, x.dtype)], axis=-1)
@@ -86,8 +88,8 @@ class MADE(layers.Layer):
             h = ops.matmul(h, kernel * ops.cast(mask, self.compute_dtype)) + bias
         return ops.reshape(h, (-1, self.dim, self.size))
 
-    def compute_output_shape(self, input_shape, condition_shape=None):
-        return (*input_shape, self.size)
+    def compute_output_shape(self, x_shape, condition_shape=None):
+        return (*x_shape, self.size)
 
     def get_config(self):
         return {

@@ -255,7 +255,10 @@ def test_a_damaged_file_is_named(tmp_path):
 def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(FileNotFoundError, match="m.keras does not exist"):
         kgen.load(tmp_path / "m.keras")
-    with pytest.raises(FileNotFoundError, match=r"model.keras does not exist \(a run's folder holds model.keras\)"):
+    with pytest.raises(
+        FileNotFoundError,
+        match=r"model.keras does not exist \(a run's folder holds model.keras, a preset's metadata.json\)",
+    ):
         kgen.load(tmp_path)
 
 

@@ -1,0 +1,96 @@
+"""Making a model whose weights are known to be in a file, so that its configuration cannot ask for more than that file holds."""
+
+import contextlib
+import math
+import threading
+
+import keras
+import numpy as np
+from keras import ops
+
+from kgen.core.presets.allowlist import LARGEST_EXAMPLE
+from kgen.core.presets.tensors import kept
+
+# A model may make a part again to keep a copy of its own, as LatentDiffusion does; the first one is freed.
+COPIES = 2
+_patching = threading.Lock()
+
+
+@contextlib.contextmanager
+def only_what_is_in(tensors):
+    """Inside, this thread makes layers for the weights of a file alone.
+
+    - A weight whose shape and dtype are not those of a tensor in the file is refused before it is allocated; so are more weights, or
+      larger ones in all, than the file has.
+    - Weights start as zeros: they are read from the file next, and no initializer runs (an orthogonal one takes cubic time).
+    - A model runs its networks once to see whether their shapes fit. Here that run is symbolic: it says as much, and no size of image
+      costs memory.
+
+    Args:
+        tensors: dict from a name to (shape, dtype), from the file's header.
+    Raises:
+        ValueError: as above.
+    """
+    layer, thread = keras.layers.Layer, threading.get_ident()
+    kinds = set(tensors.values())
+    left = {
+        "weights": COPIES * len(tensors),
+        "values": COPIES * sum(math.prod(shape) for shape, _ in tensors.values()),
+        "layers": 100 + 4 * len(tensors),
+    }
+    depth = 0
+
+    def spend(what, amount):
+        left[what] -= amount
+        if left[what] < 0:
+            raise ValueError(f"the configuration makes more {what} than the file has weights for ({len(tensors)})")
+
+    def metered_init(self, *args, **kwargs):
+        if threading.get_ident() == thread:
+            spend("layers", 1)
+        init(self, *args, **kwargs)
+
+    def metered_add_weight(self, shape=None, initializer=None, dtype=None, **kwargs):
+        if threading.get_ident() == thread:
+            shape = tuple(shape or ())
+            kind = kept(keras.backend.standardize_dtype(dtype or self.variable_dtype))
+            if (shape, kind) not in kinds:
+                name = f"{self.name}/{kwargs.get('name')}"
+                raise ValueError(f"the configuration makes a weight {name} of shape {shape}, {kind}: the file has none")
+            spend("weights", 1)
+            spend("values", math.prod(shape))
+            initializer = "zeros"
+        return add_weight(self, shape=shape, initializer=initializer, dtype=dtype, **kwargs)
+
+    def symbolic_call(self, *args, **kwargs):
+        nonlocal depth
+        flat = keras.tree.flatten((args, kwargs))
+        if threading.get_ident() != thread or depth or any(isinstance(v, keras.KerasTensor) for v in flat):
+            return call(self, *args, **kwargs)
+        depth += 1
+        try:
+            args, kwargs = keras.tree.map_structure(_symbol, (args, kwargs))
+            return keras.tree.map_structure(_zeros, call(self, *args, **kwargs))
+        finally:
+            depth -= 1
+
+    with _patching:  # Keras has no hook for what layers make; the three methods are its public ones
+        init, add_weight, call = layer.__init__, layer.add_weight, layer.__call__
+        layer.__init__, layer.add_weight, layer.__call__ = metered_init, metered_add_weight, symbolic_call
+        try:
+            yield
+        finally:
+            layer.__init__, layer.add_weight, layer.__call__ = init, add_weight, call
+
+
+def _symbol(value):
+    is_array = ops.is_tensor(value) or isinstance(value, np.ndarray)
+    return keras.KerasTensor(value.shape, keras.backend.standardize_dtype(value.dtype)) if is_array else value
+
+
+def _zeros(value):
+    if not isinstance(value, keras.KerasTensor):
+        return value
+    if math.prod(value.shape) > LARGEST_EXAMPLE:
+        raise ValueError(f"a network returns shape {value.shape[1:]}: expected at most {LARGEST_EXAMPLE} values")
+    return ops.zeros(value.shape, dtype=value.dtype)

@@ -1,0 +1,31 @@
+"""The model card of a preset: README.md, with the fields that model hubs read."""
+
+import json
+
+
+def text(name, model, metadata):
+    """The card of a preset called ``name``."""
+    # JSON's strings are YAML's too: nothing that is given can end the header.
+    head = ["library_name: keras", "tags: [kgen]"]
+    head += [f"license: {json.dumps(metadata['license'])}"] if metadata["license"] else []
+    first_line = (type(model).__doc__ or "").strip().split("\n")[0]
+    lines = ["---", *head, "---", "", f"# {name}", "", f"`{type(model).__name__}`: {first_line}", ""]
+    lines += ["```python", "import kgen", "", f'model = kgen.from_preset("{name}")', "```", ""]
+    if metadata["figures"]:
+        lines += ["| figure | value | unit |", "|---|---|---|"]
+        for figure, value in metadata["figures"].items():
+            value = value if isinstance(value, dict) else {"value": value}
+            lines.append(f"| {figure.replace('_', ' ')} | {_number(value.get('value'))} | {value.get('unit', '')} |")
+        lines.append("")
+    versions = ", ".join(f"{k} {v}" for k, v in metadata["versions"].items())
+    lines += [
+        f"- weights: {model.count_params():,} numbers",
+        f"- data: {metadata['data'] or 'not said'}",
+        f"- license: {metadata['license'] or 'not said'}",
+        f"- written by: {versions}, on {metadata['backend']}; loads on each backend that has the model",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _number(value):
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
