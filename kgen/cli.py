@@ -282,6 +282,14 @@ def evaluate(path, data, n, seed, extractor, backend):
     click.echo(json.dumps(report, indent=2))
 
 
+def as_batch_sizes(text):
+    """Integers of a text such as "1,8,32"; None of None."""
+    try:
+        return None if text is None else [int(v) for v in text.split(",")]
+    except ValueError:
+        raise click.UsageError(f"--batch-sizes: expected integers such as 1,8,32, received {text!r}.") from None
+
+
 @main.command()
 @click.argument("path")
 @click.option(
@@ -289,22 +297,27 @@ def evaluate(path, data, n, seed, extractor, backend):
     type=click.Path(),
     help="TF Serving base path; the next version is written there. By default the run's folder.",
 )
+@click.option(
+    "--batch-sizes", help="Rows to which the server pads, such as 1,8,32; requests have no more than the last."
+)
 @click.option("--backend", help="tensorflow, jax or torch.")
-def export(path, out, backend):
-    """Export the model in PATH as a SavedModel that TF Serving answers from.
+def export(path, out, batch_sizes, backend):
+    """Export the model in PATH as a bundle that TF Serving answers from; the README.md written there says how to start it.
 
     \b
     Examples:
       kgen export saved_models/ddpm_digits
-      kgen export my_model.keras --out /srv/models/mine
+      kgen export my_model.keras --out /srv/models/mine --batch-sizes 1,8,64
     """
+    sizes = as_batch_sizes(batch_sizes)
     use_backend(backend)
     import kgen
     from kgen.core.saving import locate
 
     path = locate(path)
     out = out or (path if path.is_dir() else path.with_suffix(""))
-    click.echo(f"Exported: {kgen.serving.export(kgen.load(path), out)}")
+    given = {} if sizes is None else {"batch_sizes": sizes}
+    click.echo(f"Exported: {kgen.serving.export(kgen.load(path), out, **given)}")
 
 
 @main.command()
@@ -349,20 +362,18 @@ def compare(data, image_size, minutes, families, seeds, out, backend):
 @click.option(
     "--model", type=click.Path(exists=True), help="The .keras file that was exported; PATH/model.keras, if not given."
 )
-@click.option("--batch-sizes", default="1,8", show_default=True, help="Rows of the requests, separated by commas.")
+@click.option("--batch-sizes", help="Rows of the requests, separated by commas; by default those that were exported.")
 @click.option("--backend", help="tensorflow, jax or torch: what the model is computed on.")
 def verify(path, model, batch_sizes, backend):
-    """Compare what the newest export in PATH answers with what its model computes, and time it. Exit code 1 if they differ.
+    """Compare what the newest export in PATH answers with what its model computes, time it, and replay its warm-up requests.
+    Exit code 1 if anything differs.
 
     \b
     Examples:
       kgen verify saved_models/ddpm_digits
       kgen verify /srv/models/digits --model digits.keras --batch-sizes 1,32
     """
-    try:
-        sizes = [int(v) for v in batch_sizes.split(",")]
-    except ValueError:
-        raise click.UsageError(f"--batch-sizes: expected integers such as 1,8,64, received {batch_sizes!r}.") from None
+    sizes = as_batch_sizes(batch_sizes)
     use_backend(backend)
     import kgen
 

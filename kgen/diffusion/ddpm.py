@@ -231,9 +231,12 @@ class DDPM(GenerativeModel):
     def endpoints(self):
         inputs = {"seed": SEED}
         if self.num_classes is not None:
-            inputs["label"] = TensorSpec((), "int32", f"class; {self.num_classes} means no class", 0, self.num_classes)
+            none, hidden = self.num_classes, self.label_dropout > 0
+            inputs["label"] = TensorSpec(
+                (), "int32", f"class; {none} means no class", 0, none, none if hidden else None
+            )
             inputs["guidance"] = TensorSpec(
-                (), "float32", "strength of the class; 1 is the model's own conditional", 0.0, 100.0
+                (), "float32", "strength of the class; 1 is the model's own conditional", 0.0, 100.0, 1.0
             )
 
         def sample(seed, label=None, guidance=None):
