@@ -106,7 +106,7 @@ class Session:
             raise ValueError(
                 f"signature: expected one of {', '.join(sorted(self._signatures))}, received {signature!r}."
             )
-        wanted, given = self._signatures[signature]
+        wanted, given = self._signatures[signature].inputs, self._signatures[signature].outputs
         if set(inputs) != set(wanted):
             raise ValueError(f"inputs: signature {signature!r} takes {sorted(wanted)}, received {sorted(inputs)}.")
         arrays = [_array(name, inputs[name], wanted[name]) for name in wanted]

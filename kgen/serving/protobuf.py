@@ -34,10 +34,11 @@ class Tensor(typing.NamedTuple):
 
 
 class Signature(typing.NamedTuple):
-    """Inputs and outputs of a signature, dicts from the name in requests to ``Tensor``."""
+    """Inputs and outputs of a signature, dicts from the name in requests to ``Tensor``; ``defaults`` are one-row arrays for inputs."""
 
     inputs: dict
     outputs: dict
+    defaults: dict
 
 
 def read_signatures(meta_graph):
@@ -49,13 +50,18 @@ def read_signatures(meta_graph):
         name, definition = map_entry(entry)
         if name == "__saved_model_init_op":  # what loads the variables: no request calls it
             continue
-        tensors = {1: {}, 2: {}}  # map<string, TensorInfo> inputs, outputs
-        for part, value in fields(definition):
-            if part in tensors:
-                key, info = map_entry(value)
-                tensors[part][key] = _tensor(info)
-        signatures[name] = Signature(tensors[1], tensors[2])
+        signatures[name] = read_signature(definition)
     return signatures
+
+
+def read_signature(definition):
+    """The ``Signature`` of a serialised ``SignatureDef``."""
+    tensors = {1: {}, 2: {}, 4: {}}  # map<string, TensorInfo> inputs, outputs; map<string, TensorProto> defaults
+    for part, value in fields(definition):
+        if part in tensors:
+            key, info = map_entry(value)
+            tensors[part][key] = read_tensor(info) if part == 4 else _tensor(info)
+    return Signature(tensors[1], tensors[2], tensors[4])
 
 
 def read_saved_model_signatures(version):
@@ -76,6 +82,20 @@ def _tensor(info):
             size = dict(fields(value)).get(1, 0)
             shape.append(None if size >= 2**63 else size)
     return Tensor(bytes(parts[1]).decode(), parts[2], tuple(shape))
+
+
+def read_tensor(proto):
+    """The array of a serialised ``TensorProto``: its bytes, or float_val or int_val, in which TensorFlow writes single numbers."""
+    parts = dict(fields(proto))
+    shape = [dict(fields(dim)).get(1, 0) for number, dim in fields(parts.get(2, b"")) if number == 2]
+    dtype = DTYPES[parts[1]]
+    if 7 in parts:
+        values, at = [], 0
+        while at < len(parts[7]):
+            value, at = _varint(parts[7], at)
+            values.append(value - 2**64 if value >= 2**63 else value)
+        return np.array(values, dtype).reshape(shape)
+    return np.frombuffer(parts.get(4, parts.get(5, b"")), dtype).reshape(shape)
 
 
 def map_entry(entry):

@@ -11,7 +11,7 @@ import zlib
 
 import numpy as np
 
-from kgen.serving.protobuf import DTYPES, bytes_field, fields, map_entry, number_field
+from kgen.serving.protobuf import DTYPES, bytes_field, fields, map_entry, number_field, read_tensor
 
 FILE = pathlib.Path("assets.extra") / "tf_serving_warmup_requests"
 MAX_RECORDS = 1000  # TF Serving refuses a version with more
@@ -102,14 +102,8 @@ def _request(record):
             signature = bytes(dict(fields(value))[3]).decode()
         if part == 2:
             name, tensor = map_entry(value)
-            inputs[name] = _array(tensor)
+            inputs[name] = read_tensor(tensor)
     return signature, inputs
-
-
-def _array(tensor):
-    parts = dict(fields(tensor))
-    shape = [dict(fields(dim)).get(1, 0) for part, dim in fields(parts.get(2, b"")) if part == 2]
-    return np.frombuffer(parts.get(4, b""), DTYPES[parts[1]]).reshape(shape)
 
 
 @functools.cache
