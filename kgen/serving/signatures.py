@@ -23,7 +23,7 @@ def trace(endpoints, default, max_rows):
     import tensorflow as tf
 
     functions = {}
-    with _quiet():
+    with quiet():
         for endpoint in endpoints:
             specs = {n: tf.TensorSpec([None, *s.shape], s.dtype, name=n) for n, s in endpoint.inputs.items()}
             functions[endpoint.name] = _trace_signature(endpoint, _trace_plain(endpoint, specs), specs, max_rows)
@@ -45,7 +45,7 @@ def save(variables, functions, folder):
     import tensorflow as tf
 
     try:
-        with _quiet():
+        with quiet():
             tf.saved_model.save(variables, str(folder), signatures=functions)
     except tf.errors.OpError as error:  # how TensorFlow tells what the file system told it
         full = "No space left" in error.message
@@ -196,8 +196,8 @@ def _no_compilation_within(tf):
 
 
 @contextlib.contextmanager
-def _quiet():
-    """Silences what TensorFlow logs about saving; errors are raised all the same."""
+def quiet():
+    """Silences what TensorFlow logs about saving and tracing; errors are raised all the same."""
     loggers = [logging.getLogger(name) for name in ("tensorflow", "absl")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

@@ -14,7 +14,7 @@ import numpy as np
 import kgen
 from kgen import backend
 from kgen.core import checks
-from kgen.serving import bundle, warmup
+from kgen.serving import bundle, signatures, warmup
 
 _WARM_UP = "warm-up"
 
@@ -80,7 +80,7 @@ def verify(base, model=None, *, batch_sizes=None, tolerance=1e-4, repeats=3):
         FileNotFoundError: there is no version in ``base``, or no model to compare it with.
         ValueError: ``batch_sizes`` are not integers from 1 to the most rows that the version accepts.
     """
-    version = _newest(pathlib.Path(base))
+    version = newest(base)
     if model is None:
         file = version.parent / "model.keras"
         if not file.exists():
@@ -92,7 +92,8 @@ def verify(base, model=None, *, batch_sizes=None, tolerance=1e-4, repeats=3):
     rows = {
         e.name: {name: warmup.example_rows(spec, name, sizes[-1]) for name, spec in e.inputs.items()} for e in endpoints
     }
-    expected = {e.name: _computed(model, e, rows[e.name]) for e in endpoints}
+    with signatures.quiet():
+        expected = {e.name: _computed(model, e, rows[e.name]) for e in endpoints}
     for xla in (False, True):
         served = {e.name: (e.name, f"{e.name}_xla" if xla else e.name) for e in endpoints}
         if not xla:
@@ -153,7 +154,13 @@ def _count_warm_up(report, requests, answers):
             report.warmed_up += 1
 
 
-def _newest(base):
+def newest(base):
+    """The newest version's folder in a base path, or ``base`` itself where it is a version's folder.
+
+    Raises:
+        FileNotFoundError: there is no version.
+    """
+    base = pathlib.Path(base)
     if (base / "saved_model.pb").is_file():
         return base
     versions = [
