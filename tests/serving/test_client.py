@@ -2,12 +2,14 @@
 
 import base64
 import concurrent.futures
+import contextlib
 import http.server
 import json
 import re
 import sys
 import threading
 
+import keras
 import numpy as np
 import pytest
 
@@ -70,8 +72,7 @@ def session(exported):
         yield session
 
 
-@pytest.fixture(scope="module")
-def signature_defs(exported):
+def metadata(exported):
     from google.protobuf import json_format
     from tensorflow.core.protobuf import saved_model_pb2
 
@@ -82,15 +83,22 @@ def signature_defs(exported):
     return {"metadata": {"signature_def": {"signature_def": found["signature_def"]}}}
 
 
-@pytest.fixture
-def rest(session, signature_defs):
+@contextlib.contextmanager
+def serving(exported, session):
     server = http.server.ThreadingHTTPServer(("localhost", 0), Rest)
-    server.session, server.metadata, server.faults, server.requests = session, signature_defs, [], []
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
+    server.session, server.metadata, server.faults, server.requests = session, metadata(exported), [], []
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture
+def rest(exported, session):
+    with serving(exported, session) as server:
+        yield server
 
 
 @pytest.fixture
@@ -149,6 +157,21 @@ def test_samples(client, session):
     np.testing.assert_allclose(client.sample(3, seed=5, labels=[2, 2, 2], scale=0.05), images[:3], atol=1e-6)
     assert np.abs(client.sample(3, seed=5, labels=2, scale=0.1) - images[:3]).max() > 1e-3
     assert np.abs(client.sample(3, labels=2) - client.sample(3, labels=2)).max() > 1e-3
+
+
+def test_samples_are_the_models(tmp_path):
+    network = kgen.networks.UNet((4, 4, 1), channels=(32,), blocks=1, attention=[False], num_classes=3)
+    sampler = kgen.diffusion.DDIMSampler(3)
+    model = kgen.diffusion.DDPM((4, 4, 1), network=network, num_classes=3, sampler=sampler)
+    rng = np.random.default_rng(0)
+    for weight in model.weights:  # a fresh U-Net returns zeros
+        weight.assign(keras.ops.convert_to_numpy(weight) + 0.1 * rng.standard_normal(weight.shape).astype("float32"))
+    version = kgen.serving.export(model, tmp_path)
+    with kgen.serving.Session(version) as session, serving(version, session) as server:
+        client = kgen.serving.Client(f"localhost:{server.server_address[1]}", NAME)
+        for given in ({}, {"labels": 2}, {"labels": [0, 1, 2], "guidance": 3.0}):
+            np.testing.assert_allclose(client.sample(3, seed=4, **given), model.sample(3, seed=4, **given), atol=1e-3)
+        assert np.abs(client.sample(3, seed=4) - client.sample(3, seed=4, labels=2)).max() > 0.01
 
 
 def test_predictions(client, session, request_rows):
