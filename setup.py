@@ -12,6 +12,7 @@ extras = {
     "jax": ["jax>=0.6", "jaxlib>=0.6"],
     "torch": ["torch>=2.6"],
     "serving": ["tensorflow-serving-api>=2.19"],
+    "onnx": ["tf2onnx>=1.16", "onnxruntime>=1.20"],
     "test": ["pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6", "ruff>=0.6", "tensorboard>=2"],
     "bench": [
         "diffusers>=0.30",

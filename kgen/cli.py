@@ -283,7 +283,7 @@ def evaluate(path, data, n, seed, extractor, backend):
 
 
 def as_batch_sizes(text):
-    """Integers of a text such as "1,8,32"; None of None."""
+    """The integers of a text such as "1,8,32"; None of None."""
     try:
         return None if text is None else [int(v) for v in text.split(",")]
     except ValueError:
@@ -298,16 +298,24 @@ def as_batch_sizes(text):
     help="TF Serving base path; the next version is written there. By default the run's folder.",
 )
 @click.option(
+    "--format",
+    type=click.Choice(["tf", "onnx", "litert"]),
+    default="tf",
+    show_default=True,
+    help="Of TF Serving, or a file for each function that draws no random numbers.",
+)
+@click.option(
     "--batch-sizes", help="Rows to which the server pads, such as 1,8,32; requests have no more than the last."
 )
 @click.option("--backend", help="tensorflow, jax or torch.")
-def export(path, out, batch_sizes, backend):
+def export(path, out, format, batch_sizes, backend):
     """Export the model in PATH as a bundle that TF Serving answers from; the README.md written there says how to start it.
 
     \b
     Examples:
       kgen export saved_models/ddpm_digits
       kgen export my_model.keras --out /srv/models/mine --batch-sizes 1,8,64
+      kgen export vae_digits --format onnx --out onnx/
     """
     sizes = as_batch_sizes(batch_sizes)
     use_backend(backend)
@@ -316,8 +324,22 @@ def export(path, out, batch_sizes, backend):
 
     path = locate(path)
     out = out or (path if path.is_dir() else path.with_suffix(""))
+    if format != "tf":
+        return export_files(kgen.load(path), out, format)
     given = {} if sizes is None else {"batch_sizes": sizes}
     click.echo(f"Exported: {kgen.serving.export(kgen.load(path), out, **given)}")
+
+
+def export_files(model, out, format):
+    """Writes the endpoints that can be written as files; says which could not, and why. Exit code 1 if none could."""
+    import kgen
+
+    found = kgen.serving.export_portable(model, out, format=format)
+    for name, result in found.items():
+        written = isinstance(result, pathlib.Path)
+        click.echo(f"Exported: {result}" if written else f"Not exported: {name}: {result}", err=not written)
+    if not any(isinstance(result, pathlib.Path) for result in found.values()):
+        sys.exit(1)
 
 
 @main.command()

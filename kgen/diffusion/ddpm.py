@@ -242,8 +242,20 @@ class DDPM(GenerativeModel):
         def sample(seed, label=None, guidance=None):
             return {"images": self._sample(self.sampler, seed, label, guidance)}
 
+        def denoise(x, t, label=None, guidance=None):
+            return {"output": ops.cast(self.denoiser().output(x, t, label, guidance), "float32")}
+
         outputs = {"images": f"samples in [-1, 1], {self.sampler!r}"}
-        return [Endpoint("sample", sample, inputs, outputs, images=("images",) if len(self.image_shape) == 3 else ())]
+        noisy = {
+            "x": TensorSpec(self.image_shape, "float32", "x_t, noised data"),
+            "t": TensorSpec((), "float32", "time: 0 is clean data, 1 is noise", 0.0, 1.0),
+            **{name: spec for name, spec in inputs.items() if name != "seed"},
+        }
+        output = {"output": f"the network's output at time t, {self.prediction!r}"}
+        return [
+            Endpoint("sample", sample, inputs, outputs, images=("images",) if len(self.image_shape) == 3 else ()),
+            Endpoint("denoise", denoise, noisy, output),
+        ]
 
     def get_config(self):
         return {

@@ -6,10 +6,11 @@ _NAMES = {
     "Client": "kgen.serving.client",
     "Session": "kgen.serving.capi",
     "export": "kgen.serving.exporting",
+    "export_portable": "kgen.serving.portable",
     "verify": "kgen.serving.verifying",
 }
 
-__all__ = ["Client", "Session", "export", "verify"]
+__all__ = ["Client", "Session", "export", "export_portable", "verify"]
 
 
 def __getattr__(name):

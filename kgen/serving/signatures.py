@@ -198,7 +198,7 @@ def _no_compilation_within(tf):
 @contextlib.contextmanager
 def quiet():
     """Silences what TensorFlow logs about saving and tracing; errors are raised all the same."""
-    loggers = [logging.getLogger(name) for name in ("tensorflow", "absl")]
+    loggers = [logging.getLogger(name) for name in ("tensorflow", "absl", "tf2onnx")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)
