@@ -13,6 +13,7 @@ extras = {
     "torch": ["torch>=2.6"],
     "hubs": ["huggingface_hub>=0.24", "kagglehub>=0.3"],
     "serving": ["tensorflow-serving-api>=2.19"],
+    "onnx": ["tf2onnx>=1.16", "onnxruntime>=1.20"],
     "test": ["pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6", "ruff>=0.6", "tensorboard>=2", "playwright>=1.40"],
     "bench": [
         "diffusers>=0.30",

@@ -291,6 +291,14 @@ def evaluate(path, data, n, seed, extractor, backend):
     click.echo(json.dumps(report, indent=2))
 
 
+def as_batch_sizes(text):
+    """The integers of a text such as "1,8,32"; None of None."""
+    try:
+        return None if text is None else [int(v) for v in text.split(",")]
+    except ValueError:
+        raise click.UsageError(f"--batch-sizes: expected integers such as 1,8,32, received {text!r}.") from None
+
+
 @main.command()
 @click.argument("path")
 @click.option(
@@ -298,15 +306,27 @@ def evaluate(path, data, n, seed, extractor, backend):
     type=click.Path(),
     help="TF Serving base path; the next version is written there. By default the run's folder.",
 )
+@click.option(
+    "--format",
+    type=click.Choice(["tf", "onnx", "litert"]),
+    default="tf",
+    show_default=True,
+    help="Of TF Serving, or a file for each function that draws no random numbers.",
+)
+@click.option(
+    "--batch-sizes", help="Rows to which the server pads, such as 1,8,32; requests have no more than the last."
+)
 @click.option("--backend", help="tensorflow, jax or torch.")
-def export(path, out, backend):
-    """Export the model in PATH as a SavedModel that TF Serving answers from.
+def export(path, out, format, batch_sizes, backend):
+    """Export the model in PATH as a bundle that TF Serving answers from; the README.md written there says how to start it.
 
     \b
     Examples:
       kgen export saved_models/ddpm_digits
-      kgen export my_model.keras --out /srv/models/mine
+      kgen export my_model.keras --out /srv/models/mine --batch-sizes 1,8,64
+      kgen export vae_digits --format onnx --out onnx/
     """
+    sizes = as_batch_sizes(batch_sizes)
     use_backend(backend)
     import kgen
     from kgen.core import presets
@@ -317,7 +337,22 @@ def export(path, out, backend):
     if out is None and (presets.is_address(path) or presets.is_preset(path)):
         raise click.UsageError("--out: name the folder to export to; a preset's own holds nothing else.")
     out = out or (path if path.is_dir() else path.with_suffix(""))
-    click.echo(f"Exported: {kgen.serving.export(kgen.load(path), out)}")
+    if format != "tf":
+        return export_files(kgen.load(path), out, format)
+    given = {} if sizes is None else {"batch_sizes": sizes}
+    click.echo(f"Exported: {kgen.serving.export(kgen.load(path), out, **given)}")
+
+
+def export_files(model, out, format):
+    """Writes the endpoints that can be written as files; says which could not, and why. Exit code 1 if none could."""
+    import kgen
+
+    found = kgen.serving.export_portable(model, out, format=format)
+    for name, result in found.items():
+        written = isinstance(result, pathlib.Path)
+        click.echo(f"Exported: {result}" if written else f"Not exported: {name}: {result}", err=not written)
+    if not any(isinstance(result, pathlib.Path) for result in found.values()):
+        sys.exit(1)
 
 
 @main.command()
@@ -409,20 +444,18 @@ def judge(a, b, question, n, seed, out, answers, backend):
 @click.option(
     "--model", type=click.Path(exists=True), help="The .keras file that was exported; PATH/model.keras, if not given."
 )
-@click.option("--batch-sizes", default="1,8", show_default=True, help="Rows of the requests, separated by commas.")
+@click.option("--batch-sizes", help="Rows of the requests, separated by commas; by default those that were exported.")
 @click.option("--backend", help="tensorflow, jax or torch: what the model is computed on.")
 def verify(path, model, batch_sizes, backend):
-    """Compare what the newest export in PATH answers with what its model computes, and time it. Exit code 1 if they differ.
+    """Compare what the newest export in PATH answers with what its model computes, time it, and replay its warm-up requests.
+    Exit code 1 if anything differs.
 
     \b
     Examples:
       kgen verify saved_models/ddpm_digits
       kgen verify /srv/models/digits --model digits.keras --batch-sizes 1,32
     """
-    try:
-        sizes = [int(v) for v in batch_sizes.split(",")]
-    except ValueError:
-        raise click.UsageError(f"--batch-sizes: expected integers such as 1,8,64, received {batch_sizes!r}.") from None
+    sizes = as_batch_sizes(batch_sizes)
     use_backend(backend)
     import kgen
 

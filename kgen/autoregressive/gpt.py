@@ -360,7 +360,7 @@ class GPT(GenerativeModel):
             ),
         ]
         if half:
-            temperature = TensorSpec((), "float32", "0 for the most probable token each time", 0.0, 100.0)
+            temperature = TensorSpec((), "float32", "0 for the most probable token each time", 0.0, 100.0, 1.0)
             inputs = {"tokens": row(half), "length": length(half), "seed": SEED, "temperature": temperature}
             found.insert(1, Endpoint("generate", generate, inputs, {"tokens": f"{written} (N, {self.context - half})"}))
         return found

@@ -13,6 +13,7 @@ class TensorSpec:
         dtype: "float32", "int32" ...
         doc: what it is: range, unit.
         low, high: the inclusive range that is accepted, or None where there is no bound.
+        default: what clients send where a user gives nothing, as the model's own method does; None where one must be given.
     """
 
     shape: tuple
@@ -20,6 +21,7 @@ class TensorSpec:
     doc: str
     low: float | None = None
     high: float | None = None
+    default: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)

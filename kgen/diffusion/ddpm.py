@@ -260,16 +260,31 @@ class DDPM(GenerativeModel):
     def endpoints(self):
         inputs = {"seed": SEED}
         if self.num_classes is not None:
-            inputs["label"] = TensorSpec((), "int32", f"class; {self.num_classes} means no class", 0, self.num_classes)
+            none, hidden = self.num_classes, self.label_dropout > 0
+            inputs["label"] = TensorSpec(
+                (), "int32", f"class; {none} means no class", 0, none, none if hidden else None
+            )
             inputs["guidance"] = TensorSpec(
-                (), "float32", "strength of the class; 1 is the model's own conditional", 0.0, 100.0
+                (), "float32", "strength of the class; 1 is the model's own conditional", 0.0, 100.0, 1.0
             )
 
         def sample(seed, label=None, guidance=None):
             return {"images": self._sample(self.sampler, seed, label, guidance)}
 
+        def denoise(x, t, label=None, guidance=None):
+            return {"output": ops.cast(self.denoiser().output(x, t, label, guidance), "float32")}
+
         outputs = {"images": f"samples in [-1, 1], {self.sampler!r}"}
-        return [Endpoint("sample", sample, inputs, outputs, images=("images",) if len(self.image_shape) == 3 else ())]
+        noisy = {
+            "x": TensorSpec(self.image_shape, "float32", "x_t, noised data"),
+            "t": TensorSpec((), "float32", "time: 0 is clean data, 1 is noise", 0.0, 1.0),
+            **{name: spec for name, spec in inputs.items() if name != "seed"},
+        }
+        output = {"output": f"the network's output at time t, {self.prediction!r}"}
+        return [
+            Endpoint("sample", sample, inputs, outputs, images=("images",) if len(self.image_shape) == 3 else ()),
+            Endpoint("denoise", denoise, noisy, output),
+        ]
 
     def get_config(self):
         return {

@@ -287,7 +287,7 @@ class Flow(GenerativeModel):
         x = {"x": TensorSpec(self.shape, "float32", "example", *bounds)}
         z = {"z": TensorSpec(self.shape, "float32", "noise")}
         temperature = {
-            "temperature": TensorSpec((), "float32", "standard deviation of z; 1 is the model's own", 0.0, 2.0)
+            "temperature": TensorSpec((), "float32", "standard deviation of z; 1 is the model's own", 0.0, 2.0, 1.0)
         }
 
         def sample(seed, temperature, label=None):

@@ -2,9 +2,15 @@
 
 import importlib
 
-_NAMES = {"export": "kgen.serving.exporting", "Session": "kgen.serving.capi", "verify": "kgen.serving.verifying"}
+_NAMES = {
+    "Client": "kgen.serving.client",
+    "Session": "kgen.serving.capi",
+    "export": "kgen.serving.exporting",
+    "export_portable": "kgen.serving.portable",
+    "verify": "kgen.serving.verifying",
+}
 
-__all__ = ["Session", "export", "verify"]
+__all__ = ["Client", "Session", "export", "export_portable", "verify"]
 
 
 def __getattr__(name):

@@ -1,8 +1,8 @@
 """Answers requests through TensorFlow's C API in a process of its own, as a server would: ``kgen.serving.verify`` starts it.
 
-    python -m kgen.serving.answer_process VERSION REQUESTS ANSWERS xla|stock REPEATS
+    python -m kgen.serving.answer_process VERSION REQUESTS ANSWERS xla|stock
 
-REQUESTS is a pickled dict from a name to ``(signature, inputs)``, written by the process that waits; ANSWERS becomes a pickled dict from a
+REQUESTS is a pickled dict from a name to ``(signature, inputs, repeats)``, written by the process that waits; ANSWERS becomes a pickled dict from a
 name to ``(outputs, seconds)``, or to ``(error text, None)``. Neither Keras nor TensorFlow's Python is imported.
 """
 
@@ -13,17 +13,17 @@ import time
 from kgen.serving.capi import Session, StatusError
 
 
-def main(version, requests, answers, xla, repeats):
-    """Answers each request once to compile it, and then ``repeats`` times, of which the shortest counts."""
+def main(version, requests, answers, xla):
+    """Answers each request once to compile it, and then as often as it says, of which the shortest time counts."""
     with open(requests, "rb") as f:
         requests = pickle.load(f)
     found = {}
     with Session(version, xla=xla == "xla") as session:
-        for name, (signature, inputs) in requests.items():
+        for name, (signature, inputs, repeats) in requests.items():
             try:
                 outputs = session.run(signature, inputs)
                 seconds = []
-                for _ in range(int(repeats)):
+                for _ in range(repeats):
                     start = time.perf_counter()
                     session.run(signature, inputs)
                     seconds.append(time.perf_counter() - start)

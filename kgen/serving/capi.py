@@ -13,23 +13,8 @@ import pathlib
 
 import numpy as np
 
-from kgen.serving.protobuf import read_signatures
+from kgen.serving.protobuf import DTYPES, STRING, read_signatures
 
-STRING = 7
-DTYPES = {
-    1: np.float32,
-    2: np.float64,
-    3: np.int32,
-    4: np.uint8,
-    5: np.int16,
-    6: np.int8,
-    9: np.int64,
-    10: np.bool_,
-    17: np.uint16,
-    19: np.float16,
-    22: np.uint32,
-    23: np.uint64,
-}
 CODES = {
     1: "CANCELLED",
     2: "UNKNOWN",
@@ -121,7 +106,7 @@ class Session:
             raise ValueError(
                 f"signature: expected one of {', '.join(sorted(self._signatures))}, received {signature!r}."
             )
-        wanted, given = self._signatures[signature]
+        wanted, given = self._signatures[signature].inputs, self._signatures[signature].outputs
         if set(inputs) != set(wanted):
             raise ValueError(f"inputs: signature {signature!r} takes {sorted(wanted)}, received {sorted(inputs)}.")
         arrays = [_array(name, inputs[name], wanted[name]) for name in wanted]
@@ -209,7 +194,7 @@ def _array(name, value, tensor):
     dtype = np.dtype(DTYPES[tensor.dtype])
     if not np.can_cast(value.dtype, dtype, "same_kind"):
         raise ValueError(f"{name}: expected {dtype}, received {value.dtype}.")
-    return np.ascontiguousarray(value, dtype)
+    return np.asarray(value, dtype, order="C")  # ascontiguousarray would make a scalar a row
 
 
 class _Output(ctypes.Structure):

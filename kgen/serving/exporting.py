@@ -14,6 +14,7 @@ import keras
 
 from kgen.core import checks
 from kgen.core.saving import aside
+from kgen.serving.bundle import BATCH_SIZES
 
 _FRESH_PROCESS = {
     "KERAS_BACKEND": "tensorflow",
@@ -22,8 +23,8 @@ _FRESH_PROCESS = {
 }
 
 
-def export(model, base, *, default=None):
-    """Writes ``model`` as ``base/<n>/``, a SavedModel, where n follows the largest version there.
+def export(model, base, *, default=None, batch_sizes=BATCH_SIZES):
+    """Writes ``model`` as ``base/<n>/``, a bundle that TF Serving answers from, where n follows the largest version there.
 
     Every endpoint becomes two signatures: ``<name>``, which runs on a stock TF Serving, and ``<name>_xla``, which is
     compiled by XLA and runs on a server started with ``--xla_cpu_compilation_enabled`` or
@@ -33,7 +34,12 @@ def export(model, base, *, default=None):
 
     An output ``images`` (N, H, W, C) in [-1, 1] comes with ``images_uint8`` and, for 1, 3 or 4 channels, ``png_bytes``
     (N,): one PNG file per row. (An endpoint with several image outputs calls them ``<output>_png_bytes``.) A request
-    with an input outside of its specification gets the status INVALID_ARGUMENT.
+    with an input outside of its specification, or with more rows than the largest batch size, gets the status INVALID_ARGUMENT.
+
+    In the version stand also warm-up requests for the signatures that a stock server runs, ``batching_params.pbtxt``, and
+    ``manifest.json``: fingerprint, endpoints with shapes and units, the figures of ``base/metrics.json``, versions. Beside the
+    versions come ``models.config``, ``monitoring.config``, ``docker-compose.yml`` and a ``README.md`` with the commands that start
+    a server and ask it; of these, one that was edited, or that kgen did not write, is left as it is.
 
     The version appears whole or not at all. On JAX and torch the work is done by a fresh process on TensorFlow.
 
@@ -41,20 +47,25 @@ def export(model, base, *, default=None):
         model: a ``GenerativeModel`` with endpoints.
         base: the folder of versions, which is TF Serving's ``--model_base_path``; made if it is not there.
         default: name of the endpoint that ``serving_default`` is; the model's first if None.
+        batch_sizes: the numbers of rows to which a server pads what it answers together, each warmed up; a request may have no
+            more rows than the largest.
     Returns:
         pathlib.Path of the version written.
     Raises:
         TypeError: ``model`` has no ``endpoints`` method, or an endpoint does not return a dict.
-        ValueError: there are no endpoints, ``default`` is none of them, an output lacks the batch dimension, or the
-            fresh process cannot load the model's classes.
+        ValueError: there are no endpoints, ``default`` is none of them, ``batch_sizes`` are not integers of at least 1, an
+            output lacks the batch dimension, or the fresh process cannot load the model's classes.
         NotADirectoryError: ``base`` is a file.
         OSError: the disk is full or not writable; nothing was changed.
     """
     base = pathlib.Path(base)
     default = _check(model, base, default)
+    batch_sizes = sorted({checks.positive_int("batch_sizes", size) for size in batch_sizes})
+    if not batch_sizes:
+        raise ValueError(f"batch_sizes: expected integers of at least 1, such as {BATCH_SIZES}, received none.")
     if keras.config.backend() == "tensorflow":
-        return _export(model, base, default)
-    return _export_in_fresh_process(model, base, default)
+        return _export(model, base, default, batch_sizes)
+    return _export_in_fresh_process(model, base, default, batch_sizes)
 
 
 def next_version(base):
@@ -82,25 +93,28 @@ def _check(model, base, default):
     return names[0] if default is None else checks.one_of("default", default, names)
 
 
-def _export(model, base, default):
-    from kgen.serving import signatures
+def _export(model, base, default, batch_sizes):
+    from kgen.serving import bundle, deployment, signatures
 
     # The whole model is traced before anything is written: most errors leave not even the base folder.
-    bundle, functions = signatures.trace(model.endpoints(), default)
+    endpoints = model.endpoints()
+    variables, functions = signatures.trace(endpoints, default, batch_sizes[-1])
     path = base / str(next_version(base))
     with aside(path) as temporary:
-        signatures.save(bundle, functions, temporary)
+        signatures.save(variables, functions, temporary)
+        manifest = bundle.write(temporary, model, endpoints, functions, default, batch_sizes, base)
         for file in temporary.rglob("*"):
             if file.is_file():
                 with open(file, "rb") as f:
                     os.fsync(f.fileno())
+    deployment.write(base, manifest)
     return path
 
 
 # Where another backend trained: the model goes to a file, and a fresh process on TensorFlow exports it.
 
 
-def _export_in_fresh_process(model, base, default):
+def _export_in_fresh_process(model, base, default, batch_sizes):
     with tempfile.TemporaryDirectory(prefix="kgen-export-") as folder:
         file = pathlib.Path(folder) / "model.keras"
         model.save(file)
@@ -108,6 +122,7 @@ def _export_in_fresh_process(model, base, default):
         env = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}  # JAX's XLA knows flags that stop TensorFlow's
         env |= _FRESH_PROCESS | {"PYTHONPATH": os.pathsep.join(p or os.getcwd() for p in sys.path)}
         command = [sys.executable, "-m", "kgen.serving.export_process", str(file), str(base), default]
+        command.append(",".join(map(str, batch_sizes)))
         command += [f"{name}={path}" for name, path in modules.items()]
         child = subprocess.run(
             command, env=env, capture_output=True, text=True, encoding="utf-8", errors="replace", check=False

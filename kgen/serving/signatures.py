@@ -2,38 +2,41 @@
 
 import contextlib
 import errno
+import inspect
 import logging
 import math
 
 _PNG_CHANNELS = (1, 3, 4)
 
 
-def trace(endpoints, default):
+def trace(endpoints, default, max_rows):
     """Traces every endpoint twice: for a stock server, and compiled by XLA.
 
     Args:
         endpoints: list of ``Endpoint``.
         default: the name of the one that ``serving_default`` is.
+        max_rows: the most rows that a request may have.
     Returns:
-        ``(bundle, functions)``: an object that tracks the variables in use, and a dict from each signature's name to
-        its concrete function.
+        ``(variables, functions)``: an object that tracks the variables in use, and a dict from each signature's name to
+        its function, which is traced.
     """
     import tensorflow as tf
 
     functions = {}
-    with _quiet():
+    with quiet():
         for endpoint in endpoints:
             specs = {n: tf.TensorSpec([None, *s.shape], s.dtype, name=n) for n, s in endpoint.inputs.items()}
-            functions[endpoint.name] = _trace_signature(endpoint, _trace_plain(endpoint, specs), specs)
+            functions[endpoint.name] = _trace_signature(endpoint, _trace_plain(endpoint, specs), specs, max_rows)
             compiled = tf.function(_body(endpoint), autograph=False, jit_compile=True)
-            functions[f"{endpoint.name}_xla"] = _trace_signature(endpoint, compiled, specs)
+            functions[f"{endpoint.name}_xla"] = _trace_signature(endpoint, compiled, specs, max_rows)
     functions["serving_default"] = functions[default]
-    bundle = tf.Module()
-    bundle.weights = list({id(v): v for f in functions.values() for v in f.variables}.values())
-    return bundle, functions
+    tracked = tf.Module()
+    used = [v for f in functions.values() for v in f.get_concrete_function().variables]
+    tracked.weights = list({id(v): v for v in used}.values())
+    return tracked, functions
 
 
-def save(bundle, functions, folder):
+def save(variables, functions, folder):
     """Writes what ``trace`` returned to a new folder.
 
     Raises:
@@ -42,8 +45,8 @@ def save(bundle, functions, folder):
     import tensorflow as tf
 
     try:
-        with _quiet():
-            tf.saved_model.save(bundle, str(folder), signatures=functions)
+        with quiet():
+            tf.saved_model.save(variables, str(folder), signatures=functions)
     except tf.errors.OpError as error:  # how TensorFlow tells what the file system told it
         full = "No space left" in error.message
         raise OSError(
@@ -106,14 +109,18 @@ def _check_outputs(endpoint, outputs):
             )
 
 
-def _trace_signature(endpoint, function, specs):
+def _trace_signature(endpoint, function, specs, max_rows):
     """What a client calls: checks, the endpoint, pictures."""
     import tensorflow as tf
 
-    def signature(**inputs):
+    # TensorFlow writes a signature's defaults, of one row, where it finds them in the Python function: those come last there.
+    defaults = {n: tf.constant([s.default], s.dtype) for n, s in endpoint.inputs.items() if s.default is not None}
+    names = sorted(specs, key=lambda name: (name in defaults, name))
+
+    def signature(*values):
         # Servers do not compare a request with the signature's shapes: a graph would broadcast whatever it can.
-        inputs = {name: tf.ensure_shape(value, specs[name].shape) for name, value in inputs.items()}
-        with tf.control_dependencies(_input_checks(endpoint, inputs)):
+        inputs = {n: tf.ensure_shape(v, specs[n].shape) for n, v in zip(names, values, strict=True)}
+        with tf.control_dependencies(_input_checks(endpoint, inputs, max_rows)):
             inputs = {name: tf.identity(value) for name, value in inputs.items()}
         outputs = dict(function(**inputs))
         for name in endpoint.images:  # outside of what XLA compiles: it has no PNG encoder
@@ -124,10 +131,16 @@ def _trace_signature(endpoint, function, specs):
                 outputs[png] = tf.io.encode_png(pixels)
         return outputs
 
-    return tf.function(signature, autograph=False).get_concrete_function(**specs)
+    empty = inspect.Parameter.empty
+    signature.__signature__ = inspect.Signature(
+        [inspect.Parameter(n, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=defaults.get(n, empty)) for n in names]
+    )
+    traced = tf.function(signature, [specs[n] for n in names], autograph=False)
+    traced.get_concrete_function()
+    return traced
 
 
-def _input_checks(endpoint, inputs):
+def _input_checks(endpoint, inputs, max_rows):
     """Assertions that run before the endpoint. XLA would drop them, so that they stand around what it compiles."""
     import tensorflow as tf
 
@@ -140,9 +153,12 @@ def _input_checks(endpoint, inputs):
         if spec.low is not None or spec.high is not None:
             checks.append(_range_check(name, value, spec))
     rows = tf.stack([tf.shape(value)[0] for value in inputs.values()])
-    wanted = f"{', '.join(inputs)}: expected the same number of rows in each input"
+    names = ", ".join(inputs)
+    wanted = f"{names}: expected the same number of rows in each input"
     text = tf.strings.format(wanted + ", received {}", rows)
-    return [*checks, tf.debugging.Assert(tf.reduce_all(rows == rows[0]), [text])]
+    checks.append(tf.debugging.Assert(tf.reduce_all(rows == rows[0]), [text]))
+    text = tf.strings.format(f"{names}: expected 1 to {max_rows} rows, received {{}}", rows[0])
+    return [*checks, tf.debugging.Assert((rows[0] >= 1) & (rows[0] <= max_rows), [text])]
 
 
 def _range_check(name, value, spec):
@@ -180,9 +196,9 @@ def _no_compilation_within(tf):
 
 
 @contextlib.contextmanager
-def _quiet():
-    """Silences what TensorFlow logs about saving; errors are raised all the same."""
-    loggers = [logging.getLogger(name) for name in ("tensorflow", "absl")]
+def quiet():
+    """Silences what TensorFlow logs about saving and tracing; errors are raised all the same."""
+    loggers = [logging.getLogger(name) for name in ("tensorflow", "absl", "tf2onnx")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)

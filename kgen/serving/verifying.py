@@ -7,14 +7,16 @@ import pickle
 import subprocess
 import sys
 import tempfile
-import zlib
 
 import keras
 import numpy as np
 
 import kgen
 from kgen import backend
-from kgen.core import checks, random
+from kgen.core import checks
+from kgen.serving import bundle, signatures, warmup
+
+_WARM_UP = "warm-up"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +39,12 @@ class Answer:
 
 
 class Report(list):
-    """The ``Answer`` of each signature and batch size. ``ok`` says whether all is as in the model; ``str`` is a table."""
+    """The ``Answer`` of each signature and batch size. ``ok`` says whether all is as in the model; ``str`` is a table.
+
+    ``warmed_up`` is the number of the version's warm-up requests that were answered; one that was not is an ``Answer`` with its fault.
+    """
+
+    warmed_up = 0
 
     @property
     def ok(self):
@@ -50,37 +57,43 @@ class Report(list):
             lines.append(
                 f"{a.signature:<24} {a.batch:>5} {milliseconds:>10} {a.difference:>11.1e} {a.fault or 'ok'}".rstrip()
             )
+        lines.append(f"warm-up: {self.warmed_up} requests answered")
         return "\n".join(lines)
 
 
-def verify(base, model=None, *, batch_sizes=(1, 8), tolerance=1e-4, repeats=3):
+def verify(base, model=None, *, batch_sizes=None, tolerance=1e-4, repeats=3):
     """Compares what the newest version in ``base`` answers with what the model computes.
 
     Every signature is run through TensorFlow's C API in a process without Keras and without TensorFlow's Python: those that a stock
     TF Serving runs with XLA switched off, ``<name>_xla`` with XLA. Rows must come out the same alone, together and in another order.
+    Each warm-up request, with which the server starts, must be answered.
 
     Args:
         base: TF Serving's base path, such as a recipe's folder, or one version's folder in it.
         model: the model that was exported; ``base/model.keras`` if None.
-        batch_sizes: numbers of rows of the requests.
+        batch_sizes: numbers of rows of the requests; those that the version was exported with if None.
         tolerance: the largest difference allowed, relative to 1 + |value| / 10.
         repeats: timed answers of each request.
     Returns:
         ``Report``, a list of ``Answer`` that prints as a table; ``report.ok`` is False where anything differs.
     Raises:
         FileNotFoundError: there is no version in ``base``, or no model to compare it with.
+        ValueError: ``batch_sizes`` are not integers from 1 to the most rows that the version accepts.
     """
-    version = _newest(pathlib.Path(base))
+    version = newest(base)
     if model is None:
         file = version.parent / "model.keras"
         if not file.exists():
             raise FileNotFoundError(f"{file} does not exist: pass model=, the model that {version} was exported from.")
         model = kgen.load(file)
-    sizes = sorted({checks.positive_int("batch_sizes", size) for size in batch_sizes})
+    sizes = _sizes(batch_sizes, bundle.read_manifest(version).get("batch_sizes"))
     report = Report()
     endpoints = model.endpoints()
-    rows = {e.name: {name: _rows(spec, name, sizes[-1]) for name, spec in e.inputs.items()} for e in endpoints}
-    expected = {e.name: _computed(model, e, rows[e.name]) for e in endpoints}
+    rows = {
+        e.name: {name: warmup.example_rows(spec, name, sizes[-1]) for name, spec in e.inputs.items()} for e in endpoints
+    }
+    with signatures.quiet():
+        expected = {e.name: _computed(model, e, rows[e.name]) for e in endpoints}
     for xla in (False, True):
         served = {e.name: (e.name, f"{e.name}_xla" if xla else e.name) for e in endpoints}
         if not xla:
@@ -88,10 +101,12 @@ def verify(base, model=None, *, batch_sizes=(1, 8), tolerance=1e-4, repeats=3):
         requests = {}
         for name, signature in served.values():
             for size in sizes:
-                requests[signature, size] = (signature, {k: v[:size] for k, v in rows[name].items()})
+                requests[signature, size] = (signature, {k: v[:size] for k, v in rows[name].items()}, repeats)
             backwards = {k: v[::-1].copy() for k, v in rows[name].items()}
-            requests[signature, "backwards"] = (signature, backwards)
-        answers = _answers(version, requests, xla, repeats)
+            requests[signature, "backwards"] = (signature, backwards, 0)
+        if not xla:
+            requests |= _warm_up_requests(version, report)
+        answers = _answers(version, requests, xla)
         for name, signature in served.values():
             wanted = expected[name]
             for size in sizes:
@@ -102,10 +117,50 @@ def verify(base, model=None, *, batch_sizes=(1, 8), tolerance=1e-4, repeats=3):
             difference, fault = _compare(outputs, {k: v[::-1] for k, v in wanted.items()}, tolerance)
             if fault:
                 report.append(Answer(signature, sizes[-1], None, difference, f"rows in another order: {fault}"))
+        _count_warm_up(report, requests, answers)
     return report
 
 
-def _newest(base):
+def _sizes(given, exported):
+    if given is None:
+        return exported or [1, 8]  # versions of earlier kgens have no manifest, and no bound
+    sizes = sorted({checks.positive_int("batch_sizes", size) for size in given})
+    if exported and sizes[-1] > exported[-1]:
+        raise ValueError(
+            f"batch_sizes: expected integers from 1 to {exported[-1]}, the most rows that the version was exported for, received "
+            f"{list(given)}."
+        )
+    return sizes
+
+
+def _warm_up_requests(version, report):
+    """The version's warm-up requests under names of their own; a file that a server could not read goes into the report."""
+    try:
+        found = warmup.read(version)
+    except ValueError as error:
+        report.append(Answer(_WARM_UP, 0, None, float("inf"), str(error)))
+        return {}
+    return {(_WARM_UP, i): (signature, inputs, 0) for i, (signature, inputs) in enumerate(found)}
+
+
+def _count_warm_up(report, requests, answers):
+    for key in (key for key in requests if key[0] == _WARM_UP):
+        signature, inputs, _ = requests[key]
+        outputs, _ = answers[key]
+        if isinstance(outputs, str):
+            size = len(next(iter(inputs.values())))
+            report.append(Answer(signature, size, None, float("inf"), f"warm-up request: {outputs}"))
+        else:
+            report.warmed_up += 1
+
+
+def newest(base):
+    """The newest version's folder in a base path, or ``base`` itself where it is a version's folder.
+
+    Raises:
+        FileNotFoundError: there is no version.
+    """
+    base = pathlib.Path(base)
     if (base / "saved_model.pb").is_file():
         return base
     versions = [
@@ -127,19 +182,6 @@ def _default(endpoints, version):
     return endpoints[0].name
 
 
-def _rows(spec, name, n):
-    """Rows that an endpoint accepts, of many kinds: numpy (n, *shape)."""
-    rng = np.random.default_rng(zlib.crc32(name.encode()))  # inputs of one shape are to differ
-    if name == "seed":
-        return random.row_seeds(0, n)
-    if "int" in spec.dtype:
-        low, high = (0 if spec.low is None else spec.low), (8 if spec.high is None else spec.high)
-        return rng.integers(low, high, (n, *spec.shape), endpoint=True).astype(spec.dtype)
-    low, high = (-1.0 if spec.low is None else spec.low), (1.0 if spec.high is None else spec.high)
-    high = min(high, max(low, 0.0) + 3.0)  # guidance may go to 100: far beyond what anyone asks for
-    return rng.uniform(low, high, (n, *spec.shape)).astype(spec.dtype)
-
-
 def _computed(model, endpoint, rows):
     """What the model gives, as numpy."""
     names = list(rows)
@@ -148,12 +190,12 @@ def _computed(model, endpoint, rows):
     return {name: keras.ops.convert_to_numpy(value) for name, value in outputs.items()}
 
 
-def _answers(version, requests, xla, repeats):
+def _answers(version, requests, xla):
     with tempfile.TemporaryDirectory(prefix="kgen-verify-") as folder:
         files = [pathlib.Path(folder) / "requests", pathlib.Path(folder) / "answers"]
         files[0].write_bytes(pickle.dumps(requests))
         command = [sys.executable, "-m", "kgen.serving.answer_process", str(version), *map(str, files)]
-        command += ["xla" if xla else "stock", str(repeats)]
+        command += ["xla" if xla else "stock"]
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
         if done.returncode:
             raise RuntimeError(f"The process that runs {version} ended with {done.returncode}:\n{done.stderr[-2000:]}")

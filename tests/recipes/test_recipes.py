@@ -12,6 +12,7 @@ from click.testing import CliRunner
 import kgen
 from kgen import cli
 
+BUNDLE = {"1", "README.md", "docker-compose.yml", "models.config", "monitoring.config"}
 FOLDER = pathlib.Path(__file__).parents[2] / "recipes"
 
 # A recipe holds no code of a backend; the models it uses are tested on each.
@@ -51,7 +52,7 @@ def test_vae_recipe_run_twice_overwrites_nothing(digits_file, tmp_path):
     result = train("vae_digits", digits_file, out)
     assert result.exit_code == 0 and f"Done: {out}" in result.output
     pictures = {"interpolations.png", "samples.png", "training.png", "traversals.png"}
-    assert {p.name for p in out.iterdir()} == {"1", "metrics.json", "model.keras", "model_card.md", *pictures}
+    assert {p.name for p in out.iterdir()} == {*BUNDLE, "metrics.json", "model.keras", "model_card.md", *pictures}
     metrics = json.loads((out / "metrics.json").read_text())
     assert (
         metrics["settings"]["seed"] == 3
@@ -79,7 +80,7 @@ def test_ddpm_recipe_on_labelled_data(digits_file, tmp_path, monkeypatch):
     out = tmp_path / "run"
     train("ddpm_digits", digits_file, out)
     pictures = {"denoising.png", "samples.png", "training.png"}
-    assert {p.name for p in out.iterdir()} == {"1", "metrics.json", "model.keras", "model_card.md", *pictures}
+    assert {p.name for p in out.iterdir()} == {*BUNDLE, "metrics.json", "model.keras", "model_card.md", *pictures}
     assert kgen.load(out).num_classes == 10
 
 

@@ -38,6 +38,9 @@ def endpoint(function, name="double", images=()):
 DOUBLE = endpoint(lambda x: {"y": 2.0 * x})
 
 
+BESIDE = ["README.md", "docker-compose.yml", "models.config", "monitoring.config"]
+
+
 def names(folder):
     return sorted(p.name for p in folder.iterdir())
 
@@ -48,14 +51,20 @@ def test_versions(tmp_path):
         (tmp_path / name).mkdir()
     for version in ("4", "5"):
         assert kgen.serving.export(Stub(DOUBLE), str(tmp_path)) == tmp_path / version
-    assert names(tmp_path) == sorted(["3", "archive", "²", "model.keras", "-7", "1.5", "4", "5"])
+    assert names(tmp_path) == sorted(["3", "archive", "²", "model.keras", "-7", "1.5", "4", "5", *BESIDE])
     assert exporting.next_version(tmp_path / "new") == 1
 
 
 def test_first_version(exported):
     assert exported.name == "1"
-    assert names(exported.parent) == ["1"]
-    assert names(exported) == ["assets", "fingerprint.pb", "saved_model.pb", "variables"]
+    assert names(exported.parent) == ["1", *BESIDE]
+    saved_model = ["fingerprint.pb", "saved_model.pb", "variables"]
+    assert names(exported) == [
+        "assets",
+        "assets.extra",
+        "batching_params.pbtxt",
+        *sorted([*saved_model, "manifest.json"]),
+    ]
 
 
 @tensorflow_only
@@ -126,7 +135,7 @@ def test_interrupted_export_leaves_nothing(tmp_path, monkeypatch, stop):
     monkeypatch.setattr(tf.saved_model, "save", halfway)
     with pytest.raises(stop, match="stopped"):
         kgen.serving.export(Stub(DOUBLE), tmp_path)
-    assert names(tmp_path) == ["1"]
+    assert names(tmp_path) == ["1", *BESIDE]
 
 
 @tensorflow_only
@@ -171,6 +180,10 @@ def test_wrong_arguments(tmp_path, model):
         ValueError, match=r"default: expected one of 'sample', 'encode', received 'sampel'. Did you mean 'sample'"
     ):
         kgen.serving.export(model, tmp_path, default="sampel")
+    with pytest.raises(ValueError, match="batch_sizes: expected an integer of at least 1, received 0"):
+        kgen.serving.export(model, tmp_path, batch_sizes=(4, 0))
+    with pytest.raises(ValueError, match=r"batch_sizes: expected integers of at least 1, such as .*, received none"):
+        kgen.serving.export(model, tmp_path, batch_sizes=())
     with pytest.raises(ValueError, match="expected endpoints that give different signatures"):
         kgen.serving.export(Stub(DOUBLE, DOUBLE), tmp_path)
     (tmp_path / "file").touch()

@@ -92,3 +92,15 @@ def test_served_as_in_the_model(family, tmp_path):
     signatures = {"serving_default", *(n for e in model.endpoints() for n in (e.name, f"{e.name}_xla"))}
     assert {a.signature for a in report} == signatures and len(report) == 2 * len(signatures)
     assert report.ok, f"\n{report}"
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_number_that_steers_the_work_is_bounded(family):
+    """Labels, tokens, lengths, codes, guidance and temperature; how many steps a sampler takes is no input of any endpoint."""
+    if family in ("realnvp", "maf", "spline_flow") and keras.config.backend() == "torch":
+        pytest.skip("flows have no torch backend")
+    for endpoint in FAMILIES[family]().endpoints():
+        for name, spec in endpoint.inputs.items():
+            if name != "seed" and ("int" in spec.dtype or spec.shape == ()):
+                assert spec.low is not None and spec.high is not None, f"{endpoint.name}: {name}"
+                assert spec.default is None or spec.low <= spec.default <= spec.high, f"{endpoint.name}: {name}"

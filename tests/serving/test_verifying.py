@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 import kgen
 from kgen import cli
+from kgen.serving import warmup
 
 
 def test_an_export_that_answers_as_the_model_does(model, exported):
@@ -21,7 +22,36 @@ def test_an_export_that_answers_as_the_model_does(model, exported):
     assert all(a.seconds > 0 and a.difference < 1e-4 for a in report)
     table = str(report).splitlines()
     assert table[0].split() == ["signature", "batch", "ms", "difference"]
-    assert len(table) == 11 and all(line.endswith("ok") for line in table[1:])
+    assert len(table) == 12 and all(line.endswith("ok") for line in table[1:-1])
+    # Three signatures run on a stock server, and six batch sizes are warmed up of each.
+    assert report.warmed_up == 18 and table[-1] == "warm-up: 18 requests answered"
+
+
+def test_warm_up_requests_that_a_server_could_not_answer_are_found(model, exported, tmp_path):
+    version = shutil.copytree(exported, tmp_path / "1")
+    file = version / warmup.FILE
+    good = file.read_bytes()
+    file.write_bytes(good[:-40] + bytes([good[-40] ^ 1]) + good[-39:])
+    report = kgen.serving.verify(version, model, batch_sizes=(2,), repeats=1)
+    assert [a.fault for a in report if a.fault] == [
+        f"{file} is damaged: record 17 has another checksum than was written with it."
+    ]
+    file.write_bytes(good[:-30])
+    with pytest.raises(ValueError, match="record 17 has another checksum"):
+        warmup.read(version)
+    shutil.rmtree(version / "assets.extra")
+    wrong = {name: value[:1] + 4 for name, value in warmup.read(exported)[0][1].items()}
+    warmup.write(version, [warmup.read(exported)[0], ("sample", wrong)])
+    report = kgen.serving.verify(version, model, batch_sizes=(2,), repeats=1)
+    (fault,) = (a for a in report if a.fault)
+    assert (fault.signature, fault.batch, report.warmed_up) == ("sample", 1, 1)
+    assert fault.fault.startswith("warm-up request: INVALID_ARGUMENT")
+
+
+def test_batch_sizes_are_those_of_the_export(model, tmp_path):
+    kgen.serving.export(model, tmp_path, batch_sizes=(3, 1))
+    report = kgen.serving.verify(tmp_path, model, repeats=1)
+    assert report.ok and {a.batch for a in report} == {1, 3} and report.warmed_up == 6
 
 
 def test_another_models_weights_are_found(model, exported, tmp_path):
@@ -75,6 +105,8 @@ def test_wrong_arguments(model, exported, tmp_path):
         FileNotFoundError, match="model.keras does not exist: pass model=, the model that .* was exported from"
     ):
         kgen.serving.verify(exported.parent)
+    with pytest.raises(ValueError, match=r"batch_sizes: expected integers from 1 to 32, .*, received \[8, 33\]"):
+        kgen.serving.verify(exported.parent, model, batch_sizes=[8, 33])
     with pytest.raises(ValueError, match="batch_sizes: expected an integer of at least 1, received 0"):
         kgen.serving.verify(exported.parent, model, batch_sizes=(0,))
     assert np.isinf(kgen.serving.verifying._compare("INVALID_ARGUMENT: x", {}, 1e-4)[0])

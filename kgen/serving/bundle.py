@@ -1,0 +1,93 @@
+"""What stands in an export beside the SavedModel: for the server, for its clients, and for who asks later what was exported."""
+
+import json
+import pathlib
+
+import keras
+
+import kgen
+from kgen.serving import warmup
+
+BATCH_SIZES = (1, 2, 4, 8, 16, 32)
+MANIFEST = "manifest.json"
+_BATCHING = """\
+# Read by a server with --enable_batching --enable_per_model_batching_parameters: requests that come within 2 ms are answered
+# together, padded to one of these numbers of rows.
+max_batch_size { value: %d }
+batch_timeout_micros { value: 2000 }
+max_enqueued_batches { value: 100 }
+"""
+
+
+def write(version, model, endpoints, functions, default, batch_sizes, base):
+    """Writes warm-up requests, batching parameters and the manifest into a version's folder, which holds a SavedModel.
+
+    Args:
+        version: the folder.
+        model: the model that was exported.
+        endpoints: its endpoints.
+        functions: the SavedModel's signatures, as ``kgen.serving.signatures.trace`` returns them.
+        default: the endpoint that ``serving_default`` is.
+        batch_sizes: ascending numbers of rows; the last is the largest that is accepted.
+        base: the folder of versions, whose ``metrics.json`` has the model's figures, if it is there.
+    Returns:
+        the manifest, a dict.
+    Raises:
+        ValueError: there are more warm-up requests than TF Serving reads.
+    """
+    by_name = {e.name: e for e in endpoints}
+    # A request that fails in a warm-up makes the version unloadable: those compiled by XLA fail on a stock server.
+    stock = {"serving_default": by_name[default], **by_name}
+    requests = []
+    for signature, endpoint in stock.items():
+        rows = {name: warmup.example_rows(spec, name, batch_sizes[-1]) for name, spec in endpoint.inputs.items()}
+        requests += [(signature, {name: value[:size] for name, value in rows.items()}) for size in batch_sizes]
+    warmup.write(version, requests)
+    allowed = "".join(f"allowed_batch_sizes: {size}\n" for size in batch_sizes)
+    (version / "batching_params.pbtxt").write_text(_BATCHING % batch_sizes[-1] + allowed, encoding="utf-8")
+    manifest = _manifest(version, model, endpoints, functions, default, batch_sizes, base)
+    (version / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    return manifest
+
+
+def read_manifest(version):
+    """The manifest of a version, a dict; {} where it was exported without one."""
+    file = pathlib.Path(version) / MANIFEST
+    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+
+
+def _manifest(version, model, endpoints, functions, default, batch_sizes, base):
+    import tensorflow as tf
+
+    fingerprint = tf.saved_model.experimental.read_fingerprint(str(version))
+    hashes = ("saved_model_checksum", "graph_def_program_hash", "signature_def_hash", "saved_object_graph_hash")
+    metrics = base / "metrics.json"
+    figures = json.loads(metrics.read_text(encoding="utf-8")).get("figures", {}) if metrics.exists() else {}
+    return {
+        "model": type(model).__name__,
+        "versions": {"kgen": kgen.__version__, "keras": keras.__version__, "tensorflow": tf.__version__},
+        # As texts: JSON's numbers do not hold 64 bits.
+        "fingerprint": {name: str(getattr(fingerprint, name)) for name in (*hashes, "checkpoint_hash")},
+        "default": default,
+        "batch_sizes": list(batch_sizes),
+        "endpoints": {e.name: _described(e, functions[e.name].get_concrete_function()) for e in endpoints},
+        "figures": figures,
+    }
+
+
+def _described(endpoint, function):
+    """An endpoint's inputs and outputs with their shapes, None for the number of rows, and what they are: range, unit."""
+    inputs = {}
+    for name, spec in endpoint.inputs.items():
+        bounds = {k: getattr(spec, k) for k in ("low", "high", "default") if getattr(spec, k) is not None}
+        inputs[name] = {"shape": [None, *spec.shape], "dtype": spec.dtype, "doc": spec.doc, **bounds}
+    outputs = {}
+    for name, tensor in function.structured_outputs.items():
+        doc = endpoint.outputs.get(name, "")
+        for image in endpoint.images:
+            if name == f"{image}_uint8":
+                doc = f"{image} as integers from 0 to 255"
+            elif name in ("png_bytes", f"{image}_png_bytes"):
+                doc = f"{image} as PNG files"
+        outputs[name] = {"shape": list(tensor.shape), "dtype": tensor.dtype.name, "doc": doc}
+    return {"inputs": inputs, "outputs": outputs}
