@@ -17,6 +17,36 @@ sys.path.append(str(pathlib.Path(__file__).parent))
 pytest.register_assert_rewrite("contract")
 
 
+# A worker takes a file at a time: the longest go first, so that no worker is left with one when the others are done.
+LONGEST = (
+    "serving/test_families.py",
+    "callbacks/test_checkpoint.py",
+    "diffusion/test_ddpm.py",
+    "recipes/test_recipes.py",
+)
+# What these test is computed in NumPy, or asks an exported file: it is the same on every backend.
+ON_ONE_BACKEND = (
+    "data/test_arrays.py",
+    "data/test_catalogue.py",
+    "data/test_folder.py",
+    "data/test_images.py",
+    "metrics/test_distances.py",
+    "metrics/test_fidelity.py",
+    "metrics/test_images.py",
+    "metrics/test_memorization.py",
+    "metrics/test_streaming.py",
+    "test_judge.py",
+)
+
+
+def pytest_collection_modifyitems(items):
+    if keras.config.backend() != "tensorflow":
+        for item in items:
+            if item.path.as_posix().endswith(ON_ONE_BACKEND):
+                item.add_marker(pytest.mark.skip(reason="the same on every backend"))
+    items.sort(key=lambda item: not item.path.as_posix().endswith(LONGEST))
+
+
 @pytest.fixture(autouse=True)
 def seed():
     """Fixes Python's, numpy's and the backend's seeds before each test."""

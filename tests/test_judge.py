@@ -3,15 +3,12 @@
 import json
 import shutil
 
-import keras
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from kgen import cli, judge
 
-# Neither page nor report computes on a backend.
-pytestmark = pytest.mark.skipif(keras.config.backend() != "tensorflow", reason="the same on every backend")
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
 DARK, BRIGHT = np.full((6, 8, 8, 1), -1.0), np.full((9, 8, 8, 1), 1.0)
 
