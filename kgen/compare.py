@@ -140,7 +140,7 @@ FAMILIES = {
 }
 
 
-def families(data):
+def comparable(data):
     """Names of the families that can be compared on ``data`` with this backend."""
     backend = keras.config.backend()
     names = [n for n in FAMILIES if backend in BACKENDS.get(n, (backend,))]
@@ -150,7 +150,8 @@ def families(data):
 def measure(model, data, seed):
     """Figures of a trained model, as ``{name: {"value", "floor", "unit"}}``, and its samples."""
     labels = None
-    count = min(SAMPLES, len(data.x), 500 if data.is_images and math.prod(data.shape) > 500 else SAMPLES)
+    large = data.is_images and math.prod(data.shape) > 500
+    count = min(500 if large else SAMPLES, len(data.x))
     if getattr(model, "num_classes", None) is not None:
         labels = data.y[:count]
     start = time.perf_counter()
@@ -236,7 +237,7 @@ def run(
     """
     out = pathlib.Path(out)
     wanted = read(data, image_size)
-    possible = globals()["families"](wanted)
+    possible = comparable(wanted)
     names = list(possible if families is None else [checks.one_of("families", n, list(FAMILIES)) for n in families])
     for name in names:
         if name not in possible:
@@ -291,11 +292,7 @@ def _one(name, data, seed, minutes, batch_size, out, say):
         "steps": limit.steps,
         "epochs": len(history.epoch),
         "parameters": int(sum(np.prod(v.shape) for v in model.trainable_variables)),
-        "latent_space": "vector"
-        if hasattr(model, "encode") and name != "flow"
-        else "as large as the data"
-        if name == "flow"
-        else "none",
+        "latent_space": _latent_space(name, model),
         "conditions": "class" if labels is not None else "none",
         "likelihood": model.likelihood,
     }
@@ -304,6 +301,12 @@ def _one(name, data, seed, minutes, batch_size, out, say):
     with aside(file) as temporary:  # the last: with it this run counts as done
         temporary.write_text(json.dumps(result), encoding="utf-8")
     return result
+
+
+def _latent_space(name, model):
+    if name == "flow":
+        return "as large as the data"
+    return "vector" if hasattr(model, "encode") else "none"
 
 
 def _together(done):

@@ -55,8 +55,8 @@ def test_each_family_is_made_for_images_and_points():
     flows = [] if keras.config.backend() == "torch" else ["flow"]
     for rows, pixels in ((x, ["autoregressive"]), (points, [])):
         data = compare.Data("own", rows, None, rows, None)
-        assert compare.families(data) == ["diffusion", "vae", "gan", *flows, *pixels, "energy"]
-        for name in compare.families(data):
+        assert compare.comparable(data) == ["diffusion", "vae", "gan", *flows, *pixels, "energy"]
+        for name in compare.comparable(data):
             model, optimizer = compare.FAMILIES[name](data)
             model.compile(optimizer)
     assert compare._Pixels().features(x).shape == (4, 48)
