@@ -15,6 +15,7 @@ import pytest
 
 import kgen
 from kgen.core import random
+from kgen.serving import deployment
 from kgen.serving.capi import StatusError
 
 NAME = "toy models"
@@ -260,7 +261,7 @@ def test_a_server_that_takes_too_long():
 def test_the_readme_of_the_export(rest, exported, tmp_path, capsys):
     """Its curl request and its programs, against a server on another port."""
     manifest = json.loads((exported / "manifest.json").read_text())
-    text = kgen.serving.deployment._readme(NAME, manifest)
+    text = deployment._readme(NAME, manifest)
     text = text.replace("localhost:8501", f"localhost:{rest.server_address[1]}")
     (body,) = re.findall("curl -d '(.*)'", text)
     plain, by_client = re.findall("```python\n(.*?)```", text, flags=re.DOTALL)
