@@ -1,5 +1,6 @@
 """Making a model whose weights are known to be in a file, so that its configuration cannot ask for more than that file holds."""
 
+import collections
 import contextlib
 import math
 import threading
@@ -20,8 +21,8 @@ _patching = threading.Lock()
 def only_what_is_in(tensors):
     """Inside, this thread makes layers for the weights of a file alone.
 
-    - A weight whose shape and dtype are not those of a tensor in the file is refused before it is allocated; so are more weights, or
-      larger ones in all, than the file has.
+    - A weight whose shape and dtype are not those of a tensor in the file is refused before it is allocated; so are more of that kind
+      than the file has.
     - Weights start as zeros: they are read from the file next, and no initializer runs (an orthogonal one takes cubic time).
     - A model runs its networks once to see whether their shapes fit. Here that run is symbolic: it says as much, and no size of image
       costs memory.
@@ -32,33 +33,27 @@ def only_what_is_in(tensors):
         ValueError: as above.
     """
     layer, thread = keras.layers.Layer, threading.get_ident()
-    kinds = set(tensors.values())
-    left = {
-        "weights": COPIES * len(tensors),
-        "values": COPIES * sum(math.prod(shape) for shape, _ in tensors.values()),
-        "layers": 100 + 4 * len(tensors),
-    }
+    left = {kind: COPIES * count for kind, count in collections.Counter(tensors.values()).items()}
+    layers_left = 100 + 4 * len(tensors)
     depth = 0
 
-    def spend(what, amount):
-        left[what] -= amount
-        if left[what] < 0:
-            raise ValueError(f"the configuration makes more {what} than the file has weights for ({len(tensors)})")
-
     def metered_init(self, *args, **kwargs):
+        nonlocal layers_left
         if threading.get_ident() == thread:
-            spend("layers", 1)
+            layers_left -= 1
+            if layers_left < 0:
+                raise ValueError(f"the configuration makes too many layers for the file's {len(tensors)} weights")
         init(self, *args, **kwargs)
 
     def metered_add_weight(self, shape=None, initializer=None, dtype=None, **kwargs):
         if threading.get_ident() == thread:
             shape = tuple(shape or ())
-            kind = kept(keras.backend.standardize_dtype(dtype or self.variable_dtype))
-            if (shape, kind) not in kinds:
-                name = f"{self.name}/{kwargs.get('name')}"
-                raise ValueError(f"the configuration makes a weight {name} of shape {shape}, {kind}: the file has none")
-            spend("weights", 1)
-            spend("values", math.prod(shape))
+            kind = shape, kept(keras.backend.standardize_dtype(dtype or self.variable_dtype))
+            left[kind] = left.get(kind, 0) - 1
+            if left[kind] < 0:
+                there = "fewer" if kind in tensors.values() else "none"
+                what = f"{self.name}/{kwargs.get('name')} of shape {shape}, {kind[1]}"
+                raise ValueError(f"the configuration makes a weight {what}: the file has {there}")
             initializer = "zeros"
         return add_weight(self, shape=shape, initializer=initializer, dtype=dtype, **kwargs)
 

@@ -32,7 +32,7 @@ def vae():
 
 def ddpm():
     network = kgen.networks.UNet((8, 8, 1), channels=(8,), blocks=1, attention=(True,))
-    return kgen.diffusion.DDPM((8, 8, 1), network=network)
+    return kgen.diffusion.DDPM((8, 8, 1), network=network, ema=None)
 
 
 def point_network():
