@@ -5,10 +5,21 @@ import time
 
 import keras
 import numpy as np
+from keras import layers, ops
 
 import kgen
 
 HALF, STEP = 6.0, 0.03  # a square around all of them, and the step of a grid on it
+
+
+def make_network():
+    """Waves of several lengths beside x: from x alone a small network learns smooth energies, which run rings and modes together."""
+    x = keras.Input((2,))
+    waves = [wave(x * frequency) for frequency in (1.0, 2.0, 4.0) for wave in (ops.sin, ops.cos)]
+    h = layers.Concatenate()([x, *waves])
+    for _ in range(3):
+        h = layers.Dense(128, activation="silu")(h)
+    return keras.Model(x, layers.Dense(1)(h))
 
 
 def main(
@@ -30,8 +41,9 @@ def main(
 
         model = kgen.energy.EnergyModel(
             (2,),
+            network=make_network(),
             objective=kgen.energy.ContrastiveDivergence(steps=10, buffer_size=5000, restart=0.02, alpha=1e-3),
-            sampler=kgen.energy.MALASampler(step_size=0.25, steps=500),
+            sampler=kgen.energy.MALASampler(step_size=0.15, steps=1000),
             reference_scale=2.5,
             ema=0.999,
         )

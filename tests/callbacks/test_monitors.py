@@ -144,7 +144,9 @@ def energy_model(scale):
 def test_diverging_chains():
     points = 2 * POINTS
     healthy(energy_model(1.0), points, DivergingChains(points), epochs=2)
-    fault = faulty(energy_model(40.0), points, DivergingChains(points), "chains end .* below it", epochs=1)
+    fault = faulty(
+        energy_model(40.0), points, DivergingChains(points), "chains end .* below it|chains diverged", epochs=1
+    )
     assert "alpha" in fault["try"]
     model = energy_model(1.0)
     model.sampler = LangevinSampler(30.0, 60)
@@ -159,14 +161,14 @@ def test_exposure_bias():
 
     def gpt():
         model = GPT(6, context=16, layers=1, width=32, heads=2)
-        model.compile(keras.optimizers.Adam(1e-2), **COMPILE)
+        model.compile(keras.optimizers.Adam(2e-2), **COMPILE)
         return model
 
     rng = np.random.default_rng(0)
     held_out = chain(128, rng)
     healthy(gpt(), chain(1024, rng), ExposureBias(held_out, patience=2), epochs=3)
     by_heart = ExposureBias(held_out, patience=2)
-    fault = faulty(gpt(), chain(8, rng), by_heart, "late in its own sequences a token has", epochs=60)
+    fault = faulty(gpt(), chain(8, rng), by_heart, "late in its own sequences a token has", epochs=30)
     assert "learnt by heart" in fault["try"] and by_heart.value < 1 / 1.5
 
 
