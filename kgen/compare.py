@@ -170,7 +170,7 @@ def measure(model, data, seed):
         figures |= {k: v for k, v in report.items() if k in ("frechet_distance", "precision", "recall", "coverage")}
         bits = _bits_per_dim(model, data)
         if bits is not None:
-            figures["bits_per_dim"] = {"value": bits, "unit": f"bits/dim, {data.levels} levels ({model.likelihood})"}
+            figures["bits_per_dim"] = {"value": bits, "unit": f"bits/dim, {data.levels} levels"}
     else:
         rows = min(count, len(data.x_test))
         distances = [kgen.metrics.sliced_wasserstein_distance(data.x_test[:rows], a[:rows]) for a in (samples, data.x)]
@@ -328,26 +328,24 @@ def recommend(results):
         found = {n: v for n, v in found.items() if math.isfinite(v)}
         return (max if largest else min)(found, key=found.get) if found else None
 
-    quality = (
-        "frechet_distance"
-        if any("frechet_distance" in r["figures"] for r in results.values())
-        else "sliced_wasserstein"
+    images = any("frechet_distance" in r["figures"] for r in results.values())
+    # Between points sliced distances hardly tell a blur from narrow modes.
+    quality, unit, most = (
+        ("frechet_distance", "Fréchet distance", "lowest") if images else ("coverage", "coverage", "highest")
     )
-    unit = {"frechet_distance": "Fréchet distance", "sliced_wasserstein": "sliced Wasserstein distance"}[quality]
-    first = best(quality)
+    first = best(quality, largest=not images)
     if first is None:
         return "No model has a finite figure of quality: train for longer."
     figure = results[first]["figures"][quality]
     lines = [
-        f"For samples: {first}, whose {unit} of {figure['value']:.3g} is the lowest (floor {figure['floor']:.3g})."
+        f"For samples: {first}, whose {unit} of {figure['value']:.3g} is the {most} (floor {figure['floor']:.3g})."
     ]
-    near = [
-        n
-        for n, r in results.items()
-        if n != first
-        and abs(r["figures"][quality]["value"] - figure["value"])
-        <= 2 * max(r["figures"][quality].get("deviation", 0.0), figure.get("deviation", 0.0))
-    ]
+
+    def scatter(name):
+        other = results[name]["figures"][quality]
+        return math.hypot(*(f.get("deviation", 0.0) for f in (figure, other))), abs(other["value"] - figure["value"])
+
+    near = [n for n in results if n != first and scatter(n)[1] <= scatter(n)[0]]
     if near:
         lines.append(f"Within the scatter of seeds {' and '.join(near)} may be as good.")
     fast = best("samples_per_second", largest=True)
@@ -373,26 +371,25 @@ def table(report):
     lines = [
         f"# Families compared on {settings['data']}",
         "",
-        f"Each was trained for {settings['minutes']:g} minutes in batches of {settings['batch_size']}, {settings['seeds']} seeds; figures are "
+        f"Each was trained for {settings['minutes']:g} min in batches of {settings['batch_size']}, {settings['seeds']} seeds; figures are "
         "means, ± the standard deviation over seeds, and in brackets their floor, the same figure of training data. Untuned defaults: what "
         "an hour of tuning would give is another question.",
         "",
         "| family | "
         + " | ".join(k.replace("_", " ") for k in keys)
-        + " | steps | parameters | latent space | conditions |",
-        "|---|" + "---|" * (len(keys) + 4),
+        + " | likelihood | steps | parameters | latent space | conditions |",
+        "|---|" + "---|" * (len(keys) + 5),
     ]
     for name, result in results.items():
         cells = [_cell(result["figures"].get(k)) for k in keys]
-        lines.append(
-            f"| {name} | {' | '.join(cells)} | {result['steps']:,} | {result['parameters']:,} | {result['latent_space']} | {result['conditions']} |"
-        )
+        facts = [result["likelihood"], f"{result['steps']:,}", f"{result['parameters']:,}", result["latent_space"]]
+        lines.append(f"| {' | '.join([name, *cells, *facts, result['conditions']])} |")
     units = {k: next(r["figures"][k]["unit"] for r in results.values() if k in r["figures"]) for k in keys}
     lines += ["", "Units: " + "; ".join(f"{k.replace('_', ' ')}: {u}" for k, u in units.items()) + ".", ""]
     lines += [f"**{report['recommendation']}**", "", "![samples](compare.png)", ""]
     versions = ", ".join(f"{k} {v}" for k, v in report["versions"].items())
     return "\n".join(
-        [*lines, f"{report['date']}; {versions}; {report['hardware']['cpu']}, {report['hardware']['cores']} cores.", ""]
+        [*lines, f"{report['date']}; {versions}; {report['hardware']['cpu']}, {report['hardware']['cores']} core(s).", ""]
     )
 
 

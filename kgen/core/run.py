@@ -29,6 +29,8 @@ def environment():
         cpu = next(
             (line.split(":")[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line), cpu
         )
+    # Those that this process may use, where the system says so.
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "versions": {
             "kgen": kgen.__version__,
@@ -36,7 +38,7 @@ def environment():
             framework: importlib.metadata.version(framework),
             "python": platform.python_version(),
         },
-        "hardware": {"cpu": cpu, "cores": os.cpu_count(), "gpus": backend.gpus()},
+        "hardware": {"cpu": cpu, "cores": cores, "gpus": backend.gpus()},
     }
 
 
