@@ -389,7 +389,11 @@ def table(report):
     lines += [f"**{report['recommendation']}**", "", "![samples](compare.png)", ""]
     versions = ", ".join(f"{k} {v}" for k, v in report["versions"].items())
     return "\n".join(
-        [*lines, f"{report['date']}; {versions}; {report['hardware']['cpu']}, {report['hardware']['cores']} core(s).", ""]
+        [
+            *lines,
+            f"{report['date']}; {versions}; {report['hardware']['cpu']}, {report['hardware']['cores']} core(s).",
+            "",
+        ]
     )
 
 
