@@ -281,13 +281,25 @@ def evaluate(path, data, n, seed, extractor, backend):
     use_backend(backend)
     import json
 
+    import numpy as np
+
     import kgen
 
     model = kgen.load(path)
     classifier = kgen.metrics.load_classifier(extractor or data)
-    train, _ = kgen.data.load(data, split="train", seed=seed)
-    test, _ = kgen.data.load(data, split="test", seed=seed)
-    report = kgen.metrics.fidelity_report(model.sample(n, seed=seed), train=train, test=test, extractor=classifier)
+    train, y = kgen.data.load(data, split="train", seed=seed)
+    test, y_test = kgen.data.load(data, split="test", seed=seed)
+    labels, checked = {}, {}
+    classes = getattr(model, "num_classes", None)
+    if (
+        classes is not None and y is not None and y.max() < classes
+    ):  # as the data have them: so the floor differs in nothing else
+        labels = {"labels": np.resize(y, n)}
+        checked = {**labels, "test_labels": y_test}
+    elif classes is not None:
+        labels = {"labels": np.arange(n, dtype="int32") % classes}
+    samples = model.sample(n, seed=seed, **labels)
+    report = kgen.metrics.fidelity_report(samples, train=train, test=test, extractor=classifier, **checked)
     click.echo(json.dumps(report, indent=2))
 
 

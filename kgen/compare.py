@@ -155,10 +155,13 @@ def measure(model, data, seed):
     if getattr(model, "num_classes", None) is not None:
         labels = data.y[:count]
     start = time.perf_counter()
-    samples = model.sample(count, seed=seed, **({} if labels is None else {"labels": labels}))
+    samples = _drawn(model, count, seed, labels)
     first = time.perf_counter() - start
+    if not np.isfinite(samples).all():  # it diverged: that is its figure, and the others go on
+        quality = "frechet_distance" if data.is_images else "coverage"
+        return {quality: {"value": math.nan, "unit": "not finite: the model diverged"}}, np.zeros_like(samples)
     start = time.perf_counter()  # once more: the first call compiles
-    model.sample(count, seed=seed + 1, **({} if labels is None else {"labels": labels}))
+    _drawn(model, count, seed + 1, labels)
     seconds = min(first, time.perf_counter() - start)
     figures = {"samples_per_second": {"value": count / seconds, "unit": "1/s"}}
     if data.is_images:
@@ -187,6 +190,14 @@ def measure(model, data, seed):
             nats = -float(np.mean(model.log_prob(data.x_test[:1000])))
             figures["nats"] = {"value": nats, "unit": "nats per point, test"}
     return figures, samples
+
+
+def _drawn(model, count, seed, labels):
+    """Samples; NaN where the model's chains diverged."""
+    try:
+        return model.sample(count, seed=seed, **({} if labels is None else {"labels": labels}))
+    except ArithmeticError:
+        return np.full((count, *model.shape), np.nan, "float32")
 
 
 def _bits_per_dim(model, data):
@@ -312,8 +323,9 @@ def _latent_space(name, model):
 def _together(done):
     """Means over the seeds, with the standard deviation where there are several."""
     figures = {}
-    for key, first in done[0]["figures"].items():
-        values = [d["figures"][key]["value"] for d in done]
+    whole = max(done, key=lambda d: len(d["figures"]))  # a seed that diverged has fewer
+    for key, first in whole["figures"].items():
+        values = [d["figures"].get(key, {"value": math.nan})["value"] for d in done]
         figures[key] = {**first, "value": float(np.mean(values))}
         if len(values) > 1:
             figures[key]["deviation"] = float(np.std(values, ddof=1))

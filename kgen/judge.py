@@ -48,9 +48,9 @@ def page(a, b, out, *, question="real", n=50, seed=0, names=("A", "B")):
         sides = [_png(images[rows[i]]) for images, rows in zip(sets, chosen, strict=True)]
         pairs.append({"left": sides[flipped[i]], "right": sides[1 - flipped[i]], "leftIs": "AB"[flipped[i]]})
     content = {"question": question, "names": list(names), "seed": seed, "pairs": pairs}
-    # "</" inside of the script would end it: a name may hold anything.
+    # A name may hold anything, and what looks like a tag could end the script.
     text = _PAGE.read_text(encoding="utf-8").replace("__TITLE__", html.escape(QUESTIONS[question]))
-    text = text.replace("__CONTENT__", json.dumps(content).replace("</", "<\\/"))
+    text = text.replace("__CONTENT__", json.dumps(content).replace("<", "\\u003c"))
     with aside(out) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
@@ -71,6 +71,8 @@ def report(answers):
     from scipy.stats import binomtest
 
     paths = [answers] if isinstance(answers, (str, pathlib.Path)) else list(answers)
+    if not paths:
+        raise ValueError("answers: expected at least one file, received none.")
     kept = [_answers(path) for path in paths]
     first = kept[0]
     if any((k["question"], k["names"]) != (first["question"], first["names"]) for k in kept):
@@ -115,15 +117,15 @@ def read(source, n, seed=0):
         FileNotFoundError: there is neither data nor a model of that name.
         ValueError: it does not hold images.
     """
-    from kgen.core import saving
+    from kgen.core import loading, presets
 
     path = pathlib.Path(source)
-    if (
-        path.suffix == ".keras"
-        or (path / "model.keras").exists()
-        or (not path.exists() and source in saving.pretrained())
-    ):
-        return kgen.load(source).sample(n, seed=seed)
+    is_file_of_ours = path.suffix == ".keras" or (path / "model.keras").exists() or presets.is_preset(path)
+    if presets.is_address(source) or is_file_of_ours or (not path.exists() and source in loading.shipped()):
+        model = kgen.load(source)
+        classes = getattr(model, "num_classes", None)
+        labels = {} if classes is None else {"labels": np.arange(n, dtype="int32") % classes}
+        return model.sample(n, seed=seed, **labels)
     images, _ = kgen.data.load(source, split="test" if not path.exists() else None)
     return images[np.random.default_rng(seed).permutation(len(images))[:n]]
 

@@ -44,7 +44,8 @@ def main(
     seconds = time.perf_counter() - start
 
     found = augment.compare(model, few_x, few_y, x_test, y_test, per_class=100, seed=seed)
-    real = augment.compare(_Data(x, y), few_x, few_y, x_test, y_test, per_class=100, seed=seed)
+    others = np.setdiff1d(np.arange(len(x)), rows)
+    real = augment.compare(_Data(x[others], y[others]), few_x, few_y, x_test, y_test, per_class=100, seed=seed)
     figures = {
         "accuracy": {
             "value": found["after"],
@@ -92,7 +93,11 @@ class _Data:
 
     def sample(self, n, *, labels, seed):
         rng = np.random.default_rng(seed)
-        return np.stack([self.x[rng.choice(np.flatnonzero(self.y == label))] for label in labels])
+        found = np.empty((n, *self.x.shape[1:]), "float32")
+        for label in np.unique(labels):
+            there, wanted = np.flatnonzero(self.y == label), np.flatnonzero(labels == label)
+            found[wanted] = self.x[rng.choice(there, len(wanted), replace=len(wanted) > len(there))]
+        return found
 
 
 if __name__ == "__main__":

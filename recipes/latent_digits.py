@@ -7,22 +7,28 @@ import kgen
 from kgen.apply import latent
 
 
-def main(data="digits", epochs=150, batch_size=64, seed=0, out="saved_models/latent_digits", image_size=None):
+def main(
+    data="digits", epochs=150, batch_size=64, seed=0, out="saved_models/latent_digits", image_size=None, resume=False
+):
     keras.utils.set_random_seed(seed)
     x, y = kgen.data.load(data, split="train", image_size=image_size)
     x_test, y_test = kgen.data.load(data, split="test", image_size=image_size)
+    classifier = kgen.metrics.load_classifier(data)
+    if y is None or not {3, 8} <= set(y.tolist()):
+        raise ValueError(f"data: expected labelled images with classes 3 and 8, {data} lacks them.")
     if data == "digits":
         model = kgen.load("vae_digits")  # the pretrained one
     else:
         model = kgen.vae.VAE(x.shape[1:], latent_dim=12, ema=0.995)
         model.compile(keras.optimizers.Adam(2e-3))
-        model.fit(x, epochs=epochs, batch_size=batch_size)
+        checkpoint = kgen.callbacks.Checkpoint(f"{out}/checkpoints", every=200, resume=resume)  # kgen train --resume
+        model.fit(x, epochs=epochs, batch_size=batch_size, callbacks=[checkpoint])
+        checkpoint.clear()
 
     # From each test image of a 3, as much of the direction from 3 to 8 as lies between the two classes' means.
     direction = latent.attribute_vector(model, x[y == 8], x[y == 3])
     threes = x_test[y_test == 3][:8]
     edited = latent.edit(model, threes, direction, np.linspace(0.0, 1.0, 7))
-    classifier = kgen.metrics.load_classifier(data)
 
     def share(images, label):
         return float(np.mean(classifier.probabilities(np.clip(images, -1, 1)).argmax(1) == label))

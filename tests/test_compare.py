@@ -70,7 +70,7 @@ def figures(distance, speed, deviation=0.0, **more):
 
 
 def test_the_recommendation_says_why():
-    results = {"slow": figures(2.0, 10, 0.1, bits_per_dim=3.0), "fast": figures(9.0, 1000), "near": figures(2.1, 5)}
+    results = {"slow": figures(2.0, 10, 0.1, bits_per_dim=3.0), "fast": figures(9.0, 1000), "near": figures(2.05, 5)}
     text = compare.recommend(results)
     assert "For samples: slow, whose Fréchet distance of 2 is the lowest (floor 1)" in text
     assert "near may be as good" in text and "fast samples 100 times as fast" in text
@@ -91,3 +91,21 @@ def test_wrong_arguments(tmp_path):
         with pytest.raises(ValueError, match=message):
             compare.run(**{"data": "digits", "out": tmp_path / "x", **options})
     assert not (tmp_path / "x").exists()
+
+
+def test_a_model_that_diverges_does_not_stop_the_others():
+    class Diverged:
+        shape, likelihood, num_classes = (2,), "implicit", None
+
+        def sample(self, n, **kwargs):
+            raise ArithmeticError("3 of 5 chains diverged")
+
+    data = compare.read("moons")
+    figures, samples = compare.measure(Diverged(), data, 0)
+    assert np.isnan(figures["coverage"]["value"]) and not samples.any()
+    good = {
+        "figures": {"coverage": {"value": 0.5, "floor": 0.9, "unit": "share"}, "sliced": {"value": 1.0}},
+        "steps": 3,
+    }
+    both = compare._together([{"figures": figures, "steps": 1}, good])
+    assert both["figures"]["coverage"]["unit"] == "share" and np.isnan(both["figures"]["coverage"]["value"])

@@ -8,6 +8,8 @@ import pytest
 from click.testing import CliRunner
 
 from kgen import cli, judge
+from kgen.networks import MLP
+from kgen.vae import VAE
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
 DARK, BRIGHT = np.full((6, 8, 8, 1), -1.0), np.full((9, 8, 8, 1), 1.0)
@@ -49,7 +51,7 @@ def brightness(tab, side):
 
 
 def test_a_person_who_knows_is_found_out(tab, tmp_path):
-    judge.page(DARK, BRIGHT, tmp_path / "judge.html", n=6, names=("night", "</script><b>day"))
+    judge.page(DARK, BRIGHT, tmp_path / "judge.html", n=6, names=("night", "<!--<script></script><b>day"))
     tab.goto((tmp_path / "judge.html").as_uri())
     assert tab.inner_text("h1") == "Which of the two is real?" and tab.inner_text("#progress") == "Pair 1 of 6"
     sides = []
@@ -71,7 +73,7 @@ def test_a_person_who_knows_is_found_out(tab, tmp_path):
         tab.click("#save")
     download.value.save_as(tmp_path / "answers.json")
     found = judge.report(tmp_path / "answers.json")
-    assert (found["rate"], found["answers"], found["names"]) == (1.0, 6, ["night", "</script><b>day"])
+    assert (found["rate"], found["answers"], found["names"]) == (1.0, 6, ["night", "<!--<script></script><b>day"])
     assert found["low"] == pytest.approx(0.6097, abs=1e-4) and found["high"] == 1.0
     assert tab.errors == []
 
@@ -130,6 +132,18 @@ def test_the_command(tmp_path):
     assert result.exit_code == 2 and "A and B" in result.output
 
 
+def test_what_a_person_names(tmp_path):
+    assert judge.read("digits", 4).shape == (4, 8, 8, 1)
+    model = VAE((4, 4, 1), 2, encoder=MLP((4, 4, 1), (4,), widths=()), decoder=MLP((2,), (4, 4, 1), widths=()))
+    model.save_to_preset(tmp_path / "preset")
+    model.save(tmp_path / "m.keras")
+    for source in (tmp_path / "preset", tmp_path / "m.keras"):
+        np.testing.assert_array_equal(judge.read(str(source), 3, seed=1), model.sample(3, seed=1))
+    assert judge.read("vae_digits", 2).shape == (2, 8, 8, 1)
+    with pytest.raises(ValueError, match="digts"):
+        judge.read("digts", 2)
+
+
 def test_wrong_arguments(tmp_path):
     out = tmp_path / "judge.html"
     for call, message in (
@@ -140,6 +154,7 @@ def test_wrong_arguments(tmp_path):
         (lambda: judge.page(DARK, BRIGHT * 200, out), r"b: expected floats in \[-1, 1\]"),
         (lambda: judge.page(DARK, BRIGHT, out, question="nicer"), "question: expected one of"),
         (lambda: judge.report(answers(tmp_path / "1.json", "AC")), "is not a file that the page of kgen judge saved"),
+        (lambda: judge.report([]), "answers: expected at least one file"),
         (lambda: judge.report(answers(tmp_path / "1.json", "")), "answers: expected at least one answer"),
         (
             lambda: judge.report([answers(tmp_path / "1.json", "A"), answers(tmp_path / "2.json", "A", "better")]),

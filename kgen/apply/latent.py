@@ -38,7 +38,7 @@ def edit(model, x, direction, amounts):
         raise ValueError(
             f"direction: expected shape {z.shape[1:]}, the model's latent vectors', received {direction.shape}."
         )
-    moved = z[:, None] + np.asarray(amounts, "float32")[None, :, None] * direction
+    moved = z[:, None] + np.atleast_1d(amounts).astype("float32")[None, :, None] * direction
     return _decode(model, moved)
 
 

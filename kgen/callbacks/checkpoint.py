@@ -207,10 +207,12 @@ class Checkpoint(keras.callbacks.Callback):
             self._leave()
 
     def _improved(self, logs):
-        absent = self.monitor not in logs
-        if self.monitor is None or (absent and self.monitor.startswith("val_")):  # see validation_freq
+        if self.monitor is None:
             return False
-        if absent:
+        if self.monitor not in logs:
+            # See validation_freq, and what measures every few epochs; a name that never comes is warned of at the end.
+            if self.monitor.startswith("val_") or any((getattr(c, "every", 1) or 1) > 1 for c in self._loop.others):
+                return False
             raise ValueError(f"monitor: expected one of the logged {sorted(logs)}, received {self.monitor!r}.")
         value = float(logs[self.monitor])
         better = self._best is None or (value < self._best if self.mode == "min" else value > self._best)

@@ -33,6 +33,12 @@ class Measure(keras.callbacks.Callback):
                 raise TypeError(
                     f"metrics: expected objects such as kgen.metrics.FrechetDistance(), received {metric!r}."
                 )
+        names = [name for metric in self.metrics for name in metric.names]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(
+                    f"metrics: expected figures of different names, received {name!r} twice; leave one out."
+                )
         self._x = np.asarray(x)
         if len(self._x) == 0:
             raise ValueError("x: expected at least one example, received none.")

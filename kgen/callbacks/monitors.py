@@ -27,14 +27,14 @@ class Monitor(keras.callbacks.Callback):
     """
 
     advice = ""  # what to try
-    memory = ("faults", "_seen")  # attributes that a checkpoint keeps
+    memory = ("faults", "_seen", "_advised")  # attributes that a checkpoint keeps
 
     def __init__(self, *, patience=1, stop=False, log_dir=None):
         super().__init__()
         self.patience, self.stop = checks.positive_int("patience", patience), stop
         self.log_dir = log_dir
         self.faults, self.value = [], None
-        self._seen = 0
+        self._seen, self._advised = 0, self.advice
         self._writer = None
 
     def find(self, logs):
@@ -50,6 +50,8 @@ class Monitor(keras.callbacks.Callback):
         if saw is None:
             self._seen = 0
             return
+        if self.advice != self._advised:  # another fault of the same monitor
+            self._seen, self._advised = 0, self.advice
         self._seen += 1
         if self._seen < self.patience:
             return
@@ -305,7 +307,7 @@ class ExposureBias(Monitor):
 
 
 class LossFaults(Monitor):
-    """NaN in any logged quantity, and a spike or oscillation of ``loss`` and whatever is logged as ``..._loss``, over the epochs.
+    """NaN in any logged quantity, infinity in a loss, and a spike or oscillation of ``loss`` and whatever is logged as ``..._loss``, over the epochs.
 
     Args:
         spike: how far an epoch's value may lie above the median of the ten before it, in robust standard deviations
@@ -331,7 +333,7 @@ class LossFaults(Monitor):
         return "; ".join(saw) or None
 
     def _look(self, name, value):
-        if not math.isfinite(value):
+        if math.isnan(value) or (name.endswith("loss") and math.isinf(value)):
             self.advice = "a lower learning rate, the optimizer's clipnorm, and a look for NaN in the data"
             return f"{name} is {value}"
         if not name.endswith("loss"):

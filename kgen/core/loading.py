@@ -17,7 +17,10 @@ from kgen.core.saving import check_version
 def shipped():
     """Dict from the name of each recipe's run that comes with kgen to its folder."""
     base = pathlib.Path(kgen.__file__).parent.parent / "saved_models"
-    return {p.parent.name: p.parent for p in sorted(base.glob("*/model.keras"))}
+    runs = (p.parent for p in sorted(base.glob("*/model.keras")))
+    return {
+        p.name: p for p in runs if not p.name.startswith("classifier_")
+    }  # which metrics use, and which do not sample
 
 
 def locate(path):

@@ -102,12 +102,14 @@ def save_curves(history, path):
         raise ValueError(f"history: expected lists of numbers by name, received {sorted(history)}.")
     columns = min(len(names), 3)
     rows = -(-len(names) // columns)
+    epochs = max(map(len, curves.values()))
     figure = Figure(figsize=(4.0 * columns, 2.6 * rows), layout="constrained")
     FigureCanvasAgg(figure)
     for axis, name in zip(figure.subplots(rows, columns, squeeze=False).flat, names, strict=False):
         for shown in (name, f"val_{name}"):
-            if shown in curves:  # fewer values than epochs are those of the last of each few
-                axis.plot(range(1, len(curves[shown]) + 1), curves[shown], label=shown, linewidth=1.2)
+            if curves.get(shown):
+                every = epochs // len(curves[shown])  # fewer values than epochs are those of the last of each few
+                axis.plot(np.arange(1, len(curves[shown]) + 1) * every, curves[shown], linewidth=1.2)
         axis.set(title=name.replace("_", " "), xlabel="epoch")
         if f"val_{name}" in curves:
             axis.legend(["training", "validation"])

@@ -96,7 +96,9 @@ class _Function:
         self.function, self.name = function, getattr(function, "__name__", type(function).__name__)
 
     def features(self, images):
-        return np.asarray(self.function(images))
+        from keras import ops
+
+        return ops.convert_to_numpy(self.function(images))
 
 
 def has_probabilities(extractor):

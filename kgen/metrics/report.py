@@ -169,7 +169,7 @@ def _extract(extractor, images, argument):
     try:
         if has_probabilities(extractor):
             return extractor(images)
-        return np.asarray(extractor.features(images)), None
+        return keras.ops.convert_to_numpy(extractor.features(images)), None
     except (TypeError, ValueError) as error:
         raise type(error)(f"`{argument}` does not suit the extractor: {error}") from error
 

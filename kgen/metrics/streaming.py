@@ -10,7 +10,10 @@ Each gives what the function of its name gives on all rows at once. With ``extra
 probabilities (N, C) for ``InceptionScore``. ``kgen.callbacks.Measure`` computes them while a model trains.
 """
 
+import inspect
+
 import numpy as np
+from keras import ops
 
 from kgen.metrics import distances, fidelity, images
 from kgen.metrics._moments import RunningMoments
@@ -32,8 +35,15 @@ class Metric:
 
     def __init__(self, extractor=None, **options):
         self.extractor = None if extractor is None else load_extractor(extractor)
-        self.options = options
+        self._check_options(options)
+        self.options, self._measured = options, None
         self.reset_state()
+
+    def _check_options(self, options):
+        known = [] if type(self).function is None else list(inspect.signature(type(self).function).parameters)
+        for name in options:
+            if name not in known:
+                raise TypeError(f"{type(self).__name__}: {name!r} is no argument of it; expected some of {known}.")
 
     def reset_state(self):
         """Forgets everything."""
@@ -51,9 +61,11 @@ class Metric:
         """
         if real is None and generated is None:
             raise ValueError("update_state: expected real=, generated= or both, received neither.")
-        for side, rows in (("real", real), ("generated", generated)):
-            if rows is not None:
-                self._add(side, rows if self.extractor is None else self._extract(rows))
+        given = {"real": real, "generated": generated}
+        rows = {side: self._features(side, batch) for side, batch in given.items() if batch is not None}
+        self._check_widths(rows)  # of both before one is added
+        for side, batch in rows.items():
+            self._add(side, batch)
 
     def result(self):
         """The figure, or the tuple or dict of figures, of all samples added so far."""
@@ -74,8 +86,10 @@ class Metric:
 
     def of_model(self, model, x, samples):
         """Figures of a model beside data ``x``; ``samples()`` gives its samples. Called by ``kgen.callbacks.Measure``."""
-        if self.two_sided and not self.has_real:
+        if self.two_sided and (not self.has_real or (self._measured is not None and self._measured is not x)):
+            self.reset_state()
             self.update_state(real=x)
+            self._measured = x
         self.reset_generated()
         self.update_state(generated=samples())
         return self.figures()
@@ -88,14 +102,25 @@ class Metric:
     def _extract(self, rows):
         return self.extractor.features(rows)
 
-    def _add(self, side, rows):
-        rows = check_features(rows, side)
-        for known in (*self._rows["real"][:1], *self._rows["generated"][:1]):
-            if known.shape[1] != rows.shape[1]:
+    def _features(self, side, batch):
+        return check_features(batch if self.extractor is None else ops.convert_to_numpy(self._extract(batch)), side)
+
+    @property
+    def _width(self):
+        """Columns of the features added before; None if there are none."""
+        return next((rows[0].shape[1] for rows in self._rows.values() if rows), None)
+
+    def _check_widths(self, batches):
+        width = self._width
+        for side, rows in batches.items():
+            width = rows.shape[1] if width is None else width
+            if rows.shape[1] != width:
                 raise ValueError(
-                    f"{side}: expected the {known.shape[1]} columns of the features added before, received {rows.shape[1]}: "
+                    f"{side}: expected the {width} columns of the features added before, received {rows.shape[1]}: "
                     "use one feature extractor throughout."
                 )
+
+    def _add(self, side, rows):
         self._rows[side].append(rows)
 
 
@@ -110,6 +135,9 @@ class FrechetDistance(Metric):
     """
 
     names = ("frechet_distance",)
+
+    def __init__(self, extractor=None):
+        super().__init__(extractor)
 
     def reset_state(self):
         """Forgets everything."""
@@ -127,6 +155,10 @@ class FrechetDistance(Metric):
     def update_generated(self, features):
         """Adds features of generated data, float array (n, D), n >= 1."""
         self._generated.update(features, self._real.width)
+
+    @property
+    def _width(self):
+        return self._real.width or self._generated.width
 
     def _add(self, side, rows):
         (self.update_real if side == "real" else self.update_generated)(rows)
@@ -236,6 +268,8 @@ class InceptionScore(Metric):
 class _Mean(Metric):
     """The mean over examples of a figure that each pair has, and its standard error."""
 
+    wanted = "pairs; call update_state(real=..., generated=...) first"
+
     def __init__(self):
         super().__init__()
 
@@ -254,9 +288,7 @@ class _Mean(Metric):
     def result(self):
         """``(mean, standard error)`` over all pairs added so far."""
         if not self._values:
-            raise ValueError(
-                f"{type(self).__name__}: expected pairs; call update_state(real=..., generated=...) first."
-            )
+            raise ValueError(f"{type(self).__name__}: expected {self.wanted}.")
         values = np.concatenate(self._values)
         error = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
         return float(values.mean()), float(error)
@@ -298,9 +330,18 @@ class ReconstructionError(_Mean):
 
 
 class BitsPerDim(_Mean):
-    """Mean bits per dimension of data under a model with a likelihood: what ``model.bits_per_dim(x)`` gives."""
+    """Mean bits per dimension of data under a model with a likelihood: what ``model.bits_per_dim(x)`` gives.
+
+    Args:
+        **options: passed to ``model.bits_per_dim``, such as ``labels=`` or ``levels=``.
+    """
 
     names = ("bits_per_dim",)
+    wanted = "bits per dimension; call update_state(bits) first"
+
+    def __init__(self, **options):
+        super().__init__()
+        self.options = options
 
     def update_state(self, bits):
         """Adds bits per dimension of examples, float array (N,)."""
@@ -314,5 +355,5 @@ class BitsPerDim(_Mean):
         if not hasattr(model, "bits_per_dim"):
             raise ValueError(f"BitsPerDim: expected a model with bits_per_dim, received {type(model).__name__}.")
         self.reset_state()
-        self.update_state(model.bits_per_dim(x))
+        self.update_state(model.bits_per_dim(x, **self.options))
         return self.figures()

@@ -26,9 +26,11 @@ def example_rows(spec, name, n):
 
         return random.row_seeds(0, n)
     if "int" in spec.dtype:
-        low, high = (0 if spec.low is None else spec.low), (8 if spec.high is None else spec.high)
+        low = min(0, 0 if spec.high is None else spec.high - 1) if spec.low is None else spec.low
+        high = low + 8 if spec.high is None else spec.high
         return rng.integers(low, high, (n, *spec.shape), endpoint=True).astype(spec.dtype)
-    low, high = (-1.0 if spec.low is None else spec.low), (1.0 if spec.high is None else spec.high)
+    low = min(-1.0, 0.0 if spec.high is None else spec.high - 1.0) if spec.low is None else spec.low
+    high = max(1.0, low + 1.0) if spec.high is None else spec.high
     high = min(high, max(low, 0.0) + 3.0)  # guidance may go to 100: far beyond what anyone asks for
     return rng.uniform(low, high, (n, *spec.shape)).astype(spec.dtype)
 

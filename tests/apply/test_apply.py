@@ -110,6 +110,7 @@ def test_directions_and_analogies():
     moved = latent.edit(Linear(), lacking[:4], direction, [0.0, 1.0, -2.0])
     assert moved.shape == (4, 3, 3)
     np.testing.assert_allclose(moved[:, 0], lacking[:4], rtol=1e-5)
+    assert latent.edit(Linear(), lacking[:4], direction, 0.5).shape == (4, 1, 3)
     np.testing.assert_allclose(moved[:, 2], lacking[:4] - direction, rtol=1e-4, atol=1e-5)
     found = latent.analogy(Linear(), lacking[:2], having[:2], lacking[2:4])
     np.testing.assert_allclose(found, having[:2] - lacking[:2] + lacking[2:4], rtol=1e-4, atol=1e-5)

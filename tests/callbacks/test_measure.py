@@ -4,7 +4,7 @@ import pytest
 from core.one_loss import OneLoss
 
 from kgen import metrics
-from kgen.callbacks import Measure
+from kgen.callbacks import Checkpoint, Measure
 from kgen.networks import MLP
 from kgen.vae import VAE
 
@@ -40,7 +40,38 @@ def test_reconstructions_and_likelihoods():
     assert bits.result() == (3.0, 1.0)
 
 
+def test_a_checkpoint_goes_by_what_is_measured_every_other_epoch(tmp_path):
+    model = compiled(OneLoss(dim=2))
+    checkpoint = Checkpoint(tmp_path, monitor="frechet_distance")
+    history = model.fit(X, epochs=4, verbose=0, callbacks=[Measure(metrics.FrechetDistance(), X, every=2), checkpoint])
+    assert len(history.history["frechet_distance"]) == 2 and (tmp_path / "best.npz").exists()
+
+
+def test_a_metric_that_measured_on_other_data_forgets_them():
+    metric, model = metrics.FrechetDistance(), OneLoss(dim=2)
+    near = metric.of_model(model, X, lambda: X[:64])["frechet_distance"]
+    far = metric.of_model(model, X + 100, lambda: X[:64])["frechet_distance"]
+    assert near < 1 and far == pytest.approx(metrics.frechet_distance(X + 100, X[:64]), rel=1e-6)
+    metric.update_state(real=X)  # by hand: these stay
+    assert metric.has_real
+
+
+def test_bits_per_dim_of_a_model_by_its_options():
+    class Likely:
+        def bits_per_dim(self, x, labels):
+            return np.asarray(labels) + np.zeros(len(x))
+
+    bits = metrics.BitsPerDim(labels=3)
+    assert bits.of_model(Likely(), X, None) == {"bits_per_dim": 3.0}
+    with pytest.raises(ValueError, match="BitsPerDim: expected bits per dimension; call update_state"):
+        metrics.BitsPerDim().result()
+
+
 def test_wrong_arguments():
+    with pytest.raises(ValueError, match="metrics: expected figures of different names, received 'precision' twice"):
+        Measure([metrics.PrecisionRecall(k=1), metrics.PrecisionRecall(k=2)], X)
+    with pytest.raises(TypeError, match="PrecisionRecall: 'K' is no argument of it; expected some of .*'k'"):
+        metrics.PrecisionRecall(K=3)
     with pytest.raises(
         TypeError, match=r"metrics: expected objects such as kgen.metrics.FrechetDistance\(\), received <function"
     ):

@@ -192,6 +192,20 @@ def test_a_fault_that_comes_goes_and_comes_again_counts_twice():
     assert [(f["epoch"], f["last"]) for f in found] == [(1, 2), (4, 5)]
 
 
+def test_a_fault_that_turns_into_another_is_warned_of_again():
+    model, monitor = OneLoss(dim=2), DiscriminatorBalance(patience=1)
+    model.history = keras.callbacks.History()
+    model.history.history = {}
+    monitor.set_model(model)
+    monitor.on_train_begin()
+    with pytest.warns(RuntimeWarning) as warned:
+        for epoch, difference in enumerate((0.0, 20.0, 30.0)):
+            monitor.on_epoch_end(epoch, {"real_logit": difference, "fake_logit": 0.0})
+    assert ["too weak" in f["saw"] for f in monitor.faults] == [True, False] and len(warned) == 2
+    assert [(f["epoch"], f["last"]) for f in monitor.faults] == [(0, 0), (1, 2)]
+    assert LossFaults().find({"psnr": float("inf"), "loss": 1.0}) is None
+
+
 @pytest.mark.parametrize(
     ("values", "saw"),
     [

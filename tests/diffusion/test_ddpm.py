@@ -215,6 +215,8 @@ def test_a_trajectory_goes_from_noise_to_the_sample(conditional):
     path = conditional.trajectory(3, frames=2, seed=4, labels=labels)
     assert path.shape == (3, 3, 4, 4, 1)
     np.testing.assert_allclose(path[:, -1], conditional.sample(3, seed=4, labels=labels), atol=1e-6)
+    every = conditional.trajectory(3, frames=4, seed=4, labels=labels)
+    np.testing.assert_allclose(path, every[:, ::2], atol=1e-6)
     noise = random.normal(ops.convert_to_tensor(random.row_seeds(4, 3)), (4, 4, 1), draw=0)
     np.testing.assert_allclose(path[:, 0], ops.convert_to_numpy(noise), atol=1e-6)
     with pytest.raises(ValueError, match="frames: expected at most the 4 steps of the sampler, received 5"):

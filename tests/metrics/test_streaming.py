@@ -185,7 +185,12 @@ def test_wrong_batches_are_named():
         metric.update_state()
     metric.update_state(real=np.zeros((3, 4)))
     with pytest.raises(ValueError, match="generated: expected the 4 columns of the features added before, received 5"):
-        metric.update_state(generated=np.zeros((3, 5)))
+        metric.update_state(real=np.ones((3, 4)), generated=np.zeros((3, 5)))
+    metric.update_state(generated=np.zeros((3, 4)))
+    assert metric.result() == metrics.kernel_distance(
+        np.zeros((3, 4)), np.zeros((3, 4))
+    )  # the refused rows are not in it
+    metric.reset_generated()
     with pytest.raises(ValueError, match="`generated` must be finite"):
         metric.update_state(generated=np.full((3, 4), np.nan))
     with pytest.raises(ValueError, match="KernelDistance: expected generated samples; call update_state"):

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 import kgen
-from kgen.core import random
+from kgen.core import TensorSpec, random
 from kgen.serving import deployment, warmup
 from kgen.serving.bundle import BATCH_SIZES
 from kgen.serving.protobuf import read_saved_model_signatures
+from kgen.serving.warmup import example_rows
 
 
 def message(name, **fields):
@@ -183,3 +184,11 @@ def test_files_that_were_edited_stay(exported, tmp_path):
     assert (base / "README.md").read_text() == first.replace("from 1 to 32", "from 1 to 7").replace(
         first.split("\n")[0], (base / "README.md").read_text().split("\n")[0]
     )
+
+
+@pytest.mark.parametrize(("low", "high"), [(None, None), (9, None), (None, -3), (2, 5), (None, 1)])
+@pytest.mark.parametrize("dtype", ["int32", "float32"])
+def test_example_rows_are_within_whatever_bounds_there_are(dtype, low, high):
+    rows = example_rows(TensorSpec((2,), dtype, "", low, high), "x", 50)
+    assert rows.shape == (50, 2) and rows.dtype == dtype and len(np.unique(rows)) > 1
+    assert (low is None or rows.min() >= low) and (high is None or rows.max() <= high)

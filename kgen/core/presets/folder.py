@@ -37,6 +37,10 @@ def write(model, folder, *, data=None, license=None, figures=None):
             raise TypeError(f"{name}: expected a text or None, received {value!r}.")
     if not isinstance(figures, (dict, type(None))):
         raise TypeError(f"figures: expected a dict from a figure's name to its value, received {figures!r}.")
+    try:  # NumPy's numbers too; a reader refuses what JSON has no word for
+        figures = json.loads(json.dumps(figures or {}, default=lambda v: v.item(), allow_nan=False))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f"figures: expected finite numbers and texts: {error}.") from None
     config = json.dumps(_without_training(keras.saving.serialize_keras_object(model)), indent=2).encode()
     allowlist.check(
         allowlist.parse(config, "config"), f"{folder}: what {type(model).__name__} is made of cannot be a preset"
@@ -48,7 +52,7 @@ def write(model, folder, *, data=None, license=None, figures=None):
         "backend": keras.config.backend(),
         "data": data,
         "license": license,
-        "figures": json.loads(json.dumps(figures or {}, default=lambda v: v.item())),  # NumPy's numbers too
+        "figures": figures,
     }
     with aside(folder) as temporary:
         temporary.mkdir()

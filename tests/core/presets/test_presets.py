@@ -100,6 +100,13 @@ def test_other_dtypes(policy, tmp_path):
     assert differing(state(model, "weight"), state(loaded, "weight")) == []
 
 
+def test_figures_that_no_reader_would_take_are_refused(tmp_path):
+    for figures in ({"fd": {"value": 1.0, "standard_error": float("nan")}}, {"fd": object()}):
+        with pytest.raises(ValueError, match="figures: expected finite numbers and texts"):
+            corpus.vae().save_to_preset(tmp_path / "p", figures=figures)
+    assert not (tmp_path / "p").exists()
+
+
 def test_what_the_folder_says(tmp_path):
     folder = tmp_path / "small"
     figures = {"frechet_distance": {"value": np.float32(12.5), "unit": "", "floor": 8.9}, "bits_per_dim": 3.57}
