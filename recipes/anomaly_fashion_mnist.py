@@ -6,7 +6,6 @@ import keras
 import numpy as np
 
 import kgen
-from kgen.apply import anomaly
 
 
 def main(
@@ -41,14 +40,14 @@ def main(
     half = len(normal) // 2
     figures = {}
     for by in ("reconstruction", "likelihood"):
-        usual, strange = (anomaly.scores(model, images, by=by) for images in (normal[half:], unusual))
+        usual, strange = (kgen.apply.anomaly.scores(model, images, by=by) for images in (normal[half:], unusual))
         figures[f"auroc_{by}"] = {
-            "value": anomaly.auroc(usual, strange),
-            "floor": anomaly.auroc(usual, anomaly.scores(model, train[: len(unusual)], by=by)),
+            "value": kgen.apply.anomaly.auroc(usual, strange),
+            "floor": kgen.apply.anomaly.auroc(usual, kgen.apply.anomaly.scores(model, train[: len(unusual)], by=by)),
             "unit": "AUROC; the floor is that of training images, which are no anomalies",
             "samples": len(usual) + len(strange),
         }
-    detector = anomaly.Detector(model, normal[:half], by="reconstruction")
+    detector = kgen.apply.anomaly.Detector(model, normal[:half], by="reconstruction")
     figures["caught"] = {
         "value": float(detector(unusual).mean()),
         "floor": float(detector(normal[half:]).mean()),
@@ -59,7 +58,7 @@ def main(
     run = kgen.Run(out)
     run.save_model(model)
     run.save_curves(history)
-    order = np.argsort(anomaly.scores(model, x_test, by="reconstruction"))
+    order = np.argsort(kgen.apply.anomaly.scores(model, x_test, by="reconstruction"))
     run.save_picture("samples", x_test[order[-64:]])  # the most unusual test images
     run.save_picture("usual", x_test[order[:64]])
     run.save_metrics(

@@ -6,7 +6,6 @@ import keras
 import numpy as np
 
 import kgen
-from kgen.apply import augment
 
 
 def main(
@@ -43,9 +42,11 @@ def main(
     )
     seconds = time.perf_counter() - start
 
-    found = augment.compare(model, few_x, few_y, x_test, y_test, per_class=100, seed=seed)
+    found = kgen.apply.augment.compare(model, few_x, few_y, x_test, y_test, per_class=100, seed=seed)
     others = np.setdiff1d(np.arange(len(x)), rows)
-    real = augment.compare(_Data(x[others], y[others]), few_x, few_y, x_test, y_test, per_class=100, seed=seed)
+    real = kgen.apply.augment.compare(
+        _Data(x[others], y[others]), few_x, few_y, x_test, y_test, per_class=100, seed=seed
+    )
     figures = {
         "accuracy": {
             "value": found["after"],

@@ -4,7 +4,6 @@ import keras
 import numpy as np
 
 import kgen
-from kgen.apply import latent
 
 
 def main(
@@ -26,15 +25,15 @@ def main(
         checkpoint.clear()
 
     # From each test image of a 3, as much of the direction from 3 to 8 as lies between the two classes' means.
-    direction = latent.attribute_vector(model, x[y == 8], x[y == 3])
+    direction = kgen.apply.latent.attribute_vector(model, x[y == 8], x[y == 3])
     threes = x_test[y_test == 3][:8]
-    edited = latent.edit(model, threes, direction, np.linspace(0.0, 1.0, 7))
+    edited = kgen.apply.latent.edit(model, threes, direction, np.linspace(0.0, 1.0, 7))
 
     def share(images, label):
         return float(np.mean(classifier.probabilities(np.clip(images, -1, 1)).argmax(1) == label))
 
     every = x_test[y_test == 3]
-    moved = latent.edit(model, every, direction, [0.0, 1.0])
+    moved = kgen.apply.latent.edit(model, every, direction, [0.0, 1.0])
     figures = {
         "threes_made_eights": {
             "value": share(moved[:, 1], 8),
@@ -45,7 +44,7 @@ def main(
     }
     # On the straight line between two latent vectors and on the great circle: how sure the classifier is on the way.
     a, b = (model.encode(images) for images in (x_test[:100], x_test[100:200]))
-    ways = {"line": np.linspace(a, b, 9, axis=1), "circle": latent.slerp(a, b, 9)}
+    ways = {"line": np.linspace(a, b, 9, axis=1), "circle": kgen.apply.latent.slerp(a, b, 9)}
     for name, way in ways.items():
         images = np.clip(model.decode(way[:, 4].astype("float32")), -1, 1)
         figures[f"sure_halfway_on_the_{name}"] = {
@@ -59,7 +58,7 @@ def main(
     # b - a + c: a two is to a seven as a one is to ...
     classes = [(2, 7, 1), (0, 8, 6), (5, 9, 3)]
     rows = [[x_test[y_test == label][:6] for label in triple] for triple in classes]
-    pictured = [np.concatenate([*row, latent.analogy(model, *row)]) for row in rows]
+    pictured = [np.concatenate([*row, kgen.apply.latent.analogy(model, *row)]) for row in rows]
     run.save_picture("analogies", np.concatenate(pictured), columns=6)
     between = np.concatenate([model.decode(way[i].astype("float32")) for i in range(4) for way in ways.values()])
     run.save_picture("ways", between, columns=9)
