@@ -17,7 +17,7 @@ from kgen.metrics.fidelity import (
     precision_recall,
 )
 from kgen.metrics.images import peak_signal_to_noise_ratio, reconstruction_error, structural_similarity
-from kgen.metrics.memorization import membership_auc, memorization_report, nearest_neighbours
+from kgen.metrics.memorization import membership_auc, memorization_report, nearest_neighbours, save_nearest_pairs
 from kgen.metrics.report import fidelity_report, per_class
 from kgen.metrics.streaming import (
     BitsPerDim,
@@ -72,6 +72,7 @@ __all__ = [
     "per_class",
     "precision_recall",
     "reconstruction_error",
+    "save_nearest_pairs",
     "sliced_wasserstein_distance",
     "structural_similarity",
 ]

@@ -6,6 +6,7 @@ All functions take float arrays (N, ...): pixels, or a classifier's features; ea
 import numpy as np
 from scipy import stats
 
+from kgen.core import pictures
 from kgen.metrics._validation import check_features
 from kgen.metrics.fidelity import distance_blocks
 
@@ -29,6 +30,28 @@ def nearest_neighbours(samples, data):
         indices[rows] = block.argmin(1)
         distances[rows] = np.sqrt(block.min(1))
     return indices, distances
+
+
+def save_nearest_pairs(samples, data, path, *, n=8, features=None):
+    """Draws samples above the training images that lie nearest to them, the closest pairs first, to a PNG file.
+
+    Args:
+        samples: float array (N, H, W, C) in [-1, 1], C = 1 or 3.
+        data: float array (M, H, W, C) in [-1, 1].
+        path: where to write.
+        n: number of pairs.
+        features: maps images to rows (N, D) in which distances are measured, such as ``load_classifier("digits").features``; pixels if None.
+    Returns:
+        ``(rows, indices, distances)`` of the pairs: int arrays into ``samples`` and ``data``, and float array.
+    Raises:
+        ValueError: as ``nearest_neighbours``.
+    """
+    samples, data = np.asarray(samples), np.asarray(data)
+    seen = (samples, data) if features is None else (features(samples), features(data))
+    indices, distances = nearest_neighbours(*seen)
+    rows = np.argsort(distances, kind="stable")[:n]
+    pictures.save_grid(np.concatenate([samples[rows], data[indices[rows]]]), path, columns=len(rows))
+    return rows, indices[rows], distances[rows]
 
 
 def memorization_report(samples, train, test):

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import kgen
-from kgen.metrics import membership_auc, memorization_report, nearest_neighbours
+from kgen.metrics import membership_auc, memorization_report, nearest_neighbours, save_nearest_pairs
 
 
 def normal(n, seed, d=4):
@@ -66,3 +67,17 @@ def test_wrong_arguments():
     ):
         with pytest.raises(ValueError, match=message):
             call()
+
+
+def test_the_nearest_pairs_as_a_picture(tmp_path):
+    random = np.random.default_rng(0)
+    data = random.uniform(-1, 1, (20, 32, 32, 1))
+    samples = random.uniform(-1, 1, (6, 32, 32, 1))
+    samples[4] = data[7]
+    rows, indices, distances = save_nearest_pairs(samples, data, tmp_path / "pairs.png", n=3)
+    assert (rows[0], indices[0], distances[0]) == (4, 7, 0.0) and len(rows) == 3 and (np.diff(distances) >= 0).all()
+    sheet = np.asarray(Image.open(tmp_path / "pairs.png"))
+    assert sheet.shape == (2 * 33 - 1, 3 * 33 - 1)
+    np.testing.assert_array_equal(sheet[:32, :32], sheet[33:, :32])  # the copy above its original
+    by_brightness = save_nearest_pairs(samples, data, tmp_path / "b.png", features=lambda x: x.mean((1, 2)))
+    assert by_brightness[2][0] == 0.0 and len(by_brightness[0]) == 6
