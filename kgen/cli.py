@@ -291,13 +291,11 @@ def evaluate(path, data, n, seed, extractor, backend):
     test, y_test = kgen.data.load(data, split="test", seed=seed)
     labels, checked = {}, {}
     classes = getattr(model, "num_classes", None)
-    if (
-        classes is not None and y is not None and y.max() < classes
-    ):  # as the data have them: so the floor differs in nothing else
-        labels = {"labels": np.resize(y, n)}
-        checked = {**labels, "test_labels": y_test}
-    elif classes is not None:
+    if classes is not None:
         labels = {"labels": np.arange(n, dtype="int32") % classes}
+        if y is not None and y.max() < classes:  # as the data have them, so that the floor differs in nothing else
+            labels = {"labels": np.resize(y, n)}
+            checked = {**labels, "test_labels": y_test}
     samples = model.sample(n, seed=seed, **labels)
     report = kgen.metrics.fidelity_report(samples, train=train, test=test, extractor=classifier, **checked)
     click.echo(json.dumps(report, indent=2))

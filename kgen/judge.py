@@ -83,14 +83,10 @@ def report(answers):
     test = binomtest(chosen.count("A"), len(chosen))
     interval = test.proportion_ci(method="wilson")
     rate = test.statistic
-    what = "was taken for the real one" if first["question"] == "real" else "was found better"
-    sentence = (
-        f"{first['names'][0]} {what} than {first['names'][1]}"
-        if first["question"] == "better"
-        else f"{first['names'][0]} {what}"
-    )
+    a, b = first["names"]
+    what = "was taken for the real one" if first["question"] == "real" else f"was found better than {b}"
     text = (
-        f"{sentence} in {100 * rate:.0f} % of {len(chosen)} pairs (95 % interval {100 * interval.low:.0f} to "
+        f"{a} {what} in {100 * rate:.0f} % of {len(chosen)} pairs (95 % interval {100 * interval.low:.0f} to "
         f"{100 * interval.high:.0f} %). "
         + ("That is not what guessing gives." if test.pvalue < 0.05 else "Guessing could have given this.")
     )

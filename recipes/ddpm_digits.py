@@ -1,4 +1,4 @@
-"""Denoising diffusion on 8x8 digits, conditioned on the class: about four minutes on two cores."""
+"""Denoising diffusion on 8x8 digits, conditioned on the class: less than five minutes on two cores, with all that follows the training."""
 
 import time
 
@@ -8,7 +8,7 @@ import kgen
 
 
 def main(
-    data="digits", epochs=60, batch_size=64, seed=0, out="saved_models/ddpm_digits", image_size=None, resume=False
+    data="digits", epochs=45, batch_size=64, seed=0, out="saved_models/ddpm_digits", image_size=None, resume=False
 ):
     keras.utils.set_random_seed(seed)
 
@@ -28,7 +28,7 @@ def main(
     model.compile(optimizer=keras.optimizers.AdamW(learning_rate, weight_decay=1e-4, clipnorm=1.0))
 
     stop = kgen.callbacks.GracefulStop()  # Ctrl-C ends training; the rest still runs
-    checkpoint = kgen.callbacks.Checkpoint(f"{out}/checkpoints", every=200, resume=resume)  # kgen train --resume
+    checkpoint = kgen.callbacks.Checkpoint(f"{out}/checkpoints", every=500, resume=resume)  # kgen train --resume
     start = time.perf_counter()
     history = model.fit(x, y, epochs=epochs, batch_size=batch_size, callbacks=[stop, checkpoint])
     train_seconds = time.perf_counter() - start

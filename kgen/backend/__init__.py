@@ -11,6 +11,7 @@ step carries state, and how a function is compiled; that is what these modules h
 - ``all_finite(tensors)``: whether every number is finite, on every replica;
 - ``jit(fn, variables)``: a compiled function that reads the variables' present values;
 - ``share(rows)``: the share of the whole batch that is here, where replicas add their gradients up;
+- ``in_order(x, y, weight, batch_size)``: rows for ``fit``, in the order in which they stand;
 - ``gpus()``: the number of GPUs;
 - ``tfp()``: TensorFlow Probability for this backend, or None.
 """
@@ -27,6 +28,7 @@ if _backend == "tensorflow":
         apply_gradients,
         gpus,
         grad,
+        in_order,
         jit,
         jvp,
         share,
@@ -40,6 +42,7 @@ elif _backend == "jax":
         apply_gradients,
         gpus,
         grad,
+        in_order,
         jit,
         jvp,
         share,
@@ -53,6 +56,7 @@ elif _backend == "torch":
         apply_gradients,
         gpus,
         grad,
+        in_order,
         jit,
         jvp,
         share,
@@ -71,6 +75,7 @@ __all__ = [
     "apply_gradients",
     "gpus",
     "grad",
+    "in_order",
     "jit",
     "jvp",
     "share",

@@ -180,6 +180,29 @@ def jit(fn, variables=(), compiler=None):
     return call
 
 
+def in_order(x, y=None, weight=None, *, batch_size):
+    """What ``fit`` is given for rows that are to come in the order in which they stand.
+
+    A dataset that TensorFlow does not tune: its tuner sleeps for 10 ms, 20 ms, 40 ms ... and an iterator that is done with often waits
+    until it wakes, after an epoch of six seconds until ten have passed.
+
+    Args:
+        x: array (N, ...).
+        y: array (N, ...) or None.
+        weight: array (N,) or None.
+        batch_size: rows of a batch.
+    Returns:
+        dict of arguments.
+    """
+    given = (x,) if y is None and weight is None else (x, y, weight)
+    floats = keras.config.floatx()
+    arrays = tuple(a.astype(floats) if a is not None and a.dtype.kind == "f" else a for a in given)
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+    return {"x": tf.data.Dataset.from_tensor_slices(arrays).batch(batch_size).with_options(options)}
+
+
 def gpus():
     """The number of GPUs that the backend sees."""
     return len(tf.config.list_physical_devices("GPU"))

@@ -111,7 +111,7 @@ class Checkpoint(keras.callbacks.Callback):
             kwargs |= {"x": x, "y": y, "batch_size": batch_size}
         else:
             kwargs.setdefault("validation_batch_size", batch_size)
-            kwargs |= {"batch_size": batch_size, "shuffle": False}
+            kwargs["shuffle"] = False
         self.folder.mkdir(parents=True, exist_ok=True)
         for left in self.folder.glob(".*.npz"):  # what a process that was killed had not finished
             left.unlink()

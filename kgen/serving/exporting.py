@@ -103,10 +103,6 @@ def _export(model, base, default, batch_sizes):
     with aside(path) as temporary:
         signatures.save(variables, functions, temporary)
         manifest = bundle.write(temporary, model, endpoints, functions, default, batch_sizes, base)
-        for file in temporary.rglob("*"):
-            if file.is_file():
-                with open(file, "rb") as f:
-                    os.fsync(f.fileno())
     deployment.write(base, manifest)
     return path
 
