@@ -73,7 +73,7 @@ def verify(base, model=None, *, batch_sizes=None, tolerance=1e-4, repeats=3):
         model: the model that was exported; ``base/model.keras`` if None.
         batch_sizes: numbers of rows of the requests; those that the version was exported with if None.
         tolerance: the largest difference allowed, relative to 1 + |value| / 10.
-        repeats: timed answers of each request.
+        repeats: timed answers of each request; no more once they have taken five seconds together.
     Returns:
         ``Report``, a list of ``Answer`` that prints as a table; ``report.ok`` is False where anything differs.
     Raises:
