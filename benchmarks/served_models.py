@@ -24,8 +24,8 @@ HEAD = """\
 Written by `python -m benchmarks.served_models`: every signature of the newest version, run through TensorFlow's C API, on which TF Serving is
 built, with XLA switched off as in a stock server, and as `<name>_xla` with XLA. TF Serving itself was not at hand. Milliseconds are the
 shortest of up to three answers after one that compiles, without network and server. The difference is the largest from what the Keras model
-computes, relative to 1 + |value| / 10. Size is what a server loads: graph and the weights in use. What a thousand Metropolis steps or some
-hundred drawn tokens lead to may differ more: one rounding that turns a decision leads the rest elsewhere; each such row is named below.
+computes, relative to 1 + |value| / 10. Size is what a server loads: graph and the weights in use. A thousand Metropolis steps may end
+elsewhere after one rounding that turns a decision: such rows are named below. The machine was not free all the time: take the times as bounds.
 
 """
 

@@ -24,15 +24,13 @@ LONGEST = (
     "diffusion/test_ddpm.py",
     "recipes/test_recipes.py",
 )
-# What these test is computed in NumPy or by Keras's own networks, or asks an exported file: it is the same on every backend.
+# What these test is computed in NumPy, or asks an exported file: it is the same on every backend.
 ON_ONE_BACKEND = (
-    "core/presets/test_refused.py",
     "data/test_arrays.py",
     "data/test_catalogue.py",
     "data/test_folder.py",
     "data/test_images.py",
     "metrics/test_distances.py",
-    "metrics/test_extractors.py",
     "metrics/test_fidelity.py",
     "metrics/test_images.py",
     "metrics/test_memorization.py",

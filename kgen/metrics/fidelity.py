@@ -166,7 +166,7 @@ def density_coverage(real, generated, k=5):
 
 def _factor(covariance, argument):
     """F (D, r) with F F^T = covariance, r its numerical rank."""
-    try:  # a tenth of the time, where no direction is so near to null that it is mostly rounding noise
+    try:  # faster, where no direction is so near to null that it is mostly rounding noise
         factor = np.linalg.cholesky(covariance)
         pivots = np.square(np.diagonal(factor))
         if pivots.min() > 1e-10 * pivots.max():

@@ -16,7 +16,7 @@ ENOUGH = 5.0  # seconds of repeats of one request, after which no more follow
 
 
 def main(version, requests, answers, xla):
-    """Answers each request once to compile it, and then as often as it says, of which the shortest time counts."""
+    """Answers each request once to compile it, and then as often as it says or ENOUGH allows, of which the shortest time counts."""
     with open(requests, "rb") as f:
         requests = pickle.load(f)
     found = {}
