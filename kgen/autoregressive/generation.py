@@ -112,7 +112,7 @@ def next_token(logits, seen, seeds, draw, numbers, choice):
     if choice.min_p:
         logits = ops.where(in_min_p(logits * sharpness, numbers[:, 2]), logits, -math.inf)
     noise = random.gumbel(seeds, (logits.shape[-1],), draw=draw)
-    return ops.cast(ops.argmax(logits + temperature * noise, axis=-1), "int32")
+    return random.argmax(logits + temperature * noise)
 
 
 def read_prompts(network, vocabulary_size, begin, choice, slots, tokens, length, seeds, numbers):

@@ -100,7 +100,7 @@ class LogisticMixture(Configured):
             float32 tensor (..., C), at the levels.
         """
         logits, channels = self._parts(parameters)
-        chosen = ops.one_hot(ops.argmax(logits + noise[..., : self.components], axis=-1), self.components)
+        chosen = ops.one_hot(random.argmax(logits + noise[..., : self.components]), self.components)
         x = []
         for c, (mean, log_scale, coefficients) in enumerate(channels):
             for d, a in enumerate(coefficients):

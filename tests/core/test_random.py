@@ -134,6 +134,15 @@ def test_categorical_never_draws_what_is_impossible():
     assert drawn.shape == (300, 5) and set(drawn.ravel()) == {0, 2}
 
 
+def test_categorical_compiles():
+    """TensorFlow's XLA took minutes for argmax of 16 scores and more: whatever ``jit`` compiles here must end, and draw the same."""
+    logits = ops.convert_to_tensor(np.random.default_rng(0).standard_normal((50, 3, 40)).astype("float32"))
+    eager = random.categorical(seeds(50), logits)
+    np.testing.assert_array_equal(
+        *map(ops.convert_to_numpy, (backend.jit(random.categorical, compiler="xla")(seeds(50), logits), eager))
+    )
+
+
 def test_bernoulli_frequencies():
     p = ops.tile(ops.convert_to_tensor([[0.0, 0.25, 1.0]]), (10_000, 1))
     drawn = ops.convert_to_numpy(random.bernoulli(seeds(10_000), p))
