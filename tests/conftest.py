@@ -8,7 +8,8 @@ import sys
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 if os.environ.get("KERAS_BACKEND") != "torch":  # tests compile by XLA far more than they compute
-    os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+    fast = "--xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1 --xla_cpu_use_fusion_emitters=false"
+    os.environ.setdefault("XLA_FLAGS", fast)
 
 import keras
 import pytest

@@ -74,12 +74,12 @@ class DDPM(GenerativeModel):
         self.keep_average_of("network")
 
     def _build_network(self):
-        """Runs the network once: it must take these inputs and return what is to be predicted."""
-        inputs = [np.zeros((1, *self.image_shape), "float32"), np.zeros((1,), "float32")]
+        """Calls the network on shapes: it must take these inputs and return what is to be predicted."""
+        inputs = [keras.KerasTensor((None, *self.image_shape)), keras.KerasTensor((None,))]
         if self.num_classes is not None:
-            inputs.append(np.full((1,), self.num_classes, "int32"))
+            inputs.append(keras.KerasTensor((None,), "int32"))
         try:
-            output = self.network([ops.convert_to_tensor(i) for i in inputs])
+            output = self.network(inputs)
         except Exception as error:
             names = "[x_t, t, label]" if self.num_classes is not None else "[x_t, t]"
             raise ValueError(

@@ -47,6 +47,8 @@ class Inception:
     def __init__(self, weights="imagenet"):
         import keras
 
+        from kgen import backend
+
         try:
             network = keras.applications.InceptionV3(weights=weights)
         except Exception as error:  # Keras raises a bare Exception for a download that failed
@@ -56,8 +58,9 @@ class Inception:
                 "extractor 'inception': its weights could not be downloaded. Run this once where there is a network (Keras keeps them in "
                 "~/.keras/models), or use one of the shipped classifiers, such as 'digits', or a callable of your own."
             ) from error
-        self._network = keras.Model(network.inputs, [network.get_layer("avg_pool").output, network.outputs[0]])
-        self._network.trainable = False
+        outputs = keras.Model(network.inputs, [network.get_layer("avg_pool").output, network.outputs[0]])
+        outputs.trainable = False
+        self._run = backend.jit(lambda images: tuple(outputs(images, training=False)), outputs.variables)
 
     def features(self, images, batch_size=32):
         """Features of images: float array (N, H, W, C) in [-1, 1], C = 1 or 3, to float32 (N, 2048)."""
@@ -85,7 +88,7 @@ class Inception:
             batch = ops.image.resize(
                 batch, self.size, interpolation="bilinear", antialias=True, data_format="channels_last"
             )
-            parts.append([ops.convert_to_numpy(a) for a in self._network(batch, training=False)])
+            parts.append([ops.convert_to_numpy(a) for a in self._run(batch)])
         return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
 
 

@@ -27,7 +27,8 @@ def trace(endpoints, default, max_rows):
         for endpoint in endpoints:
             specs = {n: tf.TensorSpec([None, *s.shape], s.dtype, name=n) for n, s in endpoint.inputs.items()}
             functions[endpoint.name] = _trace_signature(endpoint, _trace_plain(endpoint, specs), specs, max_rows)
-            compiled = tf.function(_body(endpoint), autograph=False, jit_compile=True)
+            # Concrete, since the signature is traced again when it is saved: what it calls is not.
+            compiled = tf.function(_body(endpoint), autograph=False, jit_compile=True).get_concrete_function(**specs)
             functions[f"{endpoint.name}_xla"] = _trace_signature(endpoint, compiled, specs, max_rows)
     functions["serving_default"] = functions[default]
     tracked = tf.Module()

@@ -294,9 +294,9 @@ class VAE(GenerativeModel):
 
 
 def _check_network(name, network, input_shape, output_shape, needs):
-    """Runs a network once on zeros: it must take these inputs and return these outputs."""
+    """Calls a network on a shape: it must take these inputs and return these outputs."""
     try:
-        output = network(ops.zeros((1, *input_shape)))
+        output = network(keras.KerasTensor((None, *input_shape)))
     except Exception as error:
         raise ValueError(
             f"{name}: expected a network of inputs (B, {', '.join(map(str, input_shape))}); it failed on them: {error}"

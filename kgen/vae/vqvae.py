@@ -76,9 +76,9 @@ class VQVAE(GenerativeModel):
         )
 
     def _run_encoder(self):
-        """Runs the encoder once: it must take examples and return vectors as long as the codes. Returns the shape of the codes."""
+        """Calls the encoder on a shape: it must take examples and return vectors as long as the codes. Returns the shape of the codes."""
         try:
-            output = self.encoder(ops.zeros((1, *self.image_shape)))
+            output = self.encoder(keras.KerasTensor((None, *self.image_shape)))
         except Exception as error:
             raise ValueError(
                 f"encoder: expected a network of inputs (B, {_text(self.image_shape)}); it failed: {error}"
@@ -92,7 +92,7 @@ class VQVAE(GenerativeModel):
     def _run_decoder(self):
         shape = (*self.code_shape, self.code_dim)
         try:
-            output = self.decoder(ops.zeros((1, *shape)))
+            output = self.decoder(keras.KerasTensor((None, *shape)))
         except Exception as error:
             raise ValueError(
                 f"decoder: expected a network of inputs (B, {_text(shape)}), the encoder's outputs; it failed: {error}"

@@ -161,7 +161,7 @@ def test_images_are_clipped():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: EnergyModel((2,), MLP((2,), (2,))), r"network: expected outputs \(B, 1\).*received \(1, 2\)"),
+        (lambda: EnergyModel((2,), MLP((2,), (2,))), r"network: expected outputs \(B, 1\).*received \(None, 2\)"),
         (lambda: EnergyModel((2,), MLP((3,), (1,))), r"network: expected a network of inputs \(B, 2\)"),
         (lambda: EnergyModel((2,), objective="cd"), "objective: expected one of 'contrastive_divergence'"),
         (lambda: EnergyModel((2,), reference_scale=0), "reference_scale: expected a number"),

@@ -137,7 +137,7 @@ def test_wrong_arguments(model, x):
         ),
         (
             lambda: VQVAE((8, 8, 1), code_dim=4, encoder=encoder, decoder=SpatialDecoder((4, 4, 4), 2, channels=(8,))),
-            r"decoder: expected outputs \(B, 8, 8, 1\), received \(1, 8, 8, 2\)",
+            r"decoder: expected outputs \(B, 8, 8, 1\), received \(None, 8, 8, 2\)",
         ),
         (lambda: SpatialEncoder((9, 8, 1), 4), r"image_shape: expected \(H, W, C\) with sides divisible by 4"),
         (lambda: SpatialDecoder((4, 4), 1), r"map_shape: expected \(h, w, size\), received \(4, 4\)"),
