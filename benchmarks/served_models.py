@@ -3,7 +3,8 @@
     python -m benchmarks.served_models                     all of them
     python -m benchmarks.served_models ddpm_digits ...     some; the figures of the others stay as they are
 
-A model whose newest version lacks a manifest, which earlier exports do, is exported first. Then ``kgen.serving.verify`` runs every signature
+A model whose newest version lacks a manifest, which earlier exports do, is exported first; what no recipe trains is made by ``UNTRAINED`` and
+exported to a folder that is then gone. Then ``kgen.serving.verify`` runs every signature
 through TensorFlow's C API, with XLA and without, compares the answers with the model's and times them. Exit code 1 if any differ.
 """
 
@@ -12,6 +13,7 @@ import json
 import os
 import pathlib
 import sys
+import tempfile
 
 FOLDER = pathlib.Path(__file__).parent.parent / "saved_models"
 BATCH_SIZES = (1, 8, 32)
@@ -26,8 +28,30 @@ built, with XLA switched off as in a stock server, and as `<name>_xla` with XLA.
 shortest of up to three answers after one that compiles, without network and server. The difference is the largest from what the Keras model
 computes, relative to 1 + |value| / 10. Size is what a server loads: graph and the weights in use. A thousand Metropolis steps may end
 elsewhere after one rounding that turns a decision: such rows are named below. The machine was not free all the time: take the times as bounds.
+`ConditionalGAN()`, `Flow()` and `MAF()` are classes that no recipe here trains: as they are made, for digits and for points in the plane.
 
 """
+
+
+def _conditional_gan():
+    import kgen
+
+    return kgen.gan.ConditionalGAN((8, 8, 1), num_classes=10)
+
+
+def _flow():
+    import kgen
+
+    return kgen.flow.Flow((2,), [kgen.flow.ActNorm(), kgen.flow.Coupling(mask=[1, 0]), kgen.flow.Coupling(mask=[0, 1])])
+
+
+def _maf():
+    import kgen
+
+    return kgen.flow.MAF((2,))
+
+
+UNTRAINED = {"ConditionalGAN()": _conditional_gan, "Flow()": _flow, "MAF()": _maf}
 
 
 def measure(name):
@@ -36,10 +60,22 @@ def measure(name):
     from kgen.serving.bundle import read_manifest
     from kgen.serving.verifying import newest
 
+    if name in UNTRAINED:
+        with tempfile.TemporaryDirectory() as folder:
+            model = UNTRAINED[name]()
+            kgen.serving.export(model, folder)
+            return _verified(name, model, folder)
     base = FOLDER / name
     model = kgen.load(base)
     if not read_manifest(newest(base)):
         kgen.serving.export(model, base)
+    return _verified(name, model, base)
+
+
+def _verified(name, model, base):
+    import kgen
+    from kgen.serving.verifying import newest
+
     report = kgen.serving.verify(base, model, batch_sizes=BATCH_SIZES)
     print(f"{name}\n{report}\n", flush=True)
     version = newest(base)
@@ -79,9 +115,13 @@ def _milliseconds(seconds):
 def main():
     parser = argparse.ArgumentParser(prog="python -m benchmarks.served_models", description=__doc__.split("\n")[0])
     parser.add_argument(
-        "names", nargs="*", help="folders in saved_models; all that have been exported, if none are named"
+        "names",
+        nargs="*",
+        help="folders in saved_models, or classes such as MAF(); all that have been exported, and all such, if none are named",
     )
-    names = parser.parse_args().names or sorted({p.parent.parent.name for p in FOLDER.glob("*/*/saved_model.pb")})
+    names = parser.parse_args().names or sorted(
+        {p.parent.parent.name for p in FOLDER.glob("*/*/saved_model.pb")} | set(UNTRAINED)
+    )
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from benchmarks.machine import describe
