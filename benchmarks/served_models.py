@@ -4,8 +4,8 @@
     python -m benchmarks.served_models ddpm_digits ...     some; the figures of the others stay as they are
 
 A model whose newest version lacks a manifest, which earlier exports do, is exported first; what no recipe trains is made by ``UNTRAINED`` and
-exported to a folder that is then gone. Then ``kgen.serving.verify`` runs every signature
-through TensorFlow's C API, with XLA and without, compares the answers with the model's and times them. Exit code 1 if any differ.
+exported to a folder that is then gone. Then ``kgen.serving.verify`` runs every signature through TensorFlow's C API, with XLA and without,
+compares the answers with the model's and times them. Exit code 1 if any differ.
 """
 
 import argparse
@@ -33,25 +33,13 @@ elsewhere after one rounding that turns a decision: such rows are named below. T
 """
 
 
-def _conditional_gan():
-    import kgen
-
-    return kgen.gan.ConditionalGAN((8, 8, 1), num_classes=10)
-
-
-def _flow():
-    import kgen
-
-    return kgen.flow.Flow((2,), [kgen.flow.ActNorm(), kgen.flow.Coupling(mask=[1, 0]), kgen.flow.Coupling(mask=[0, 1])])
-
-
-def _maf():
-    import kgen
-
-    return kgen.flow.MAF((2,))
-
-
-UNTRAINED = {"ConditionalGAN()": _conditional_gan, "Flow()": _flow, "MAF()": _maf}
+UNTRAINED = {
+    "ConditionalGAN()": lambda kgen: kgen.gan.ConditionalGAN((8, 8, 1), num_classes=10),
+    "Flow()": lambda kgen: kgen.flow.Flow(
+        (2,), [kgen.flow.ActNorm(), kgen.flow.Coupling(mask=[1, 0]), kgen.flow.Coupling(mask=[0, 1])]
+    ),
+    "MAF()": lambda kgen: kgen.flow.MAF((2,)),
+}
 
 
 def measure(name):
@@ -62,7 +50,7 @@ def measure(name):
 
     if name in UNTRAINED:
         with tempfile.TemporaryDirectory() as folder:
-            model = UNTRAINED[name]()
+            model = UNTRAINED[name](kgen)
             kgen.serving.export(model, folder)
             return _verified(name, model, folder)
     base = FOLDER / name

@@ -30,7 +30,7 @@ class GroupNormalization(keras.layers.GroupNormalization):
 
         def group_means(sums):
             means = ops.mean(ops.reshape(sums, (-1, self.groups, size)), axis=-1) / (height * width)
-            # (B, C). Not by ops.repeat, which is twenty operations on TensorFlow.
+            # (B, C). Not by ops.repeat, which is many operations on TensorFlow.
             return ops.reshape(ops.tile(means[..., None], (1, 1, size)), (-1, channels))
 
         mean = group_means(ops.sum(pixels, axis=1))

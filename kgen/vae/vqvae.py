@@ -60,12 +60,12 @@ class VQVAE(GenerativeModel):
         if encoder is None:
             encoder = SpatialEncoder(_three(self.image_shape, "encoder"), self.code_dim, channels)
         self.encoder = encoder
-        self.code_shape = self._run_encoder()
+        self.code_shape = self._check_encoder()
         if decoder is None:
             shape = (*self.code_shape, self.code_dim)
             decoder = SpatialDecoder(shape, _three(self.image_shape, "decoder")[-1], channels)
         self.decoder = decoder
-        self._run_decoder()
+        self._check_decoder()
         self.usage = self.add_weight(
             shape=(*self.code_shape, self.num_codes),
             initializer="zeros",
@@ -75,7 +75,7 @@ class VQVAE(GenerativeModel):
             name="usage",
         )
 
-    def _run_encoder(self):
+    def _check_encoder(self):
         """Calls the encoder on a shape: it must take examples and return vectors as long as the codes. Returns the shape of the codes."""
         try:
             output = self.encoder(keras.KerasTensor((None, *self.image_shape)))
@@ -89,7 +89,7 @@ class VQVAE(GenerativeModel):
             )
         return tuple(output.shape[1:-1])
 
-    def _run_decoder(self):
+    def _check_decoder(self):
         shape = (*self.code_shape, self.code_dim)
         try:
             output = self.decoder(keras.KerasTensor((None, *shape)))
