@@ -23,10 +23,12 @@ def _wrap(x):
     return ops.bitwise_and(x, ops.cast(_MASK, x.dtype)) if keras.config.backend() == "torch" else x
 
 
-def _rotate(x, r):
-    word = x.dtype
-    left = _wrap(ops.left_shift(x, ops.cast(r, word)))
-    return ops.bitwise_or(left, ops.right_shift(x, ops.cast(32 - r, word)))
+def _word(value):
+    return ops.convert_to_tensor(np.uint32(value))  # not ops.cast, which is a second operation, 60 times in a cipher
+
+
+def _rotate(x, left, right):
+    return ops.bitwise_or(_wrap(ops.left_shift(x, left)), ops.right_shift(x, right))
 
 
 def threefry(key, counter):
@@ -41,14 +43,15 @@ def threefry(key, counter):
         Salmon et al. 2011, section 4.3; known answers from the Random123 library.
     """
     k0, k1 = key
-    keys = (k0, k1, ops.bitwise_xor(ops.bitwise_xor(k0, k1), ops.cast(_PARITY, "uint32")))
+    keys = (k0, k1, ops.bitwise_xor(ops.bitwise_xor(k0, k1), _word(_PARITY)))
+    rotations = {r: (_word(r), _word(32 - r)) for r in sum(_ROTATIONS, ())}
     x0, x1 = _wrap(counter[0] + keys[0]), _wrap(counter[1] + keys[1])
     for group in range(5):
         for r in _ROTATIONS[group % 2]:
             x0 = _wrap(x0 + x1)
-            x1 = ops.bitwise_xor(_rotate(x1, r), x0)
+            x1 = ops.bitwise_xor(_rotate(x1, *rotations[r]), x0)
         x0 = _wrap(x0 + keys[(group + 1) % 3])
-        x1 = _wrap(x1 + _wrap(keys[(group + 2) % 3] + ops.cast(group + 1, "uint32")))
+        x1 = _wrap(x1 + _wrap(keys[(group + 2) % 3] + _word(group + 1)))
     return x0, x1
 
 

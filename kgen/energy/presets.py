@@ -3,6 +3,7 @@
 import keras
 from keras import layers
 
+from kgen.layers import silu
 from kgen.networks import ConvEncoder
 
 
@@ -13,7 +14,8 @@ def default_network(shape):
     """
     if len(shape) == 3 and min(shape[:2]) >= 8 and all(side % 4 == 0 for side in shape[:2]):
         return ConvEncoder(shape, 1, channels=(32, 64), name="network")
-    hidden = [layers.Dense(128, activation="silu", name=f"dense_{i}") for i in range(3)]
-    flat = [layers.Flatten(name="flatten")] if len(shape) > 1 else []
-    output = layers.Dense(1, use_bias=False, name="dense_out")
-    return keras.Sequential([keras.Input(shape), *flat, *hidden, output], name="network")
+    x = keras.Input(shape, name="x")
+    h = layers.Flatten(name="flatten")(x) if len(shape) > 1 else x
+    for i in range(3):
+        h = silu(layers.Dense(128, name=f"dense_{i}")(h))
+    return keras.Model(x, layers.Dense(1, use_bias=False, name="dense_out")(h), name="network")

@@ -1,10 +1,10 @@
 """Networks that suit a latent's shape, for those who bring none."""
 
 import keras
-from keras import layers, ops
+from keras import layers
 
 from kgen.diffusion.presets import default_unet
-from kgen.layers import SinusoidalEmbedding
+from kgen.layers import SinusoidalEmbedding, silu
 
 
 def default_denoiser(latent_shape, num_classes=None):
@@ -36,7 +36,7 @@ def residual_denoiser(dim, num_classes=None, width=256, blocks=3):
     """
     x, t = keras.Input((dim,), name="x"), keras.Input((), name="t")
     inputs = [x, t]
-    embedding = layers.Dense(width, activation="silu", name="time_dense")(SinusoidalEmbedding(64, name="time")(t))
+    embedding = silu(layers.Dense(width, name="time_dense")(SinusoidalEmbedding(64, name="time")(t)))
     if num_classes is not None:
         label = keras.Input((), dtype="int32", name="label")
         inputs.append(label)
@@ -45,6 +45,6 @@ def residual_denoiser(dim, num_classes=None, width=256, blocks=3):
     for i in range(blocks):
         out = layers.LayerNormalization(name=f"norm_{i}")(h)
         out = layers.Dense(width, name=f"dense_{i}_1")(out) + layers.Dense(width, name=f"embedding_{i}")(embedding)
-        h = h + layers.Dense(width, name=f"dense_{i}_2")(ops.silu(out))
+        h = h + layers.Dense(width, name=f"dense_{i}_2")(silu(out))
     h = layers.LayerNormalization(name="norm_out")(h)
     return keras.Model(inputs, layers.Dense(dim, name="dense_out")(h), name="denoiser")

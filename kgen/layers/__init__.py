@@ -7,6 +7,7 @@ from kgen.layers.norm import GroupNormalization
 from kgen.layers.quantizer import VectorQuantizer
 from kgen.layers.rotary import rotary_angles, rotate
 from kgen.layers.shifted import DownRightShiftedConv2D, DownShiftedConv2D
+from kgen.layers.silu import silu
 from kgen.layers.spectral import SpectralNormalization
 
 __all__ = [
@@ -20,4 +21,5 @@ __all__ = [
     "VectorQuantizer",
     "rotary_angles",
     "rotate",
+    "silu",
 ]

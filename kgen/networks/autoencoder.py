@@ -1,13 +1,15 @@
 """Fully convolutional encoders and decoders: an image to a smaller map of vectors, and back."""
 
 import keras
-from keras import layers, ops
+from keras import layers
+
+from kgen.layers import silu
 
 
 def _residual(h, filters, name):
     """h + Conv1x1(silu(Conv3x3(silu(h))))."""
-    out = layers.Conv2D(filters, 3, padding="same", name=f"{name}_conv_1")(ops.silu(h))
-    return h + layers.Conv2D(filters, 1, name=f"{name}_conv_2")(ops.silu(out))
+    out = layers.Conv2D(filters, 3, padding="same", name=f"{name}_conv_1")(silu(h))
+    return h + layers.Conv2D(filters, 1, name=f"{name}_conv_2")(silu(out))
 
 
 class _Network(keras.Model):
@@ -47,10 +49,10 @@ class SpatialEncoder(_Network):
         x = keras.Input(image_shape, name="x")
         h = x
         for i, filters in enumerate(channels):
-            h = layers.Conv2D(filters, 4, strides=2, padding="same", name=f"stride_{i}")(ops.silu(h) if i else h)
+            h = layers.Conv2D(filters, 4, strides=2, padding="same", name=f"stride_{i}")(silu(h) if i else h)
         for i in range(blocks):
             h = _residual(h, channels[-1], f"block_{i}")
-        super().__init__(x, layers.Conv2D(size, 1, name="conv_out")(ops.silu(h)), name=name, **kwargs)
+        super().__init__(x, layers.Conv2D(size, 1, name="conv_out")(silu(h)), name=name, **kwargs)
         self._arguments = {
             "image_shape": list(image_shape),
             "size": size,
@@ -84,8 +86,8 @@ class SpatialDecoder(_Network):
         for i in range(blocks):
             h = _residual(h, channels[-1], f"block_{i}")
         for i, filters in reversed(list(enumerate(channels))):
-            h = layers.Conv2DTranspose(filters, 4, strides=2, padding="same", name=f"stride_{i}")(ops.silu(h))
-        outputs = layers.Conv2D(output_channels, 3, padding="same", name="conv_out")(ops.silu(h))
+            h = layers.Conv2DTranspose(filters, 4, strides=2, padding="same", name=f"stride_{i}")(silu(h))
+        outputs = layers.Conv2D(output_channels, 3, padding="same", name="conv_out")(silu(h))
         super().__init__(z, outputs, name=name, **kwargs)
         self._arguments = {
             "map_shape": list(map_shape),

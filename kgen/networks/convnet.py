@@ -3,6 +3,8 @@
 import keras
 from keras import layers
 
+from kgen.layers import silu
+
 
 def _check(name, image_shape, channels):
     factor = 2 ** len(channels)
@@ -32,9 +34,9 @@ class ConvEncoder(keras.Model):
         x = keras.Input(image_shape, name="x")
         h = x
         for i, filters in enumerate(channels):
-            h = layers.Conv2D(filters, 3, padding="same", activation="silu", name=f"conv_{i}")(h)
-            h = layers.Conv2D(filters, 3, strides=2, padding="same", activation="silu", name=f"stride_{i}")(h)
-        h = layers.Dense(dense, activation="silu", name="dense")(layers.Flatten(name="flatten")(h))
+            h = layers.Conv2D(filters, 3, padding="same", activation=silu, name=f"conv_{i}")(h)
+            h = layers.Conv2D(filters, 3, strides=2, padding="same", activation=silu, name=f"stride_{i}")(h)
+        h = layers.Dense(dense, activation=silu, name="dense")(layers.Flatten(name="flatten")(h))
         super().__init__(x, layers.Dense(output_size, name="dense_out")(h), name=name, **kwargs)
         self._arguments = {
             "image_shape": list(image_shape),
@@ -70,12 +72,12 @@ class ConvDecoder(keras.Model):
         _check("output_shape", output_shape, channels)
         z = keras.Input((input_size,), name="z")
         small = (output_shape[0] >> len(channels), output_shape[1] >> len(channels), channels[-1])
-        h = layers.Dense(dense, activation="silu", name="dense")(z)
-        h = layers.Dense(small[0] * small[1] * small[2], activation="silu", name="dense_map")(h)
+        h = layers.Dense(dense, activation=silu, name="dense")(z)
+        h = layers.Dense(small[0] * small[1] * small[2], activation=silu, name="dense_map")(h)
         h = layers.Reshape(small, name="reshape")(h)
         for i, filters in reversed(list(enumerate(channels))):
-            h = layers.Conv2DTranspose(filters, 4, strides=2, padding="same", activation="silu", name=f"stride_{i}")(h)
-            h = layers.Conv2D(filters, 3, padding="same", activation="silu", name=f"conv_{i}")(h)
+            h = layers.Conv2DTranspose(filters, 4, strides=2, padding="same", activation=silu, name=f"stride_{i}")(h)
+            h = layers.Conv2D(filters, 3, padding="same", activation=silu, name=f"conv_{i}")(h)
         super().__init__(z, layers.Conv2D(output_shape[-1], 3, padding="same", name="conv_out")(h), name=name, **kwargs)
         self._arguments = {
             "input_size": input_size,

@@ -5,7 +5,7 @@ import math
 import keras
 from keras import layers, ops
 
-from kgen.layers import SinusoidalEmbedding
+from kgen.layers import SinusoidalEmbedding, silu
 
 
 @keras.saving.register_keras_serializable(package="kgen")
@@ -34,7 +34,7 @@ class MLP(keras.Model):
             inputs = [x, t]
             h = layers.Concatenate(name="concat")([h, SinusoidalEmbedding(64, name="time_sinusoids")(t)])
         for i, width in enumerate(widths):
-            h = layers.Dense(width, activation=activation, name=f"dense_{i}")(h)
+            h = layers.Dense(width, activation=silu if activation == "silu" else activation, name=f"dense_{i}")(h)
         h = layers.Dense(math.prod(output_shape), name="dense_out")(h)
         outputs = ops.reshape(h, (-1, *output_shape)) if len(output_shape) != 1 else h
         super().__init__(inputs, outputs, name=name, **kwargs)

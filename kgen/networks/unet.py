@@ -3,9 +3,9 @@
 import random
 
 import keras
-from keras import layers, ops
+from keras import layers
 
-from kgen.layers import GroupNormalization, SinusoidalEmbedding, SpatialAttention
+from kgen.layers import GroupNormalization, SinusoidalEmbedding, SpatialAttention, silu
 
 
 @keras.saving.register_keras_serializable(package="kgen")
@@ -54,21 +54,21 @@ class UNet(keras.Model):
         inputs = [x, t]
         width = 4 * channels[0]
         embedding = SinusoidalEmbedding(channels[0], name="time_sinusoids")(t)
-        embedding = layers.Dense(width, activation="silu", name="time_dense_1")(embedding)
+        embedding = layers.Dense(width, activation=silu, name="time_dense_1")(embedding)
         embedding = layers.Dense(width, name="time_dense_2")(embedding)
         if num_classes is not None:
             label = keras.Input((), dtype="int32", name="label")
             inputs.append(label)
             embedding = embedding + layers.Embedding(num_classes + 1, width, name="label_embedding")(label)
-        embedding = ops.silu(embedding)
+        embedding = silu(embedding)
 
         def residual(h, filters, name):
             out = GroupNormalization(groups, name=f"{name}_norm_1")(h)
-            out = layers.Conv2D(filters, 3, padding="same", name=f"{name}_conv_1")(ops.silu(out))
+            out = layers.Conv2D(filters, 3, padding="same", name=f"{name}_conv_1")(silu(out))
             shift = layers.Dense(filters, name=f"{name}_embedding")(embedding)
             out = out + layers.Reshape((1, 1, filters), name=f"{name}_shift")(shift)
             out = GroupNormalization(groups, name=f"{name}_norm_2")(out)
-            out = ops.silu(out)
+            out = silu(out)
             if dropout:
                 # With a seed: without one, Keras on torch drops by torch's global state, which no file keeps.
                 out = layers.Dropout(dropout, seed=random.getrandbits(30), name=f"{name}_dropout")(out)
@@ -109,7 +109,7 @@ class UNet(keras.Model):
             if level:
                 h = layers.UpSampling2D(name=f"up_{level}_upsample")(h)
                 h = layers.Conv2D(filters, 3, padding="same", name=f"up_{level}_conv")(h)
-        h = ops.silu(GroupNormalization(groups, name="norm_out")(h))
+        h = silu(GroupNormalization(groups, name="norm_out")(h))
         outputs = layers.Conv2D(
             out_channels or image_shape[-1],
             3,
