@@ -1,5 +1,6 @@
 """What every test shares: quiet logs, one seed, and what tests import: ``contract``, and the small models in ``tests/core`` as ``core.<name>``."""
 
+import gc
 import os
 import pathlib
 import sys
@@ -13,6 +14,8 @@ if os.environ.get("KERAS_BACKEND") != "torch":  # tests compile by XLA far more 
 
 import keras
 import pytest
+
+gc.freeze()  # what is imported stays: to look through it again and again would take a twentieth of the tests' time
 
 sys.path.append(str(pathlib.Path(__file__).parent))
 pytest.register_assert_rewrite("contract")

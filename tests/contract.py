@@ -5,6 +5,7 @@ trained = trained_models({"ddpm": Case(lambda: DDPM(...)), ...})
 """
 
 import dataclasses
+import json
 from collections.abc import Callable
 
 import keras
@@ -101,7 +102,7 @@ def test_samples(trained):
     assert eight.shape[0] == 8 and np.isfinite(eight).all()
     if case.output == "images":
         assert eight.shape[1:] == X.shape[1:] and eight.dtype == np.float32 and np.abs(eight).max() <= 1
-    np.testing.assert_allclose(model.sample(4, seed=1, **keywords), eight[:4], atol=1e-5)
+    np.testing.assert_allclose(model.sample(3, seed=1, **keywords), eight[:3], atol=1e-5)
     np.testing.assert_allclose(model.sample(8, seed=1, batch_size=3, **keywords), eight, atol=1e-5)
     assert np.abs(model.sample(8, seed=2, **keywords) - eight).max() > 1e-3
     assert np.abs(model.sample(8, **keywords) - model.sample(8, **keywords)).max() > 1e-4  # without a seed
@@ -122,37 +123,17 @@ def test_likelihood_or_a_reason(trained):
 
 
 def test_saved_it_goes_on_as_if_it_had_never_stopped(trained, tmp_path):
-    case = trained.case
-
-    def fit(model, epochs):
-        model.fit(*case.data, batch_size=32, epochs=epochs, shuffle=False, verbose=0)
-
-    keras.utils.set_random_seed(1)
-    stopped = case.make()
-    stopped.compile(keras.optimizers.Adam(1e-3), jit_compile=keras.config.backend() == "jax")  # less to compile, twice
-    fit(stopped, 1)
-    stopped.save(tmp_path / "m.keras")
-    fit(stopped, 1)
+    model, case = trained
+    model.save(tmp_path / "m.keras")
     resumed = kgen.load(tmp_path / "m.keras")
-    fit(resumed, 1)
+    assert json.dumps(resumed.get_config()) == json.dumps(model.get_config())  # in a file a tuple is a list
+    for each in (model, resumed):
+        each.fit(*case.data, batch_size=32, shuffle=False, verbose=0)
     for a, b in zip(
-        stopped.variables + stopped.optimizer.variables, resumed.variables + resumed.optimizer.variables, strict=True
+        model.variables + model.optimizer.variables, resumed.variables + resumed.optimizer.variables, strict=True
     ):
         np.testing.assert_array_equal(ops.convert_to_numpy(a), ops.convert_to_numpy(b), err_msg=a.path)
-    np.testing.assert_array_equal(stopped.sample(2, seed=0, **case.sample), resumed.sample(2, seed=0, **case.sample))
-
-
-def test_configuration_round_trip(trained):
-    model, case = trained
-    config = keras.saving.serialize_keras_object(model)
-    again = keras.saving.deserialize_keras_object(config)
-    assert again.get_config() == model.get_config()
-    again.set_weights(model.get_weights())
-    again.compile("adam", **COMPILE)
-    # Four rows, as in test_samples: a loop takes longer to compile than to run.
-    np.testing.assert_allclose(
-        again.sample(4, seed=0, **case.sample), model.sample(4, seed=0, **case.sample), atol=1e-6
-    )
+    np.testing.assert_array_equal(model.sample(3, seed=0, **case.sample), resumed.sample(3, seed=0, **case.sample))
 
 
 def endpoint_inputs(endpoint, rows):

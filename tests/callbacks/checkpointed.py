@@ -10,6 +10,10 @@ import pathlib
 import signal
 import sys
 
+# Keras would import TensorFlow to look for its types, which takes longer than the training here.
+if __name__ == "__main__" and os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
+    sys.modules["tensorflow"] = None
+
 import keras
 import numpy as np
 

@@ -4,9 +4,14 @@ Usage: distributed.py single|mirrored|parallel|processes OUT.npz [PROCESS PORT]
 """
 
 import contextlib
+import os
 import pathlib
 import sys
 import warnings
+
+# Keras would import TensorFlow to look for its types, which takes longer than the training here.
+if __name__ == "__main__" and os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
+    sys.modules["tensorflow"] = None
 
 import keras
 import numpy as np
