@@ -100,6 +100,29 @@ def test_attention_with_zero_output_weights_is_the_identity_and_permutes_with_it
     np.testing.assert_allclose(ops.convert_to_numpy(layer(x)), x, atol=1e-6)
 
 
+def test_attentions_gradient_is_that_of_differences():
+    rng = np.random.default_rng(0)
+    layer = SpatialAttention(heads=2, groups=4)
+    layer.build((3, 2, 3, 8))
+    layer.set_weights([0.5 * rng.normal(size=w.shape) for w in layer.get_weights()])
+    x, direction = (ops.convert_to_tensor(rng.normal(size=(3, 2, 3, 8)).astype("float32")) for _ in range(2))
+
+    def loss():
+        return ops.sum(layer(x) * direction), None
+
+    (value, _), gradients = backend.value_and_grad(loss, layer.trainable_variables)
+    assert len(gradients) == 10 and abs(float(value)) > 0.1
+    for variable, gradient in zip(layer.trainable_variables, gradients, strict=True):
+        at, along = ops.convert_to_numpy(variable), rng.normal(size=variable.shape)
+        ends = []
+        for step in (-1e-2, 1e-2):
+            variable.assign(at + step * along)
+            ends.append(float(loss()[0]))
+        variable.assign(at)
+        slope = (ops.convert_to_numpy(gradient) * along).sum()
+        np.testing.assert_allclose((ends[1] - ends[0]) / 2e-2, slope, rtol=1e-2, atol=1e-2, err_msg=variable.path)
+
+
 def test_wrong_arguments():
     cases = [
         (lambda: UNet((8, 8)), r"image_shape: expected \(H, W, C\), received \(8, 8\)"),
