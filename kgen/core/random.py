@@ -20,11 +20,11 @@ _MASK = 0xFFFFFFFF
 
 def _wrap(x):
     """Keeps 32 bits. Keras represents uint32 on torch by int64, where sums and left shifts grow past them."""
-    return ops.bitwise_and(x, ops.cast(_MASK, x.dtype)) if keras.config.backend() == "torch" else x
+    return ops.bitwise_and(x, _word(_MASK)) if keras.config.backend() == "torch" else x
 
 
 def _word(value):
-    return ops.convert_to_tensor(np.uint32(value))  # not ops.cast, which is a second operation, 60 times in a cipher
+    return ops.convert_to_tensor(np.uint32(value))  # ops.cast would be a second operation, each time
 
 
 def _rotate(x, left, right):
@@ -78,7 +78,7 @@ def bits(seeds, shape, draw=0):
 
 def _unit(words):
     """Words to floats strictly between 0 and 1: the middles of 2^23 equal cells, all of them exact in float32."""
-    cells = ops.cast(ops.cast(ops.right_shift(words, ops.cast(9, words.dtype)), "int32"), "float32")
+    cells = ops.cast(ops.cast(ops.right_shift(words, _word(9)), "int32"), "float32")
     return (cells + 0.5) * 2.0**-23
 
 
@@ -172,13 +172,13 @@ def fold_in(seeds, data):
     """
     # The element 2^31 - 1 is one that no array has, so that no number drawn from ``seeds`` is also a seed.
     seeds = ops.cast(ops.bitwise_and(ops.cast(seeds, "int32"), ops.cast(0x7FFFFFFF, "int32")), "uint32")
-    counter = (ops.cast(0x7FFFFFFF, "uint32"), ops.cast(ops.convert_to_tensor(data, dtype="int32"), "uint32"))
+    counter = (_word(0x7FFFFFFF), ops.cast(ops.convert_to_tensor(data, dtype="int32"), "uint32"))
     a, b = threefry((seeds[:, 0], seeds[:, 1]), counter)
     return ops.stack([_positive(a), _positive(b)], axis=-1)
 
 
 def _positive(words):
-    return ops.cast(ops.right_shift(words, ops.cast(1, words.dtype)), "int32")
+    return ops.cast(ops.right_shift(words, _word(1)), "int32")
 
 
 def new_seed():
