@@ -15,7 +15,7 @@ if os.environ.get("KERAS_BACKEND") != "torch":  # tests compile by XLA far more 
 import keras
 import pytest
 
-gc.freeze()  # what is imported stays: to look through it again and again would take a twentieth of the tests' time
+gc.freeze()  # what is imported stays, and is looked through no more: collections took a twentieth of the tests' time
 
 sys.path.append(str(pathlib.Path(__file__).parent))
 pytest.register_assert_rewrite("contract")

@@ -10,7 +10,7 @@ BOUND = {"num_samples": 4}
 
 
 def unet(**kwargs):
-    return UNet((4, 4, 1), channels=(8,), blocks=1, attention=(False,), groups=4, **kwargs)
+    return UNet((4, 4, 1), channels=(8,), blocks=1, attention=(True,), groups=4, **kwargs)
 
 
 trained = trained_models(
