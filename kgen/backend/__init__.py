@@ -13,6 +13,7 @@ step carries state, and how a function is compiled; that is what these modules h
 - ``share(rows)``: the share of the whole batch that is here, where replicas add their gradients up;
 - ``first_row(rows)``: the place of the first row that is here in the whole batch;
 - ``when(condition, then, otherwise)``: one of two functions, the other's work really skipped;
+- ``replica_sum(value)``: a number summed over the replicas;
 - ``in_order(x, y, weight, batch_size)``: rows for ``fit``, in the order in which they stand;
 - ``gpus()``: the number of GPUs;
 - ``tfp()``: TensorFlow Probability for this backend, or None.
@@ -34,6 +35,7 @@ if _backend == "tensorflow":
         in_order,
         jit,
         jvp,
+        replica_sum,
         share,
         value_and_grad,
         vjp,
@@ -50,6 +52,7 @@ elif _backend == "jax":
         in_order,
         jit,
         jvp,
+        replica_sum,
         share,
         value_and_grad,
         vjp,
@@ -66,6 +69,7 @@ elif _backend == "torch":
         in_order,
         jit,
         jvp,
+        replica_sum,
         share,
         value_and_grad,
         vjp,
@@ -87,6 +91,7 @@ __all__ = [
     "in_order",
     "jit",
     "jvp",
+    "replica_sum",
     "share",
     "tfp",
     "value_and_grad",

@@ -133,6 +133,14 @@ def first_row(rows):
     return tf.cast(tf.reduce_sum(counts[:here]), "int32")
 
 
+def replica_sum(value):
+    """The sum of a scalar tensor over all replicas; the tensor itself without a ``tf.distribute`` strategy."""
+    context = tf.distribute.get_replica_context()
+    if _replicas() == 1 or context is None:
+        return value
+    return context.all_reduce(tf.distribute.ReduceOp.SUM, value)
+
+
 def when(condition, then, otherwise):
     """``then()`` where ``condition`` is true, else ``otherwise()``; only the one that is taken is computed.
 

@@ -86,6 +86,11 @@ def first_row(rows):
     return torch.zeros((), dtype=torch.int32)
 
 
+def replica_sum(value):
+    """The tensor itself: kgen runs one torch process."""
+    return value
+
+
 def when(condition, then, otherwise):
     """As in ``kgen.backend.tensorflow``, by plain Python."""
     output = then() if bool(condition) else otherwise()

@@ -58,7 +58,6 @@ class EnergyModel(GenerativeModel):
         self.objective_function = objective
         self.sampler = samplers.get(sampler)
         self.network = default_network(self.shape) if network is None else network
-        self.seed_generator = keras.random.SeedGenerator()
         _check_network(self.network, self.shape)
         objective.build(self)
         self.keep_average_of("network")

@@ -16,7 +16,7 @@ from keras import ops
 from kgen.backend import probability
 from kgen.core import Endpoint, GenerativeModel, TensorSpec, checks, random
 from kgen.core.endpoints import SEED
-from kgen.core.model import first_rows
+from kgen.core.inputs import first_rows
 from kgen.core.units import bits_per_dim
 from kgen.flow.dequantization import Dequantization
 from kgen.flow.steps import Chain, as_step, rows_sum
@@ -52,7 +52,6 @@ class Flow(GenerativeModel):
         self.dequantization = None if dequantize is None else Dequantization(dequantize, logit)
         self.likelihood = "exact" if dequantize is None else "bound"
         self._given_logit = logit
-        self.seed_generator = keras.random.SeedGenerator()
         self.chain = Chain([as_step(i, s) for i, s in enumerate(steps)], name="chain")
         self.chain.build(self.shape, self.num_classes or 0)
         self._check_steps()
@@ -92,9 +91,8 @@ class Flow(GenerativeModel):
                 raise ValueError(f"y: this model has {self.num_classes} classes and needs labels: fit(x, labels).")
             checks.labels("y", y, self.num_classes, len(x))
 
-    def _check_fit(self, x, y, what):
-        super()._check_fit(x, y, what)
-        if what == "fit" and int(ops.convert_to_numpy(self.initialized)) == 0:
+    def prepare(self, x, y):
+        if int(ops.convert_to_numpy(self.initialized)) == 0:
             rows, labels = (x, y) if checks.as_array(x) is not None else first_rows(x, INITIAL_ROWS)
             if rows is None:
                 raise ValueError(
