@@ -11,6 +11,8 @@ step carries state, and how a function is compiled; that is what these modules h
 - ``all_finite(tensors)``: whether every number is finite, on every replica;
 - ``jit(fn, variables)``: a compiled function that reads the variables' present values;
 - ``share(rows)``: the share of the whole batch that is here, where replicas add their gradients up;
+- ``first_row(rows)``: the place of the first row that is here in the whole batch;
+- ``when(condition, then, otherwise)``: one of two functions, the other's work really skipped;
 - ``in_order(x, y, weight, batch_size)``: rows for ``fit``, in the order in which they stand;
 - ``gpus()``: the number of GPUs;
 - ``tfp()``: TensorFlow Probability for this backend, or None.
@@ -26,6 +28,7 @@ if _backend == "tensorflow":
         TrainStep,
         all_finite,
         apply_gradients,
+        first_row,
         gpus,
         grad,
         in_order,
@@ -34,12 +37,14 @@ if _backend == "tensorflow":
         share,
         value_and_grad,
         vjp,
+        when,
     )
 elif _backend == "jax":
     from kgen.backend.jax import (
         TrainStep,
         all_finite,
         apply_gradients,
+        first_row,
         gpus,
         grad,
         in_order,
@@ -48,12 +53,14 @@ elif _backend == "jax":
         share,
         value_and_grad,
         vjp,
+        when,
     )
 elif _backend == "torch":
     from kgen.backend.torch import (
         TrainStep,
         all_finite,
         apply_gradients,
+        first_row,
         gpus,
         grad,
         in_order,
@@ -62,6 +69,7 @@ elif _backend == "torch":
         share,
         value_and_grad,
         vjp,
+        when,
     )
 else:
     raise ImportError(
@@ -73,6 +81,7 @@ __all__ = [
     "TrainStep",
     "all_finite",
     "apply_gradients",
+    "first_row",
     "gpus",
     "grad",
     "in_order",
@@ -82,4 +91,5 @@ __all__ = [
     "tfp",
     "value_and_grad",
     "vjp",
+    "when",
 ]

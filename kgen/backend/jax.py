@@ -124,6 +124,38 @@ def share(rows=None):
     return 1.0
 
 
+def first_row(rows):
+    """0: a distributed JAX step sees the whole batch."""
+    return jnp.zeros((), "int32")
+
+
+def when(condition, then, otherwise):
+    """As in ``kgen.backend.tensorflow``, what either branch assigns is carried out of it."""
+
+    def tensors(output):
+        return keras.tree.map_structure(lambda v: None if v is None else keras.ops.convert_to_tensor(v), output)
+
+    if not isinstance(condition, jax.core.Tracer):  # nothing to compile: plain Python skips as well
+        return tensors(then() if bool(condition) else otherwise())
+    assigned = {}
+    for fn in (then, otherwise):  # traced for its shapes alone, to learn what it assigns
+        isolated, box = _isolated(lambda fn=fn: tensors(fn()))
+        jax.eval_shape(isolated)
+        assigned |= {id(v): v for v in box}
+    variables = list(assigned.values())
+
+    def branch(fn):
+        def run():
+            with Scope():
+                return tensors(fn()), [v.value for v in variables]
+
+        return run
+
+    output, values = jax.lax.cond(condition, branch(then), branch(otherwise))
+    _assign(variables, values)
+    return output
+
+
 def all_finite(tensors):
     """As in ``kgen.backend.tensorflow``."""
     return jnp.isfinite(sum(jnp.sum(jnp.asarray(t, "float32")) for t in tensors))

@@ -113,6 +113,41 @@ def share(rows=None):
     return rows / tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, rows)
 
 
+def first_row(rows):
+    """The place of this replica's first row in the whole batch: the rows of all replicas before this one.
+
+    A draw that is keyed by a row's place in the whole batch is another one on each replica, and the one it would be on one device.
+
+    Args:
+        rows: number of rows here (0 where a short batch leaves a replica without): int or int scalar tensor.
+    Returns:
+        int32 scalar tensor; 0 without a ``tf.distribute`` strategy.
+    """
+    context = tf.distribute.get_replica_context()
+    if _replicas() == 1 or context is None:  # within the scope of a strategy but on no replica, the batch is whole
+        return tf.zeros((), "int32")
+    here = tf.convert_to_tensor(context.replica_id_in_sync_group)
+    # Whole numbers in float32, exact to 16 million rows: integers do not travel between GPUs everywhere.
+    counts = tf.one_hot(here, _replicas()) * tf.cast(rows, "float32")
+    counts = context.all_reduce(tf.distribute.ReduceOp.SUM, counts)
+    return tf.cast(tf.reduce_sum(counts[:here]), "int32")
+
+
+def when(condition, then, otherwise):
+    """``then()`` where ``condition`` is true, else ``otherwise()``; only the one that is taken is computed.
+
+    Args:
+        condition: boolean scalar tensor, or bool.
+        then, otherwise: functions of no arguments that return the same structure of tensors or numbers (None where there is nothing
+            to return), of the same shapes and dtypes. They may assign to variables, but not under a ``tf.distribute`` strategy,
+            where all replicas would have to take the same branch. What layers add by ``add_loss`` inside is not seen outside.
+    Returns:
+        what the function taken returned, as tensors; differentiable with respect to whatever the functions read.
+    """
+    tensors = functools.partial(tf.nest.map_structure, lambda v: None if v is None else tf.convert_to_tensor(v))
+    return tf.cond(tf.convert_to_tensor(condition), lambda: tensors(then()), lambda: tensors(otherwise()))
+
+
 def all_finite(tensors):
     """Whether every number is finite, on every replica.
 

@@ -81,6 +81,17 @@ def share(rows=None):
     return 1.0
 
 
+def first_row(rows):
+    """0: kgen runs one torch process."""
+    return torch.zeros((), dtype=torch.int32)
+
+
+def when(condition, then, otherwise):
+    """As in ``kgen.backend.tensorflow``, by plain Python."""
+    output = then() if bool(condition) else otherwise()
+    return keras.tree.map_structure(lambda v: None if v is None else convert_to_tensor(v), output)
+
+
 def all_finite(tensors):
     """As in ``kgen.backend.tensorflow``."""
     with torch.no_grad():
