@@ -228,8 +228,9 @@ def test_a_file_of_another_version_names_both(load, tmp_path):
     with pytest.raises(ValueError, match=rf"written by kgen 99\.0\.0; this is kgen {kgen.__version__}.*kgen==99\.0\.0"):
         load(path)
     patch = ".".join([*kgen.__version__.split(".")[:2], "99"])
-    rewrite(path, lambda config: config["config"].update(kgen_version=patch))
-    assert load(path).dim == 1
+    for version in (patch, "0.1.0", "0.1.7"):  # files of 0.1 are read
+        rewrite(path, lambda config, version=version: config["config"].update(kgen_version=version))
+        assert load(path).dim == 1
 
 
 def test_a_damaged_file_is_named(tmp_path):
