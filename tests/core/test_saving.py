@@ -18,6 +18,7 @@ from keras import ops
 import kgen
 
 BACKEND = keras.config.backend()
+OTHER = "tensorflow" if BACKEND != "tensorflow" else "torch"
 MAKERS = [OneLoss, TwoPlayer]
 
 
@@ -114,8 +115,8 @@ np.savez(f"{folder}/there.npz", **out)
 """
 
 
+@pytest.mark.across(OTHER)
 def test_a_file_loads_whole_on_another_backend(tmp_path):
-    other = "tensorflow" if BACKEND != "tensorflow" else "torch"
     here = {}
     for make in MAKERS:
         model = make(dim=4, ema=0.9)
@@ -126,7 +127,7 @@ def test_a_file_loads_whole_on_another_backend(tmp_path):
         here[f"{make.__name__}/sample"] = model.sample(4, seed=0)
     environment = {
         **os.environ,
-        "KERAS_BACKEND": other,
+        "KERAS_BACKEND": OTHER,
         "PYTHONPATH": str(pathlib.Path(__file__).parent.parent),
         "TF_CPP_MIN_LOG_LEVEL": "3",
     }
