@@ -11,12 +11,17 @@ import sys
 
 import click
 
+import kgen
+
 BACKENDS = ("tensorflow", "jax", "torch")
 
 
 def recipes():
     """Dict from a recipe's name to the first line of its docstring, without importing any."""
-    folder = pathlib.Path(importlib.util.find_spec("kgen.recipes").submodule_search_locations[0])
+    spec = importlib.util.find_spec("kgen.recipes")
+    if spec is None or not spec.submodule_search_locations:
+        raise click.ClickException(kgen.NO_RECIPES)
+    folder = pathlib.Path(spec.submodule_search_locations[0])
     found = {}
     for file in sorted(folder.glob("*.py")):
         if file.stem != "__init__":

@@ -47,6 +47,21 @@ def test_help_and_recipes():
         assert len(line) > len(name) + 10  # a description stands beside it
 
 
+def test_recipes_that_are_not_installed_say_how_to_install_them(monkeypatch):
+    monkeypatch.setattr(cli.importlib.util, "find_spec", lambda name: None)
+    for command in (["recipes"], ["train", "ddpm_digits"]):
+        result = run(*command)
+        assert result.exit_code == 2 and "kgen.recipes cannot be imported" in result.stderr
+        assert result.stderr.strip().endswith("run: pip install -e .") and len(result.stderr.splitlines()) == 1
+
+    def missing(name):
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+    monkeypatch.setattr(kgen.importlib, "import_module", missing)
+    with pytest.raises(ImportError, match=r"kgen.recipes cannot be imported.* run: pip install -e \."):
+        _ = kgen.recipes
+
+
 def test_help_loads_no_framework():
     code = (
         "import sys, kgen.cli\n"

@@ -12,8 +12,8 @@ step carries state, and how a function is compiled; that is what these modules h
 - ``jit(fn, variables)``: a compiled function that reads the variables' present values;
 - ``share(rows)``: the share of the whole batch that is here, where replicas add their gradients up;
 - ``first_row(rows)``: the place of the first row that is here in the whole batch;
-- ``when(condition, then, otherwise)``: one of two functions, the other's work really skipped;
 - ``replica_sum(value)``: a number summed over the replicas;
+- ``when(condition, then, otherwise)``: one of two functions, the other's work really skipped;
 - ``in_order(x, y, weight, batch_size)``: rows for ``fit``, in the order in which they stand;
 - ``gpus()``: the number of GPUs;
 - ``tfp()``: TensorFlow Probability for this backend, or None.

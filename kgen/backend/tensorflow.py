@@ -97,6 +97,13 @@ def _replicas():
     return tf.distribute.get_strategy().num_replicas_in_sync
 
 
+def replica_sum(value):
+    context = tf.distribute.get_replica_context()
+    if _replicas() == 1 or context is None:
+        return value
+    return context.all_reduce(tf.distribute.ReduceOp.SUM, value)
+
+
 def share(rows=None):
     """The share of the whole batch that this replica has: 1 without a ``tf.distribute`` strategy.
 
@@ -131,14 +138,6 @@ def first_row(rows):
     counts = tf.one_hot(here, _replicas()) * tf.cast(rows, "float32")
     counts = context.all_reduce(tf.distribute.ReduceOp.SUM, counts)
     return tf.cast(tf.reduce_sum(counts[:here]), "int32")
-
-
-def replica_sum(value):
-    """The sum of a scalar tensor over all replicas; the tensor itself without a ``tf.distribute`` strategy."""
-    context = tf.distribute.get_replica_context()
-    if _replicas() == 1 or context is None:
-        return value
-    return context.all_reduce(tf.distribute.ReduceOp.SUM, value)
 
 
 def when(condition, then, otherwise):
