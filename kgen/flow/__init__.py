@@ -1,19 +1,13 @@
 """Normalising flows, on TensorFlow and JAX."""
 
+from kgen.flow.autoregression import MaskedAutoregressive
+from kgen.flow.chain import Chain, Step
 from kgen.flow.conditioners import MADE, dense_conditioner
+from kgen.flow.couplings import Coupling, checkerboard
 from kgen.flow.dequantization import Dequantization
 from kgen.flow.flow import Flow
 from kgen.flow.presets import MAF, NeuralSplineFlow, RealNVP
-from kgen.flow.steps import (
-    ActNorm,
-    BijectorStep,
-    Chain,
-    Coupling,
-    MaskedAutoregressive,
-    Permutation,
-    Step,
-    checkerboard,
-)
+from kgen.flow.steps import ActNorm, BijectorStep, Permutation
 from kgen.flow.transforms import AffineTransform, SplineTransform, Transform
 
 __all__ = [

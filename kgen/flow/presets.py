@@ -4,8 +4,10 @@ import keras
 import numpy as np
 
 from kgen.core import checks
+from kgen.flow.autoregression import MaskedAutoregressive
+from kgen.flow.couplings import Coupling, checkerboard
 from kgen.flow.flow import Flow
-from kgen.flow.steps import ActNorm, Coupling, MaskedAutoregressive, Permutation, checkerboard
+from kgen.flow.steps import ActNorm, Permutation
 from kgen.flow.transforms import AffineTransform, SplineTransform
 
 
