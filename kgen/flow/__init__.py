@@ -6,6 +6,7 @@ from kgen.flow.conditioners import MADE, dense_conditioner
 from kgen.flow.couplings import Coupling, checkerboard
 from kgen.flow.dequantization import Dequantization
 from kgen.flow.flow import Flow
+from kgen.flow.multiscale import Split, Squeeze
 from kgen.flow.presets import MAF, NeuralSplineFlow, RealNVP
 from kgen.flow.steps import ActNorm, BijectorStep, Permutation
 from kgen.flow.transforms import AffineTransform, SplineTransform, Transform
@@ -25,6 +26,8 @@ __all__ = [
     "Permutation",
     "RealNVP",
     "SplineTransform",
+    "Split",
+    "Squeeze",
     "Step",
     "Transform",
     "checkerboard",
