@@ -6,8 +6,10 @@ from kgen.flow.conditioners import MADE, dense_conditioner
 from kgen.flow.couplings import Coupling, checkerboard
 from kgen.flow.dequantization import Dequantization
 from kgen.flow.flow import Flow
+from kgen.flow.maf import MAF
 from kgen.flow.multiscale import Split, Squeeze
-from kgen.flow.presets import MAF, NeuralSplineFlow, RealNVP
+from kgen.flow.realnvp import RealNVP
+from kgen.flow.spline import NeuralSplineFlow
 from kgen.flow.steps import ActNorm, BijectorStep, Permutation
 from kgen.flow.transforms import AffineTransform, SplineTransform, Transform
 

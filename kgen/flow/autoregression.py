@@ -19,18 +19,20 @@ class MaskedAutoregressive(Step):
     Args:
         transform: f: "affine", "spline", or a ``Transform``.
         widths: hidden widths of the masked network.
+        direct: whether it connects its inputs straight to its outputs too.
     Reference:
         Papamakarios et al., Masked autoregressive flow for density estimation, 2017, Eq. 4 and 5, arXiv 1705.07057.
     """
 
-    def __init__(self, transform="affine", *, widths=(128, 128), **kwargs):
+    def __init__(self, transform="affine", *, widths=(128, 128), direct=True, **kwargs):
         super().__init__(**kwargs)
         self.transform = transforms.get(transform)
         self.widths = tuple(checks.positive_int("widths", w) for w in widths)
+        self.direct = bool(direct)
 
     def build(self, shape, condition_size=0):
         self.shape, self.dim = tuple(shape), int(np.prod(shape))
-        self.made = MADE(self.transform.size, condition_size, self.widths, name="made")
+        self.made = MADE(self.transform.size, condition_size, self.widths, direct=self.direct, name="made")
         self.made.build((None, self.dim))
 
     def _bijector(self, x, condition):
@@ -53,4 +55,9 @@ class MaskedAutoregressive(Step):
             **super().get_config(),
             "transform": keras.saving.serialize_keras_object(self.transform),
             "widths": list(self.widths),
+            "direct": self.direct,
         }
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**{"direct": False, **config})  # a file of 0.1 does not name it

@@ -1,5 +1,7 @@
 """Couplings: some values are transformed by parameters that depend on the others."""
 
+import functools
+
 import keras
 import numpy as np
 from keras import ops
@@ -20,7 +22,8 @@ def checkerboard(shape, parity=0):
         numpy float32 array of that shape.
     """
     axes = shape[:2] if len(shape) == 3 else shape
-    board = (np.indices(axes).sum(0) + parity + 1) % 2
+    # One axis at a time: a preset's shape may have many, and a grid of all of them takes as many times the memory.
+    board = (functools.reduce(np.add.outer, [np.arange(size) for size in axes]) + parity + 1) % 2
     return np.broadcast_to(board[..., None] if len(shape) == 3 else board, shape).astype("float32")
 
 

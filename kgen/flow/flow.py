@@ -88,7 +88,7 @@ class Flow(GenerativeModel):
 
     def _check_fit(self, x, y, what):
         super()._check_fit(x, y, what)
-        if what == "fit" and int(ops.convert_to_numpy(self.initialized)) == 0:
+        if what in ("fit", "train_on_batch") and int(ops.convert_to_numpy(self.initialized)) == 0:
             rows, labels = (x, y) if checks.as_array(x) is not None else first_rows(x, INITIAL_ROWS)
             if rows is None:
                 raise ValueError(
@@ -98,7 +98,7 @@ class Flow(GenerativeModel):
             self.initialize(rows, None if self.num_classes is None else labels)
 
     def initialize(self, x, labels=None):
-        """Starts activation normalisation from data; ``fit`` does so by itself, the first time.
+        """Starts activation normalisation from data; ``fit`` and ``train_on_batch`` do so by themselves, the first time.
 
         Args:
             x: float array (N, *shape); at most 4,096 rows, fewer of large ones, spread evenly over it, are used.
