@@ -5,7 +5,8 @@ import functools
 import jax
 import jax.numpy as jnp
 import keras
-from keras.src.backend.common.stateless_scope import get_stateless_scope
+
+from kgen.backend import keras_private
 
 
 class Scope(keras.StatelessScope):
@@ -17,7 +18,7 @@ class Scope(keras.StatelessScope):
 
     def __init__(self, state_mapping=()):
         super().__init__(collect_losses=True)
-        around = get_stateless_scope()
+        around = keras_private.stateless_scope()
         if around is not None:
             self.state_mapping.update(around.state_mapping)
         for variable, value in state_mapping:

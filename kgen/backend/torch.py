@@ -4,7 +4,7 @@ import functools
 
 import keras
 import torch
-from keras.src.backend.torch.core import convert_to_tensor
+from keras.ops import convert_to_tensor
 
 
 class TrainStep:
