@@ -25,8 +25,10 @@ _ROOMS = (
     "layers",
     "metrics",
     "networks",
+    "numerics",
     "recipes",
     "serving",
+    "text",
     "vae",
 )
 _NAMES = {

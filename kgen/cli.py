@@ -62,6 +62,7 @@ class Group(click.Group):
         arguments = list(sys.argv[1:] if args is None else args)
         debug = "--debug" in arguments
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up notes help nobody here
+        os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # TensorFlow uses oneDNN by itself on some processors only
         try:
             return super().main([a for a in arguments if a != "--debug"], standalone_mode=False, **kwargs)
         except click.exceptions.Exit as error:

@@ -1,6 +1,7 @@
 """The command line: what it prints, writes and refuses."""
 
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -60,6 +61,20 @@ def test_recipes_that_are_not_installed_say_how_to_install_them(monkeypatch):
     monkeypatch.setattr(kgen.importlib, "import_module", missing)
     with pytest.raises(ImportError, match=r"kgen.recipes cannot be imported.* run: pip install -e \."):
         _ = kgen.recipes
+
+
+@pytest.mark.parametrize("given", [None, "0"])
+def test_onednn_is_on_unless_the_user_has_said_otherwise(given):
+    code = (
+        "import os, kgen.cli\n"
+        "try: kgen.cli.main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "print(os.environ['TF_ENABLE_ONEDNN_OPTS'])"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "TF_ENABLE_ONEDNN_OPTS"}
+    environment |= {} if given is None else {"TF_ENABLE_ONEDNN_OPTS": given}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == (given or "1")
 
 
 def test_help_loads_no_framework():

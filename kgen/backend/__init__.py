@@ -139,6 +139,17 @@ def share(rows=None):
     return _backend.share(rows)
 
 
+def replica_sum(value):
+    """A number summed over the replicas: as it is where there are none, and outside of a replica's step.
+
+    Args:
+        value: float tensor.
+    Returns:
+        float tensor of the same shape, the same on each replica.
+    """
+    return _backend.replica_sum(value)
+
+
 def first_row(rows):
     """The place of this replica's first row in the whole batch: the rows of all replicas before this one.
 
@@ -184,6 +195,7 @@ __all__ = [
     "in_order",
     "jit",
     "jvp",
+    "replica_sum",
     "share",
     "tfp",
     "value_and_grad",

@@ -64,6 +64,13 @@ def _replicas():
     return tf.distribute.get_strategy().num_replicas_in_sync
 
 
+def replica_sum(value):
+    context = tf.distribute.get_replica_context()
+    if _replicas() == 1 or context is None:
+        return value
+    return context.all_reduce(tf.distribute.ReduceOp.SUM, value)
+
+
 def share(rows=None):
     if _replicas() == 1:
         return 1.0

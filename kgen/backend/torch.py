@@ -73,6 +73,10 @@ def jvp(fn, x, tangent):
     return (y if again else y.detach()), dy
 
 
+def replica_sum(value):
+    return value
+
+
 def share(rows=None):
     """1: kgen runs one torch process."""
     return 1.0

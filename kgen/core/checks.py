@@ -87,6 +87,12 @@ def rows(name, x, shape):
     finite(name, x)
 
 
+def count(name, x, n):
+    """Raises ValueError unless array ``x`` has ``n`` rows."""
+    if n is not None and len(x) != n:
+        raise ValueError(f"{name}: expected {n} rows, one for each example, received {len(x)}.")
+
+
 def images(name, x, shape):
     """Checks images: float (N, *shape), finite, in [-1, 1]."""
     rows(name, x, shape)

@@ -69,7 +69,6 @@ class DDPM(GenerativeModel):
         self.label_dropout = checks.in_range("label_dropout", label_dropout, 0.0, 1.0)
         self.sampler = samplers.get(sampler)
         self.clip = len(self.image_shape) == 3 if clip is None else bool(clip)
-        self.seed_generator = keras.random.SeedGenerator()
         self._build_network()
         self.keep_average_of("network")
 

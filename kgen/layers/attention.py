@@ -10,7 +10,8 @@ from kgen.layers.norm import GroupNormalization
 class SpatialAttention(keras.layers.Layer):
     """Self-attention over the pixels of a feature map, with group normalisation before and a residual around.
 
-    y = x + W_o softmax(q k^T / sqrt(d)) v, where q, k, v are linear in GroupNorm(x).
+    y = x + W_o softmax(q k^T / sqrt(d)) v, where q, k, v are linear in GroupNorm(x). W_o starts at zero, so that the layer starts as the identity
+    and what it adds grows as it learns what to look at.
 
     Args:
         heads: number of heads; divides the channels.
@@ -18,7 +19,8 @@ class SpatialAttention(keras.layers.Layer):
     Call:
         x: float tensor (B, H, W, C). Returns the same shape.
     Reference:
-        Ho et al., Denoising diffusion probabilistic models, 2020, appendix B, arXiv 2006.11239.
+        Ho et al., Denoising diffusion probabilistic models, 2020, appendix B, arXiv 2006.11239;
+        Dhariwal & Nichol, Diffusion models beat GANs on image synthesis, 2021, arXiv 2105.05233 (its code: `proj_out` starts at zero).
     """
 
     def __init__(self, heads=1, groups=8, **kwargs):
@@ -33,7 +35,8 @@ class SpatialAttention(keras.layers.Layer):
         self.norm.build(input_shape)
         tokens = (input_shape[0], None, channels)
         for name in ("query", "key", "value", "output"):
-            layer = keras.layers.Dense(channels, dtype=self.dtype_policy, name=name)
+            start = "zeros" if name == "output" else "glorot_uniform"
+            layer = keras.layers.Dense(channels, kernel_initializer=start, dtype=self.dtype_policy, name=name)
             layer.build(tokens)
             setattr(self, f"{name}_dense", layer)
 

@@ -22,14 +22,14 @@ class SinusoidalEmbedding(keras.layers.Layer):
     """
 
     def __init__(self, dim, scale=1000.0, **kwargs):
-        super().__init__(**kwargs)
+        # In float32 whatever the policy, t as well: bfloat16 cannot tell 0.999 from 1.0, nor 999 from 1000.
+        super().__init__(**{"autocast": False, **kwargs})
         if dim < 2 or dim % 2:
             raise ValueError(f"dim: expected an even number of at least 2, received {dim}.")
         self.dim, self.scale = dim, scale
 
     def call(self, t):
         half = self.dim // 2
-        # In float32 whatever the policy: bfloat16 cannot tell 999 from 1000.
         frequencies = ops.exp(-math.log(10000.0) * ops.arange(half, dtype="float32") / half)
         angles = ops.cast(t, "float32")[:, None] * self.scale * frequencies
         return ops.cast(ops.concatenate([ops.cos(angles), ops.sin(angles)], axis=-1), self.compute_dtype)

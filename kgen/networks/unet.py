@@ -12,25 +12,34 @@ from kgen.layers import GroupNormalization, SinusoidalEmbedding, SpatialAttentio
 class UNet(keras.Model):
     """A U-Net over images, conditioned on a time and optionally on a class.
 
-    Residual blocks (group normalisation, SiLU, 3x3 convolution, twice; the embedding of time and class is added between),
-    strided convolutions downwards, nearest-neighbour upsampling and a convolution upwards, every intermediate result
-    concatenated on the way up, attention where asked.
+    Residual blocks (group normalisation, SiLU, 3x3 convolution, twice; the embedding of time and class is added between,
+    or scales and shifts the second normalisation), strided convolutions downwards, nearest-neighbour upsampling and a
+    convolution upwards, every intermediate result concatenated on the way up, attention where asked.
+
+    Every residual block and every attention starts as the identity, and the output as zero: what they add begins at zero (Ho et al.'s code;
+    Dhariwal & Nichol's `zero_module`). The embeddings of classes are drawn from N(0, 1), as large as what the time's frequencies give, so that
+    classes differ from the first step on (Dhariwal & Nichol's code; Keras's own start, U(-0.05, 0.05), hides them for hundreds of steps).
 
     Args:
         image_shape: (H, W, C); H and W are divisible by 2^(levels - 1).
         channels: feature channels per level, each divisible by ``groups``.
         blocks: residual blocks per level.
-        attention: one bool per level; attention also stands in the middle where any level has it.
+        attention: one bool per level: attention after each of its residual blocks; also in the middle where any level has it. The papers give it to
+            levels of side 16 and below (Nichol & Dhariwal 2021; Dhariwal & Nichol 2021: 32, 16 and 8).
         head_dim: channels per attention head.
         num_classes: number of classes, or None. Label ``num_classes`` itself means "no class".
         out_channels: channels of the output; C by default.
         groups: groups of the normalisations.
-        dropout: rate inside the residual blocks.
+        dropout: rate inside the residual blocks, before their last convolution.
+        scale_shift: whether time and class scale and shift the second normalisation of a block, h <- (1 + s) norm(h) + b, rather than being added
+            before it: h <- norm(h + b). ("Adaptive group normalisation".) The weights of one do not fit the other.
     Call:
         [x, t] or [x, t, label]: float (B, H, W, C), float (B,) in [0, 1], int (B,) in [0, num_classes].
         Returns float32 (B, H, W, out_channels).
     Reference:
-        Ho et al., Denoising diffusion probabilistic models, 2020, appendix B, arXiv 2006.11239.
+        Ho et al., Denoising diffusion probabilistic models, 2020, appendix B, arXiv 2006.11239;
+        Nichol & Dhariwal, Improved denoising diffusion probabilistic models, 2021, section 3 and appendix A, arXiv 2102.09672;
+        Dhariwal & Nichol, Diffusion models beat GANs on image synthesis, 2021, section 3.1 (`scale_shift`), arXiv 2105.05233.
     """
 
     def __init__(
@@ -44,6 +53,7 @@ class UNet(keras.Model):
         out_channels=None,
         groups=8,
         dropout=0.0,
+        scale_shift=False,
         name="unet",
         **kwargs,
     ):
@@ -59,15 +69,18 @@ class UNet(keras.Model):
         if num_classes is not None:
             label = keras.Input((), dtype="int32", name="label")
             inputs.append(label)
-            embedding = embedding + layers.Embedding(num_classes + 1, width, name="label_embedding")(label)
+            start = keras.initializers.RandomNormal(0.0, 1.0)
+            embedding = embedding + layers.Embedding(num_classes + 1, width, start, name="label_embedding")(label)
         embedding = silu(embedding)
 
         def residual(h, filters, name):
             out = GroupNormalization(groups, name=f"{name}_norm_1")(h)
             out = layers.Conv2D(filters, 3, padding="same", name=f"{name}_conv_1")(silu(out))
-            shift = layers.Dense(filters, name=f"{name}_embedding")(embedding)
-            out = out + layers.Reshape((1, 1, filters), name=f"{name}_shift")(shift)
-            out = GroupNormalization(groups, name=f"{name}_norm_2")(out)
+            width = 2 * filters if scale_shift else filters
+            given = layers.Dense(width, name=f"{name}_embedding")(embedding)
+            given = layers.Reshape((1, 1, width), name=f"{name}_shift")(given)
+            norm = GroupNormalization(groups, name=f"{name}_norm_2")
+            out = norm(out) * (1.0 + given[..., :filters]) + given[..., filters:] if scale_shift else norm(out + given)
             out = silu(out)
             if dropout:
                 # With a seed: without one, Keras on torch drops by torch's global state, which no file keeps.
@@ -129,6 +142,7 @@ class UNet(keras.Model):
             "out_channels": out_channels,
             "groups": groups,
             "dropout": dropout,
+            "scale_shift": scale_shift,
             "name": name,
         }
 

@@ -1,5 +1,7 @@
 """A model that copies its data is caught, one that does not is not."""
 
+import itertools
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -35,6 +37,57 @@ def test_copies_are_caught_and_fresh_samples_are_not():
     assert memorization_report(half, train, test)["copies"]["value"] == pytest.approx(0.5, abs=0.02)
 
 
+@pytest.mark.parametrize("rows", [30, 359])
+def test_copies_of_any_training_rows_are_caught_with_few_test_rows(rows):
+    train, test = normal(1400, 0), normal(rows, 1)
+    copied = memorization_report(train[400:], train, test)
+    assert copied["copies"]["value"] == 1.0 and copied["copies"]["floor"] < 0.05
+    fresh = memorization_report(normal(1000, 2), train, test)
+    for name in ("nearer_to_train", "copies", "duplicates"):
+        entry = fresh[name]
+        error = np.hypot(entry["standard_error"], entry["floor_standard_error"])
+        assert 0 < error < 0.1 and abs(entry["value"] - entry["floor"]) < 3.5 * error, (name, entry)
+    # Where subsets hold many of the originals, copies are nearer to the training data too, by far more than the error.
+    entry = copied["nearer_to_train"]
+    assert rows == 30 or entry["value"] - 0.5 > 3 * entry["standard_error"]
+
+
+def test_the_order_of_rows_says_nothing():
+    train, test = normal(900, 0), normal(200, 1)
+    report = memorization_report(normal(400, 2), train, test)["nearer_to_train"]
+    for key in (0, 1):
+        inorder = train[np.argsort(train[:, key])]
+        again = memorization_report(normal(400, 2), inorder, test)["nearer_to_train"]
+        assert again["value"] == pytest.approx(report["value"], abs=1e-9)
+    assert abs(report["value"] - 0.5) < 3 * report["standard_error"]
+
+
+def test_the_share_is_the_mean_over_all_subsets_of_the_larger_set():
+    samples, many, few = normal(20, 0), np.round(normal(9, 1), 1), np.round(normal(5, 2), 1)
+    samples, many[3] = np.round(samples, 1), few[1]  # with ties
+    far = [np.linalg.norm(samples[:, None] - x, axis=-1) for x in (many, few)]
+    shares = []
+    for rows in itertools.combinations(range(9), 5):
+        a, b = far[0][:, rows].min(1), far[1].min(1)
+        shares.append(np.mean(a < b) + 0.5 * np.mean(a == b))
+    assert memorization_report(samples, many, few)["nearer_to_train"]["value"] == pytest.approx(np.mean(shares))
+    assert memorization_report(samples, few, many)["nearer_to_train"]["value"] == pytest.approx(1 - np.mean(shares))
+
+
+def test_standard_errors_are_those_of_new_draws():
+    reports = [
+        memorization_report(*(normal(n, 3 * run + part) for part, n in enumerate((150, 200, 80)))) for run in range(40)
+    ]
+    for name in ("nearer_to_train", "duplicates"):
+        scatter = np.std([r[name]["value"] for r in reports], ddof=1)
+        claimed = np.mean([r[name]["standard_error"] for r in reports])
+        assert scatter / 1.5 < claimed < 1.7 * scatter, (name, scatter, claimed)
+    # Of copies the error of the floor counts too: it sets the distance.
+    scatter = np.std([r["copies"]["value"] for r in reports], ddof=1)
+    claimed = np.mean([np.hypot(r["copies"]["standard_error"], r["copies"]["floor_standard_error"]) for r in reports])
+    assert scatter / 1.7 < claimed < 1.7 * scatter
+
+
 def test_membership_of_likelihoods_and_of_distances():
     auc, p = membership_auc(normal(2000, 0, 1)[:, 0] + 1.0, normal(2000, 1, 1)[:, 0])
     assert auc == pytest.approx(0.7602, abs=0.03) and p < 1e-6  # Phi(1 / sqrt 2)
@@ -67,6 +120,16 @@ def test_wrong_arguments():
     ):
         with pytest.raises(ValueError, match=message):
             call()
+
+
+def test_pixels_beside_floats_are_refused():
+    pixels, images = np.zeros((4, 2, 2, 1), "uint8"), np.zeros((4, 2, 2, 1), "float32")
+    with pytest.raises(
+        TypeError, match="samples, data: expected all of them in the same units, received float32, uint8"
+    ):
+        nearest_neighbours(images, pixels)
+    with pytest.raises(TypeError, match=r"Convert pixels in 0..255 by kgen.data.from_uint8\(x\)"):
+        memorization_report(pixels, images, images)
 
 
 def test_the_nearest_pairs_as_a_picture(tmp_path):

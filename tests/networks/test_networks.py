@@ -60,6 +60,54 @@ def test_unet_starts_at_zero_and_every_pixel_sees_every_other():
     assert (np.abs(run(network, x, np.zeros(1, "float32")) - base) > 1e-7).all()
 
 
+def test_unet_tells_classes_apart_from_the_start_and_attention_adds_nothing_then():
+    network = UNet((8, 8, 1), channels=(8, 16), blocks=1, attention=(False, True), num_classes=10, groups=4)
+    table = ops.convert_to_numpy(network.get_layer("label_embedding").embeddings)
+    assert table.shape == (11, 32) and abs(table.std() - 1.0) < 0.15 and abs(table.mean()) < 0.2
+    attention = network.get_layer("down_1_0_attention")
+    assert np.abs(ops.convert_to_numpy(attention.output_dense.kernel)).max() == 0
+    x = np.random.default_rng(0).normal(size=(1, 2, 2, 16)).astype("float32")
+    np.testing.assert_array_equal(ops.convert_to_numpy(attention(x)), x)
+
+
+def test_unet_that_scales_and_shifts():
+    options = {"channels": (8,), "blocks": 1, "attention": (False,), "num_classes": 3, "groups": 4}
+    network = randomised(UNet((4, 4, 1), scale_shift=True, **options))
+    x = np.random.default_rng(1).normal(size=(2, 4, 4, 1)).astype("float32")
+    t, label = np.array([0.1, 0.1], "float32"), np.array([0, 0], "int32")
+    y = run(network, x, t, label)
+    np.testing.assert_allclose(run(copy(network), x, t, label), y, atol=1e-5)
+    for changed in (run(network, x, t + 0.5, label), run(network, x, t, label + 1)):
+        assert np.abs(changed - y).max() > 1e-3
+    # What the block computes, by hand: the scale and shift stand behind the second normalisation.
+    taps = [network.get_layer(name) for name in ("down_0_0_norm_2", "down_0_0_shift", "down_0_0_conv_2")]
+    inside = keras.Model(network.inputs, [taps[0].output, taps[1].output, taps[2].input])
+    norm, given, out = (ops.convert_to_numpy(v) for v in inside([x, t, label]))
+    h = norm * (1.0 + given[..., :8]) + given[..., 8:]
+    np.testing.assert_allclose(out, h / (1.0 + np.exp(-h)), atol=1e-5)
+    # Without the option the weights are those of old files.
+    plain = UNet((4, 4, 1), **options)
+    assert plain.get_layer("down_0_0_embedding").kernel.shape == (32, 8)
+    assert "scale_shift" in plain.get_config()
+    old = {k: v for k, v in plain.get_config().items() if k != "scale_shift"}
+    assert [v.path for v in UNet.from_config(old).variables] == [v.path for v in plain.variables]
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "bfloat16"])
+def test_times_keep_float32_under_any_policy(policy):
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        layer, inside = SinusoidalEmbedding(6), keras.Sequential([keras.Input(()), SinusoidalEmbedding(6)])
+    finally:
+        keras.config.set_dtype_policy(before)
+    t = np.array([0.999, 0.9995], "float32")  # one number in bfloat16
+    expected = np.sin(1000.0 * t)
+    for network in (layer, inside):
+        values = ops.convert_to_numpy(ops.cast(network(ops.convert_to_tensor(t)), "float32"))
+        np.testing.assert_allclose(values[:, 3], expected, atol=1e-2)
+
+
 def test_encoder_and_decoder_mirror_each_other():
     encoder, decoder = (
         ConvEncoder((8, 8, 3), 5, channels=(4, 8), dense=16),
