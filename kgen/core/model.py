@@ -9,6 +9,7 @@ from keras import ops
 
 import kgen
 from kgen import backend
+from kgen.backend import keras_private
 from kgen.core import checks, inputs, loading, optimizers, presets, random, rows, saving
 from kgen.core.averages import Averages
 from kgen.core.compiled import CompiledFunctions, compiler_of
@@ -168,8 +169,8 @@ class GenerativeModel(backend.TrainStep, keras.Model):
 
     def _statistics(self):
         """Running statistics, such as BatchNorm's: float variables that a forward pass assigns. Frozen networks have none."""
-        layers = [layer for layer in self._flatten_layers() if layer.trainable]
-        floats = [v for layer in layers for v in layer._non_trainable_variables if "float" in v.dtype]
+        layers = [layer for layer in keras_private.flatten_layers(self) if layer.trainable]
+        floats = [v for layer in layers for v in keras_private.own_state(layer) if "float" in v.dtype]
         counters = {id(v) for v in self.averages.steps()}
         return [v for v in floats if id(v) not in counters]
 
@@ -222,7 +223,7 @@ class GenerativeModel(backend.TrainStep, keras.Model):
             kwargs["auto_scale_loss"] = False  # each member has its own
         super().compile(optimizer=optimizer, **kwargs)
         self._given_jit_compile = kwargs.get("jit_compile", "auto")
-        self._loss_tracker = None  # "loss" is one of the trackers above
+        keras_private.without_loss_tracker(self)  # "loss" is one of the trackers above
         if isinstance(self.optimizer, optimizers.OptimizerGroup):
             self.optimizer.build_players(self.players)
         elif self.optimizer is not None and self.trainable_variables:

@@ -11,6 +11,8 @@ Reference:
     Ho & Salimans, Classifier-free diffusion guidance, 2022, arXiv 2207.12598.
 """
 
+import dataclasses
+
 import keras
 import numpy as np
 from keras import ops
@@ -20,11 +22,29 @@ from kgen.core.conditions import Conditions, of_classes
 from kgen.core.endpoints import SEED
 from kgen.core.units import bits_per_dim
 from kgen.diffusion import guidance as guidances
-from kgen.diffusion import laws, predictions, samplers
-from kgen.diffusion import variance_preserving as schedules
+from kgen.diffusion import laws, predictions, samplers, schedules
 from kgen.diffusion.bound import variational_bound
 from kgen.diffusion.defaults import default_network
 from kgen.diffusion.denoiser import Denoiser
+
+
+@dataclasses.dataclass(frozen=True)
+class Asked:
+    """What ``sample`` was asked for: arrays by name (``seeds``, ``strength``, conditions), the sampler, and the ``Guidance`` or None."""
+
+    arrays: dict
+    sampler: samplers.Sampler
+    guide: guidances.Guidance | None
+
+    def run(self, model, key, function, batch_size):
+        """Runs ``function(seeds, values, strength, sampler=, guide=)`` over the rows, compiled by ``model`` under ``key``."""
+
+        def rows(seeds, strength=None, **values):
+            return function(seeds, values, strength, sampler=self.sampler, guide=self.guide)
+
+        key = (key, self.sampler, None if self.guide is None else self.guide.key)
+        variables = [] if self.guide is None else self.guide.variables
+        return model.run_rows(key, rows, self.arrays, batch_size=batch_size, loop=True, variables=variables)
 
 
 @keras.saving.register_keras_serializable(package="kgen")
@@ -138,7 +158,9 @@ class DDPM(GenerativeModel):
         x = ops.cast(batch.x, "float32")
         t = self.times.times(batch.strata, self.schedule)
         noise = random.normal(batch.seeds, self.image_shape)
-        values = self.conditions.dropped(batch.conditions, random.fold_in(batch.seeds, 1)) if training else batch.conditions
+        values = (
+            self.conditions.dropped(batch.conditions, random.fold_in(batch.seeds, 1)) if training else batch.conditions
+        )
         return self.loss_at(self.denoiser(training), x, t, noise, values, training), {}
 
     def loss_at(self, denoiser, x, t, noise, values, training=False):
@@ -172,13 +194,8 @@ class DDPM(GenerativeModel):
         Raises:
             ValueError: n, labels, conditions, guidance, steps or sampler out of range.
         """
-        sampler = samplers.get(self.sampler if sampler is None else sampler, steps)
-        arrays, guide = self._asked(n, seed, {"labels": labels, **conditions}, guidance)
-
-        def run(seed, guidance=None, **values):
-            return self.sample_rows(seed, values, guidance, sampler=sampler, guide=guide)
-
-        return self._run(("sample", sampler), run, arrays, guide, batch_size)
+        asked = self.asked(n, seed, {"labels": labels, **conditions}, guidance, sampler, steps)
+        return asked.run(self, "sample", self.sample_rows, batch_size)
 
     def trajectory(
         self,
@@ -204,32 +221,27 @@ class DDPM(GenerativeModel):
         Raises:
             ValueError: as ``sample``; more frames than steps.
         """
-        sampler = samplers.get(self.sampler if sampler is None else sampler, steps)
-        if checks.positive_int("frames", frames) > sampler.steps:
-            raise ValueError(f"frames: expected at most the {sampler.steps} steps of the sampler, received {frames}.")
-        arrays, guide = self._asked(n, seed, {"labels": labels, **conditions}, guidance)
+        asked = self.asked(n, seed, {"labels": labels, **conditions}, guidance, sampler, steps)
+        steps = asked.sampler.steps
+        if checks.positive_int("frames", frames) > steps:
+            raise ValueError(f"frames: expected at most the {steps} steps of the sampler, received {frames}.")
 
-        def run(seed, guidance=None, **values):
-            states = sampler.path(
-                self.denoise(values, guidance, guide), self.schedule, seed, self.image_shape, frames
-            )
+        def rows(seeds, values, strength, *, sampler, guide):
+            denoise = self.denoise(values, strength, guide)
+            states = sampler.path(denoise, self.schedule, seeds, self.image_shape, frames)
             return ops.concatenate([ops.swapaxes(states[:-1], 0, 1), self.clipped(states[-1])[:, None]], axis=1)
 
-        return self._run(("trajectory", sampler, frames), run, arrays, guide, batch_size)
+        return asked.run(self, ("trajectory", frames), rows, batch_size)
 
-    def _asked(self, n, seed, given, guidance):
-        """What ``sample`` was asked for: arrays by name, and the ``Guidance`` or None."""
-        arrays = {"seed": self.row_seeds(n, seed), **self.conditions.rows(n, given)}
+    def asked(self, n, seed, given, guidance, sampler, steps):
+        """What ``sample`` was asked for, checked: see ``Asked``. ``given`` are the conditions by keyword."""
+        sampler = samplers.get(self.sampler if sampler is None else sampler, steps)
+        arrays = {"seeds": self.row_seeds(n, seed), **self.conditions.rows(n, given)}
         if guidance is None:
-            return arrays, None
+            return Asked(arrays, sampler, None)
         guide = guidance if isinstance(guidance, guidances.Guidance) else guidances.ClassifierFreeGuidance(guidance)
         guide.check(self.conditions, {k for k, v in given.items() if v is not None})
-        return {**arrays, "guidance": np.full((n,), guide.strength, "float32")}, guide
-
-    def _run(self, key, run, arrays, guide, batch_size):
-        key = (*key, None if guide is None else guide.key)
-        variables = [] if guide is None else guide.variables
-        return self.run_rows(key, run, arrays, batch_size=batch_size, loop=True, variables=variables)
+        return Asked({**arrays, "strength": np.full((n,), guide.strength, "float32")}, sampler, guide)
 
     # What takes row seeds and tensors, and is compiled and served.
 

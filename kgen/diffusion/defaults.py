@@ -19,7 +19,9 @@ def default_network(shape, conditions=(), outputs=1, dtype=None):
     if len(shape) == 1:
         return ResidualMLP(shape[0], conditions=conditions, outputs=outputs, dtype=dtype)
     if len(shape) != 3:
-        raise ValueError(f"image_shape: expected (H, W, C) or (D,), received {tuple(shape)}. Other shapes need network=.")
+        raise ValueError(
+            f"image_shape: expected (H, W, C) or (D,), received {tuple(shape)}. Other shapes need network=."
+        )
     return default_unet(shape, conditions=conditions, outputs=outputs, dtype=dtype)
 
 

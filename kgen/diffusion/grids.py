@@ -5,6 +5,7 @@ from keras import ops
 
 from kgen.core import checks
 from kgen.core.config import Configured, resolve
+from kgen.diffusion.schedules import at_least, at_most
 
 
 class TimeGrid(Configured):
@@ -34,8 +35,9 @@ class TimeGrid(Configured):
             float tensor (B, count + 1), from start to 0, falling; a row that has taken its steps stays at 0.
         """
         k = ops.cast(ops.arange(count + 1), start.dtype)[None]
-        share = ops.minimum(k / ops.maximum(steps - 1.0, 1.0), 1.0)
-        times = ops.where(k < 0.5, start, ops.minimum(self.at(share, schedule, start), start))
+        share = at_most(k / at_least(steps - 1.0, 1.0), 1.0)
+        times = self.at(share, schedule, start)
+        times = ops.where(ops.logical_or(k < 0.5, times > start), start, times)
         return ops.where(k < steps - 0.5, times, ops.zeros_like(times))
 
 
@@ -45,14 +47,14 @@ class UniformGrid(TimeGrid):
 
     def times(self, schedule, steps, start, count):
         k = ops.cast(ops.arange(count + 1), start.dtype)[None]
-        return start * ops.maximum(steps - k, 0.0) / steps
+        return start * at_least(steps - k, 0.0) / steps
 
 
 def _log_sigma(schedule, start):
     """ln sigma/alpha at the start and at the last time above 0. Where nothing of the data is left, a little before."""
     last = ops.ones_like(start) * schedule.last_time
-    start = ops.minimum(start, 1.0 - 1e-3) if schedule.ends_in_noise else start
-    return -0.5 * schedule.log_snr(start), -0.5 * schedule.log_snr(ops.minimum(last, start))
+    start = at_most(start, 1.0 - 1e-3) if schedule.ends_in_noise else start
+    return -0.5 * schedule.log_snr(start), -0.5 * schedule.log_snr(ops.where(last < start, last, start))
 
 
 @keras.saving.register_keras_serializable(package="kgen")

@@ -80,7 +80,9 @@ class ClassifierFreeGuidance(Guidance):
                 "label_dropout=0.1, or dropout= of another condition."
             )
         if not given & {c.keyword for c in conditions if c.optional}:
-            raise ValueError("guidance: it draws samples towards a class; pass labels too, or what else the model is conditioned on.")
+            raise ValueError(
+                "guidance: it draws samples towards a class; pass labels too, or what else the model is conditioned on."
+            )
 
     def around(self, denoiser, conditions, strength):
         return _ClassifierFree(denoiser, conditions, strength)

@@ -9,7 +9,7 @@ import keras
 from keras import ops
 
 from kgen.core.config import Configured, resolve
-from kgen.diffusion.schedules import like
+from kgen.diffusion.schedules import at_least, like
 
 LEAST = 1e-5  # where alpha or sigma is 0, there is nothing to divide
 
@@ -65,7 +65,7 @@ def row_mean(values):
 
 def noise_of(data, x_t, alpha, sigma):
     """The noise that is in x_t if the data is ``data``."""
-    return (x_t - alpha * data) / ops.maximum(sigma, LEAST)
+    return (x_t - alpha * data) / at_least(sigma, LEAST)
 
 
 @keras.saving.register_keras_serializable(package="kgen")
@@ -78,10 +78,10 @@ class NoisePrediction(Prediction):
         return noise
 
     def estimate(self, output, x_t, alpha, sigma):
-        return Estimate((x_t - sigma * output) / ops.maximum(alpha, LEAST), output)
+        return Estimate((x_t - sigma * output) / at_least(alpha, LEAST), output)
 
     def data_weight(self, alpha, sigma):
-        return ops.square(alpha / ops.maximum(sigma, LEAST))
+        return ops.square(alpha / at_least(sigma, LEAST))
 
 
 @keras.saving.register_keras_serializable(package="kgen")
@@ -113,7 +113,7 @@ class VelocityPrediction(Prediction):
         return Estimate((alpha * x_t - sigma * output) / total, (sigma * x_t + alpha * output) / total)
 
     def data_weight(self, alpha, sigma):
-        return ops.square((ops.square(alpha) + ops.square(sigma)) / ops.maximum(sigma, LEAST))
+        return ops.square((ops.square(alpha) + ops.square(sigma)) / at_least(sigma, LEAST))
 
 
 @keras.saving.register_keras_serializable(package="kgen")
@@ -129,10 +129,10 @@ class ScorePrediction(Prediction):
         return -noise
 
     def estimate(self, output, x_t, alpha, sigma):
-        return Estimate((x_t + sigma * output) / ops.maximum(alpha, LEAST), -output)
+        return Estimate((x_t + sigma * output) / at_least(alpha, LEAST), -output)
 
     def data_weight(self, alpha, sigma):
-        return ops.square(alpha / ops.maximum(sigma, LEAST))
+        return ops.square(alpha / at_least(sigma, LEAST))
 
 
 @keras.saving.register_keras_serializable(package="kgen")
@@ -150,7 +150,7 @@ class FlowPrediction(Prediction):
         return Estimate((x_t - sigma * output) / total, (x_t + alpha * output) / total)
 
     def data_weight(self, alpha, sigma):
-        return ops.square((alpha + sigma) / ops.maximum(sigma, LEAST))
+        return ops.square((alpha + sigma) / at_least(sigma, LEAST))
 
 
 def get(prediction):

@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from kgen.core import checks
-from kgen.diffusion.schedules import Schedule, floats
+from kgen.diffusion.schedules import Schedule, at_least, floats
 from kgen.diffusion.variance_preserving import VPSchedule
 
 
@@ -19,6 +19,8 @@ class VESchedule(Schedule):
     Reference:
         Song et al. 2021, Eq. 31, arXiv 2011.13456.
     """
+
+    last_time = 1e-6  # of sigma_min, all but
 
     def __init__(self, sigma_min=0.01, sigma_max=50.0):
         self.sigma_min, self.sigma_max = _ordered(sigma_min, sigma_max)
@@ -56,6 +58,8 @@ class EDMSchedule(Schedule):
     Reference:
         Karras et al., Elucidating the design space of diffusion-based generative models, 2022, Eq. 5, arXiv 2206.00364.
     """
+
+    last_time = 1e-6  # of sigma_min, all but
 
     def __init__(self, sigma_min=0.002, sigma_max=80.0, rho=7.0):
         self.sigma_min, self.sigma_max = _ordered(sigma_min, sigma_max)
@@ -125,7 +129,7 @@ class RectifiedFlowSchedule(Schedule):
         return ops.sigmoid(-0.5 * floats(log_snr))
 
     def drift(self, t):
-        return -1.0 / ops.maximum(1.0 - floats(t), 1e-6)
+        return -1.0 / at_least(1.0 - floats(t), 1e-6)
 
 
 def _ordered(low, high):

@@ -7,7 +7,7 @@ from keras import ops
 from kgen.core import checks, random
 from kgen.core.config import Configured, resolve
 from kgen.diffusion import grids
-from kgen.diffusion.schedules import like
+from kgen.diffusion.schedules import at_least, like
 
 
 class Sampler(Configured):
@@ -169,7 +169,7 @@ class AncestralSampler(Sampler):
         estimate = denoise(x, t)
         a, b, variance, widest = transition(schedule, t, s, x)
         if estimate.variance is not None:  # between the two, by their logarithms; none in the last step
-            log = estimate.variance * ops.log(widest) + (1.0 - estimate.variance) * ops.log(ops.maximum(variance, 1e-20))
+            log = estimate.variance * ops.log(widest) + (1.0 - estimate.variance) * ops.log(at_least(variance, 1e-20))
             variance = ops.where(variance > 0, ops.exp(log), ops.zeros_like(log))
         return (a * x + b * estimate.data + ops.sqrt(variance) * noise_like(x, seeds),)
 
@@ -202,7 +202,7 @@ class DDIMSampler(Sampler):
         if self.eta == 0:
             return (alpha * estimate.data + sigma * estimate.noise,)
         variance = self.eta**2 * transition(schedule, t, s, x)[2]
-        kept = ops.sqrt(ops.maximum(ops.square(sigma) - variance, 0.0))
+        kept = ops.sqrt(at_least(ops.square(sigma) - variance, 0.0))
         return (alpha * estimate.data + kept * estimate.noise + ops.sqrt(variance) * noise_like(x, seeds),)
 
 

@@ -11,7 +11,7 @@ import keras
 from keras import ops
 
 from kgen import backend
-from kgen.core.config import Configured
+from kgen.core.config import Configured, resolve
 
 LEAST = 1e-12  # what stands in for 0 where a logarithm is taken
 
@@ -20,6 +20,16 @@ def floats(t):
     """``t`` as a float tensor: float64 where it is that already, else float32."""
     t = ops.convert_to_tensor(t)
     return t if keras.backend.standardize_dtype(t.dtype) == "float64" else ops.cast(t, "float32")
+
+
+def at_least(x, low):
+    """max(x, low) for a number ``low``, of the dtype of ``x``: on torch ``ops.maximum`` makes float32 of float64."""
+    return ops.where(x > low, x, ops.full_like(x, low))
+
+
+def at_most(x, high):
+    """min(x, high) for a number ``high``, of the dtype of ``x``."""
+    return ops.where(x < high, x, ops.full_like(x, high))
 
 
 def like(values, x):
@@ -51,7 +61,7 @@ class Schedule(Configured):
     def log_snr(self, t):
         """ln alpha^2 / sigma^2, finite at both ends: it stops at +-55, where float32 has long lost the smaller part."""
         alpha, sigma = self.alpha(t), self.sigma(t)
-        return 2.0 * (ops.log(ops.maximum(alpha, LEAST)) - ops.log(ops.maximum(sigma, LEAST)))
+        return 2.0 * (ops.log(at_least(alpha, LEAST)) - ops.log(at_least(sigma, LEAST)))
 
     def snr(self, t):
         """alpha^2 / sigma^2."""
@@ -77,13 +87,13 @@ class Schedule(Configured):
 
     def drift(self, t):
         """f(t) = d ln alpha / dt: float tensor like t (B,), by automatic differentiation."""
-        return backend.grad(lambda u: ops.log(ops.maximum(self.alpha(u), LEAST)), floats(t))
+        return backend.grad(lambda u: ops.log(at_least(self.alpha(u), LEAST)), floats(t))
 
     def diffusion(self, t):
         """g(t) = sqrt(d sigma^2/dt - 2 f sigma^2): float tensor like t (B,)."""
         t = floats(t)
         growth = backend.grad(lambda u: ops.square(self.sigma(u)), t)
-        return ops.sqrt(ops.maximum(growth - 2.0 * self.drift(t) * ops.square(self.sigma(t)), 0.0))
+        return ops.sqrt(at_least(growth - 2.0 * self.drift(t) * ops.square(self.sigma(t)), 0.0))
 
     def add_noise(self, x, t, noise):
         """x_t = alpha(t) x + sigma(t) noise, with one time per row.
@@ -95,3 +105,22 @@ class Schedule(Configured):
             float tensor (B, ...).
         """
         return like(self.alpha(t), x) * x + like(self.sigma(t), x) * noise
+
+
+def get(schedule):
+    """A ``Schedule`` from itself, its short name, or its configuration."""
+    from kgen.diffusion import processes as other
+    from kgen.diffusion import variance_preserving as vp
+
+    aliases = {
+        "linear": vp.LinearSchedule,
+        "scaled_linear": vp.ScaledLinearSchedule,
+        "cosine": vp.CosineSchedule,
+        "sigmoid": vp.SigmoidSchedule,
+        "vp": vp.VPSchedule,
+        "sub_vp": other.SubVPSchedule,
+        "ve": other.VESchedule,
+        "edm": other.EDMSchedule,
+        "rectified_flow": other.RectifiedFlowSchedule,
+    }
+    return resolve("schedule", schedule, Schedule, aliases)

@@ -8,8 +8,8 @@ from keras import ops
 
 from kgen import backend
 from kgen.core import checks
-from kgen.core.config import resolve
-from kgen.diffusion.schedules import Schedule, floats
+from kgen.diffusion import schedules
+from kgen.diffusion.schedules import Schedule, at_least, floats
 
 # alpha_bar stays above this, so that every prediction can be turned into every other at t = 1.
 SMALLEST = 1e-6
@@ -32,13 +32,13 @@ class VariancePreserving(Schedule):
 
     def log_snr(self, t):
         log_alpha_bar = self.log_alpha_bar(t)
-        return log_alpha_bar - ops.log(ops.maximum(-ops.expm1(log_alpha_bar), 1e-24))
+        return log_alpha_bar - ops.log(at_least(-ops.expm1(log_alpha_bar), 1e-24))
 
     def drift(self, t):
         return 0.5 * backend.grad(self.log_alpha_bar, floats(t))
 
     def diffusion(self, t):
-        return ops.sqrt(ops.maximum(-2.0 * self.drift(t), 0.0))
+        return ops.sqrt(at_least(-2.0 * self.drift(t), 0.0))
 
 
 class _Table(VariancePreserving):
@@ -132,7 +132,7 @@ class CosineSchedule(VariancePreserving):
     def log_alpha_bar(self, t):
         angle = (floats(t) + self.offset) / (1.0 + self.offset) * (math.pi / 2)
         first = math.cos(self.offset / (1.0 + self.offset) * math.pi / 2)
-        return ops.clip(2.0 * ops.log(ops.maximum(ops.cos(angle) / first, 1e-9)), math.log(SMALLEST), 0.0)
+        return ops.clip(2.0 * ops.log(at_least(ops.cos(angle) / first, 1e-9)), math.log(SMALLEST), 0.0)
 
 
 @keras.saving.register_keras_serializable(package="kgen")
@@ -157,7 +157,7 @@ class SigmoidSchedule(VariancePreserving):
     def log_alpha_bar(self, t):
         low, high = (1.0 / (1.0 + math.exp(-u / self.temperature)) for u in (self.start, self.end))
         u = (self.start + floats(t) * (self.end - self.start)) / self.temperature
-        return ops.clip(ops.log(ops.maximum((high - ops.sigmoid(u)) / (high - low), SMALLEST)), math.log(SMALLEST), 0.0)
+        return ops.clip(ops.log(at_least((high - ops.sigmoid(u)) / (high - low), SMALLEST)), math.log(SMALLEST), 0.0)
 
 
 @keras.saving.register_keras_serializable(package="kgen")
@@ -207,7 +207,7 @@ class ZeroTerminalSNR(VariancePreserving):
     ends_in_noise = True
 
     def __init__(self, schedule="linear"):
-        self.schedule = get(schedule)
+        self.schedule = schedules.get(schedule)
         if not isinstance(self.schedule, VariancePreserving):
             raise TypeError(f"schedule: expected a variance preserving schedule, received {self.schedule!r}.")
         self.num_steps = self.schedule.num_steps
@@ -215,29 +215,11 @@ class ZeroTerminalSNR(VariancePreserving):
     def alpha(self, t):
         t = floats(t)
         first, last = self.schedule.alpha(ops.zeros_like(t)), self.schedule.alpha(ops.ones_like(t))
-        return ops.maximum((self.schedule.alpha(t) - last) * first / (first - last), 0.0)
+        return at_least((self.schedule.alpha(t) - last) * first / (first - last), 0.0)
 
     def sigma(self, t):
         alpha = self.alpha(t)
         return ops.sqrt((1.0 - alpha) * (1.0 + alpha))
 
     def log_alpha_bar(self, t):
-        return 2.0 * ops.log(ops.maximum(self.alpha(t), 1e-12))
-
-
-def get(schedule):
-    """A ``Schedule`` from itself, its short name, or its configuration."""
-    from kgen.diffusion.processes import EDMSchedule, RectifiedFlowSchedule, SubVPSchedule, VESchedule
-
-    aliases = {
-        "linear": LinearSchedule,
-        "scaled_linear": ScaledLinearSchedule,
-        "cosine": CosineSchedule,
-        "sigmoid": SigmoidSchedule,
-        "vp": VPSchedule,
-        "sub_vp": SubVPSchedule,
-        "ve": VESchedule,
-        "edm": EDMSchedule,
-        "rectified_flow": RectifiedFlowSchedule,
-    }
-    return resolve("schedule", schedule, Schedule, aliases)
+        return 2.0 * ops.log(at_least(self.alpha(t), 1e-12))

@@ -8,4 +8,14 @@ from kgen.networks.residual import ResidualMLP
 from kgen.networks.transformer import Transformer
 from kgen.networks.unet import UNet
 
-__all__ = ["MLP", "ConvDecoder", "ConvEncoder", "PixelNet", "ResidualMLP", "SpatialDecoder", "SpatialEncoder", "Transformer", "UNet"]
+__all__ = [
+    "MLP",
+    "ConvDecoder",
+    "ConvEncoder",
+    "PixelNet",
+    "ResidualMLP",
+    "SpatialDecoder",
+    "SpatialEncoder",
+    "Transformer",
+    "UNet",
+]

@@ -71,6 +71,8 @@ class Given:
     def _tokens(self, c):
         tokens, mask = self._values[c.name], self._values[c.mask_name]
         h = layers.Embedding(c.vocabulary_size, TOKEN_WIDTH, name=f"{c.name}_tokens")(tokens)
-        places = layers.Embedding(c.length, TOKEN_WIDTH, name=f"{c.name}_places")(ops.cumsum(ops.ones_like(tokens), 1) - 1)
+        places = layers.Embedding(c.length, TOKEN_WIDTH, name=f"{c.name}_places")(
+            ops.cumsum(ops.ones_like(tokens), 1) - 1
+        )
         h = layers.LayerNormalization(name=f"{c.name}_norm")(h + places)
         return h, mask

@@ -26,7 +26,9 @@ class ResidualMLP(ConfiguredNetwork):
         given = Given(conditions)
         unused = [c.name for c in given.conditions if c.kind not in ("label", "vector")]
         if unused:
-            raise ValueError(f"conditions: a network of vectors takes labels and vectors, received {unused}. Pass network=.")
+            raise ValueError(
+                f"conditions: a network of vectors takes labels and vectors, received {unused}. Pass network=."
+            )
         x, t = keras.Input((dim,), name="x"), keras.Input((), name="t")
         embedding = layers.Dense(width, name="time_dense")(SinusoidalEmbedding(64, name="time")(t))
         embedding = silu(given.embedded(embedding))
