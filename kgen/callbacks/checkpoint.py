@@ -16,7 +16,7 @@ import numpy as np
 import kgen
 from kgen.callbacks.callback_list import Callbacks, as_plain
 from kgen.callbacks.data_order import in_known_order
-from kgen.callbacks.monitors import median_and_spread
+from kgen.callbacks.monitors.losses import median_and_spread
 from kgen.core import checks
 from kgen.core.guard import StopOnNonFinite
 from kgen.core.saving import aside, check_version
