@@ -5,7 +5,7 @@ Importing kgen is cheap: it loads no framework and never chooses a backend. Each
 
 import importlib
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _ROOMS = (
     "apply",
@@ -25,8 +25,10 @@ _ROOMS = (
     "layers",
     "metrics",
     "networks",
+    "numerics",
     "recipes",
     "serving",
+    "text",
     "vae",
 )
 _NAMES = {
@@ -35,6 +37,11 @@ _NAMES = {
     "from_preset": "kgen.core.loading",
     "load": "kgen.core.loading",
 }
+
+NO_RECIPES = (
+    "The recipes are not installed (kgen.recipes cannot be imported): kgen was put on Python's path by hand, or installed by an old way. "
+    "In a clone of kgen, run: pip install -e ."
+)
 
 __all__ = ["__version__", *_NAMES, *_ROOMS]
 
@@ -51,6 +58,8 @@ def __getattr__(name):
                 f"The Keras backend is {error.name!r}, which is not installed. Install it (pip install {error.name}), or choose another "
                 "by the environment variable KERAS_BACKEND, before Python starts."
             ) from error
+        if error.name == "kgen.recipes":
+            raise ImportError(NO_RECIPES) from error
         raise
     raise AttributeError(f"module 'kgen' has no attribute {name!r}. It has: {', '.join(__all__)}.")
 

@@ -11,12 +11,17 @@ import sys
 
 import click
 
+import kgen
+
 BACKENDS = ("tensorflow", "jax", "torch")
 
 
 def recipes():
     """Dict from a recipe's name to the first line of its docstring, without importing any."""
-    folder = pathlib.Path(importlib.util.find_spec("kgen.recipes").submodule_search_locations[0])
+    spec = importlib.util.find_spec("kgen.recipes")
+    if spec is None or not spec.submodule_search_locations:
+        raise click.ClickException(kgen.NO_RECIPES)
+    folder = pathlib.Path(spec.submodule_search_locations[0])
     found = {}
     for file in sorted(folder.glob("*.py")):
         if file.stem != "__init__":
@@ -57,6 +62,7 @@ class Group(click.Group):
         arguments = list(sys.argv[1:] if args is None else args)
         debug = "--debug" in arguments
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up notes help nobody here
+        os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # TensorFlow uses oneDNN by itself on some processors only
         try:
             return super().main([a for a in arguments if a != "--debug"], standalone_mode=False, **kwargs)
         except click.exceptions.Exit as error:

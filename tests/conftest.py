@@ -1,6 +1,7 @@
 """What every test shares: quiet logs, one seed, and what tests import: ``contract``, and the small models in ``tests/core`` as ``core.<name>``."""
 
 import gc
+import importlib.util
 import os
 import pathlib
 import sys
@@ -48,6 +49,13 @@ ON_ONE_BACKEND = (
 
 
 def pytest_collection_modifyitems(items):
+    for item in items:
+        for marker in item.iter_markers("across"):
+            missing = [name for name in marker.args if importlib.util.find_spec(name) is None]
+            if missing:
+                item.add_marker(
+                    pytest.mark.skip(reason=f'{missing[0]} is not installed: pip install -e ".[{missing[0]}]"')
+                )
     if keras.config.backend() != "tensorflow":
         for item in items:
             if item.path.as_posix().endswith(ON_ONE_BACKEND):

@@ -12,12 +12,14 @@ FRAMEWORKS = {"tensorflow", "jax", "torch", "tensorflow_probability"}
 FAMILIES = {"gan", "vae", "diffusion", "autoregressive", "flow", "energy"}
 # What each room may import. ``metrics``, ``callbacks``, ``serving`` and ``data`` know no family by name.
 FOUNDATION = {"backend", "core"}
-PARTS = FOUNDATION | {"distributions", "layers"}
+PARTS = FOUNDATION | {"numerics", "distributions", "layers", "text"}
 MAY_IMPORT = {
     "backend": set(),
     "core": {"backend"},
-    "distributions": FOUNDATION,
-    "layers": FOUNDATION | {"distributions"},
+    "numerics": FOUNDATION,
+    "distributions": FOUNDATION | {"numerics"},
+    "layers": FOUNDATION | {"numerics", "distributions"},
+    "text": FOUNDATION,
     "networks": PARTS,
     **dict.fromkeys(FAMILIES, PARTS | {"networks"}),
     "hybrid": PARTS | {"networks"} | FAMILIES,

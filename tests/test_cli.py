@@ -1,6 +1,7 @@
 """The command line: what it prints, writes and refuses."""
 
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -45,6 +46,35 @@ def test_help_and_recipes():
     ):
         line = next(line for line in listed.splitlines() if line.startswith(name + " "))
         assert len(line) > len(name) + 10  # a description stands beside it
+
+
+def test_recipes_that_are_not_installed_say_how_to_install_them(monkeypatch):
+    monkeypatch.setattr(cli.importlib.util, "find_spec", lambda name: None)
+    for command in (["recipes"], ["train", "ddpm_digits"]):
+        result = run(*command)
+        assert result.exit_code == 2 and "kgen.recipes cannot be imported" in result.stderr
+        assert result.stderr.strip().endswith("run: pip install -e .") and len(result.stderr.splitlines()) == 1
+
+    def missing(name):
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+    monkeypatch.setattr(kgen.importlib, "import_module", missing)
+    with pytest.raises(ImportError, match=r"kgen.recipes cannot be imported.* run: pip install -e \."):
+        _ = kgen.recipes
+
+
+@pytest.mark.parametrize("given", [None, "0"])
+def test_onednn_is_on_unless_the_user_has_said_otherwise(given):
+    code = (
+        "import os, kgen.cli\n"
+        "try: kgen.cli.main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "print(os.environ['TF_ENABLE_ONEDNN_OPTS'])"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "TF_ENABLE_ONEDNN_OPTS"}
+    environment |= {} if given is None else {"TF_ENABLE_ONEDNN_OPTS": given}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == (given or "1")
 
 
 def test_help_loads_no_framework():

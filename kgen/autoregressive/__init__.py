@@ -2,6 +2,6 @@
 
 from kgen.autoregressive.gpt import GPT
 from kgen.autoregressive.pixelcnn import PixelCNN
-from kgen.autoregressive.tokenizers import BPETokenizer, ByteTokenizer, Tokenizer
+from kgen.text import BPETokenizer, ByteTokenizer, Tokenizer
 
 __all__ = ["GPT", "BPETokenizer", "ByteTokenizer", "PixelCNN", "Tokenizer"]

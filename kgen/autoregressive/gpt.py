@@ -13,10 +13,10 @@ from keras import ops
 
 from kgen.autoregressive import generation, prompts
 from kgen.autoregressive.generation import Choice
-from kgen.autoregressive.tokenizers import Tokenizer, token_array
 from kgen.core import Endpoint, GenerativeModel, TensorSpec, checks
 from kgen.core.endpoints import SEED
 from kgen.networks import Transformer
+from kgen.text.tokenizers import Tokenizer, token_array
 
 STREAM_TOKENS = 16  # per piece: a compiled loop of this many steps, then a look at the terminal
 

@@ -4,8 +4,8 @@ import numpy as np
 from keras import ops
 
 from kgen.autoregressive.generation import Choice
-from kgen.autoregressive.tokenizers import token_array
 from kgen.core import checks
+from kgen.text.tokenizers import token_array
 
 
 def is_text(x):

@@ -2,8 +2,9 @@
 
 from kgen.core import checks, random
 from kgen.core.endpoints import Endpoint, TensorSpec
+from kgen.core.inputs import Batch
 from kgen.core.loading import from_preset, load
-from kgen.core.model import Batch, GenerativeModel
+from kgen.core.model import GenerativeModel
 from kgen.core.optimizers import OptimizerGroup
 from kgen.core.run import Run
 from kgen.core.units import bits_per_dim

@@ -87,12 +87,35 @@ def rows(name, x, shape):
     finite(name, x)
 
 
+def count(name, x, n):
+    """Raises ValueError unless array ``x`` has ``n`` rows."""
+    if n is not None and len(x) != n:
+        raise ValueError(f"{name}: expected {n} rows, one for each example, received {len(x)}.")
+
+
 def images(name, x, shape):
     """Checks images: float (N, *shape), finite, in [-1, 1]."""
     rows(name, x, shape)
     low, high = float(x.min()), float(x.max())
     if low < -1.0001 or high > 1.0001:
         raise ValueError(f"{name}: expected values in [-1, 1], received [{low:g}, {high:g}]. {HOW_TO_SCALE}")
+
+
+def levels(name, x, count):
+    """Raises ValueError unless the values of ``x`` are at ``count`` equally spaced levels from -1 to 1.
+
+    A hundredth of the distance between levels is what rounding may have done to a value.
+    """
+    half = (count - 1) / 2
+    position = (x.astype("float32") + 1) * half
+    off = np.abs(position - np.round(position)) > 0.02 if len(x) else np.zeros(0, bool)
+    if off.any():
+        value = float(x[off][0])
+        raise ValueError(
+            f"{name}: expected values at {count} equally spaced levels from -1 to 1, received {value:g} among others "
+            f"({off.mean():.1%} are between levels). Round them by np.round((x + 1) * {half:g}) / {half:g} - 1, or pass the "
+            "levels= that the data has."
+        )
 
 
 def labels(name, y, num_classes, n=None):

@@ -10,8 +10,17 @@ from kgen.core import checks
 class Configured:
     """An object whose configuration is the arguments it was made with.
 
-    A subclass names its arguments in ``__init__`` and keeps each as an attribute of the same name.
+    A subclass names its arguments in ``__init__`` and keeps each as an attribute of the same name. An attribute is set once: what a
+    compiled function has read cannot be changed under it.
     """
+
+    def __setattr__(self, name, value):
+        if name in self.__dict__:
+            raise AttributeError(
+                f"{name}: {type(self).__name__} is not changed once it is made, since compiled functions have read it. Make a new one: "
+                f"{type(self).__name__}({name}=...)."
+            )
+        object.__setattr__(self, name, value)
 
     def get_config(self):
         return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}

@@ -14,6 +14,8 @@ class TensorSpec:
         doc: what it is: range, unit.
         low, high: the inclusive range that is accepted, or None where there is no bound.
         default: what clients send where a user gives nothing, as the model's own method does; None where one must be given.
+        kind: what it is to whoever gives it: "label", "vector", "image", "sequence", "mask", or "number" and "array" of anything else.
+        choices: names of the values from 0 on, such as those of classes, or None.
     """
 
     shape: tuple
@@ -22,6 +24,8 @@ class TensorSpec:
     low: float | None = None
     high: float | None = None
     default: float | None = None
+    kind: str = "array"
+    choices: tuple | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,26 +1,20 @@
 """The protocol: what every generative model answers, and the one training step that serves three backends."""
 
-import itertools
-import typing
+import inspect
+import types
 
 import keras
 import numpy as np
 from keras import ops
-from keras.src.trainers.trainer import model_supports_jit
 
 import kgen
 from kgen import backend
-from kgen.core import checks, loading, optimizers, presets, random, saving
-from kgen.core.ema import MovingAverage, copy_network
+from kgen.core import checks, inputs, loading, optimizers, presets, random, rows, saving
+from kgen.core.averages import Averages
+from kgen.core.compiled import CompiledFunctions, compiler_of
+from kgen.core.conditions import Conditions
 from kgen.core.guard import StepGuard, StopOnNonFinite
-
-
-class Batch(typing.NamedTuple):
-    """One batch of ``fit``: ``x``, ``y`` (labels or None) and ``weight`` (sample weights (B,) or None)."""
-
-    x: typing.Any
-    y: typing.Any = None
-    weight: typing.Any = None
+from kgen.core.inputs import Batch
 
 
 class GenerativeModel(backend.TrainStep, keras.Model):
@@ -31,54 +25,56 @@ class GenerativeModel(backend.TrainStep, keras.Model):
     ``summary`` are Keras's own. A subclass creates and builds its networks in ``__init__``, so that a model is ready to
     sample, to save and to be traced from the start.
 
+    What a constructor was given is not changed later: compiled functions have read it, and setting it raises.
+
     Args:
         ema: decay of an exponential moving average of the weights, in [0, 0.999999], or None for no average. Where there is one,
-            sampling and export use it.
+            everything but training uses it.
+        conditions: what samples are conditioned on: a list of ``kgen.core.conditions.Condition``. With None, ``y`` is neither checked
+            nor taken apart: it is ``batch.y``.
         name, dtype: as in ``keras.Model``.
     """
 
     likelihood = "implicit"  # or "exact", "bound", "unnormalised": what log_prob gives
     log_names = ("loss",)  # what update, objective and measure may log
+    data_name = "x"  # what the data is called in fit({"x": ..., "label": ...})
 
-    def __init__(self, *, ema=None, name=None, dtype=None):
+    def __init__(self, *, ema=None, conditions=None, name=None, dtype=None):
         super().__init__(name=name, dtype=dtype)
         self.ema = None if ema is None else checks.in_range("ema", ema, 0.0, 0.999999)
+        self._takes_any_y = conditions is None
+        self.conditions = conditions if isinstance(conditions, Conditions) else Conditions(conditions or ())
+        self.averages = Averages(self)
+        self.seed_generator = keras.random.SeedGenerator()
         self._trackers = {n: keras.metrics.Mean(name=n) for n in self.log_names}
-        self._average = None
-        self._compiled_functions = _Cache()
+        self._rows_seen = inputs.RowCount()
+        self._compiled_functions = CompiledFunctions()
         self._given_jit_compile = "auto"
         self._guard = StepGuard()
         self.built = True
+
+    def __setattr__(self, name, value):
+        if self.__dict__.get("_read") and name in _arguments(type(self)) and value is not getattr(self, name, None):
+            raise AttributeError(
+                f"{name}: it cannot be changed, since compiled functions of this {type(self).__name__} have read it. Make a new model: "
+                f"config = model.get_config(); {type(self).__name__}.from_config({{**config, {name!r}: ...}})."
+            )
+        super().__setattr__(name, value)
 
     # Averages of weights.
 
     def keep_average_of(self, *names):
         """Called at the end of ``__init__``: keeps an averaged copy ``ema_<name>`` of each network, if ``ema`` is set."""
-        if self.ema is None:
-            return
-        for name in names:
-            network = getattr(self, name)
-            copy = copy_network(network)
-            if not copy.built:
-                copy.build_from_config(network.get_build_config())
-            copy.set_weights(network.get_weights())
-            copy.trainable = False
-            setattr(self, f"ema_{name}", copy)
-        self.ema_step = self.add_weight(
-            shape=(), initializer="zeros", trainable=False, dtype="float32", name="ema_step"
-        )
-        self._averaged_names = tuple(names)
+        if self.ema is not None:
+            self.averages.keep("ema", self.ema, names)
 
-    def averaged(self, name):
+    def averaged(self, name, average="ema"):
         """The network that sampling uses: the averaged copy where one is kept, else the network itself."""
-        return getattr(self, f"ema_{name}" if self.ema is not None else name)
+        return self.averages.of(name, average)
 
-    def _update_average(self, finite):
-        # The pairs are made anew: a list of variables stored on a model would be tracked by Keras.
-        pairs = [(getattr(self, n), getattr(self, f"ema_{n}")) for n in self._averaged_names]
-        step = ops.convert_to_tensor(self.ema_step)
-        MovingAverage(self.ema, pairs).update(step, finite)
-        self.ema_step.assign(ops.where(finite, step + 1.0, step))
+    def network_for(self, training, name="network"):
+        """The network of a loss: the one that is trained, or in evaluation its average."""
+        return getattr(self, name) if training else self.averaged(name)
 
     # Training, once for three backends.
 
@@ -142,7 +138,7 @@ class GenerativeModel(backend.TrainStep, keras.Model):
 
     def train_update(self, data):
         """What the backend's ``train_step`` runs."""
-        batch = _batch(data)
+        batch = self._batch(data, training=True)
         statistics = self._statistics()
         before = [ops.copy(v) for v in statistics]
         self._guard.begin(keras.tree.flatten(batch.x), self._trackers.values())
@@ -151,23 +147,39 @@ class GenerativeModel(backend.TrainStep, keras.Model):
         for variable, old in zip(statistics, before, strict=True):
             new = ops.convert_to_tensor(variable)
             variable.assign(ops.where(ops.logical_and(finite, ops.isfinite(new)), new, old))
-        if self.ema is not None:
-            self._update_average(finite)
+        self.update_averages(finite)
         return self._log(logs, batch, finite)
+
+    def update_averages(self, finite):
+        """Takes one step of every average; not where ``finite``, a boolean scalar tensor, is false."""
+        self.averages.update(finite)
+
+    def _batch(self, data, training):
+        x, y, weight = inputs.unpacked(data)
+        size = inputs.rows_of(x)
+        if training:
+            seeds, strata = inputs.training_seeds(self.seed_generator, size)
+        else:
+            seeds, strata = inputs.evaluation_seeds(self._rows_seen, size)
+        if self._takes_any_y:
+            return Batch(x, y, weight, {}, seeds, strata)
+        x, given = self.conditions.separate(x, y, self.data_name)
+        return Batch(x, y, weight, self.conditions.of_batch(given, x, seeds), seeds, strata)
 
     def _statistics(self):
         """Running statistics, such as BatchNorm's: float variables that a forward pass assigns. Frozen networks have none."""
         layers = [layer for layer in self._flatten_layers() if layer.trainable]
         floats = [v for layer in layers for v in layer._non_trainable_variables if "float" in v.dtype]
-        return [v for v in floats if v is not getattr(self, "ema_step", None)]
+        counters = {id(v) for v in self.averages.steps()}
+        return [v for v in floats if id(v) not in counters]
 
     def test_update(self, data):
         """What the backend's ``test_step`` runs."""
-        batch = _batch(data)
+        batch = self._batch(data, training=False)
         return self._log(self.measure(batch), batch)
 
     def _log(self, logs, batch, finite=None):
-        size = ops.shape(keras.tree.flatten(batch.x)[0])[0]
+        size = inputs.rows_of(batch.x)
         for name, value in logs.items():
             if name not in self._trackers:
                 raise KeyError(
@@ -181,13 +193,20 @@ class GenerativeModel(backend.TrainStep, keras.Model):
             self._trackers[name].update_state(value, sample_weight=weight)
         return self.get_metrics_result()
 
+    def get_metrics_result(self):
+        return {k: v for k, v in super().get_metrics_result().items() if k != self._rows_seen.name}
+
     # Keras's entry points: checks before any work, then Keras.
 
-    def compile(self, optimizer="adam", **kwargs):
+    def default_optimizer(self):
+        """What ``compile()`` trains with: an optimizer, or a dict with one for each player. A family has its own."""
+        return "adam"
+
+    def compile(self, optimizer=None, **kwargs):
         """Configures training.
 
         Args:
-            optimizer: as in Keras; for a model of several players also a dict with one for each.
+            optimizer: as in Keras; for a model of several players also a dict with one for each. The family's own by default.
             **kwargs: ``run_eagerly``, ``jit_compile``, ``steps_per_execution`` ... as in ``keras.Model.compile``.
         Raises:
             ValueError: a ``loss`` or ``metrics`` was given (the model computes its own), or the players do not match.
@@ -197,6 +216,7 @@ class GenerativeModel(backend.TrainStep, keras.Model):
             raise ValueError(
                 f"compile({given[0]}=...): {type(self).__name__} computes its own losses; pass the optimizer alone."
             )
+        optimizer = self.default_optimizer() if optimizer is None else optimizer
         optimizer = optimizers.wanted(optimizer, self.players, self.dtype_policy)
         if isinstance(optimizer, optimizers.OptimizerGroup):
             kwargs["auto_scale_loss"] = False  # each member has its own
@@ -217,23 +237,55 @@ class GenerativeModel(backend.TrainStep, keras.Model):
         config = keras.saving.deserialize_keras_object(config)
         self.compile(**{k: v for k, v in config.items() if v is not None})
 
-    def check_data(self, x, y=None):
-        """Raises ValueError or TypeError unless arrays ``x`` and ``y`` (or None) are what this model trains on."""
+    def check_examples(self, x):
+        """Raises ValueError or TypeError unless ``x``, arrays in memory, is data that this model trains on; returns how many rows."""
+        return min(len(v) for v in keras.tree.flatten(x))
 
-    def _check_fit(self, x, y, what):
+    def check_data(self, x, y=None):
+        """Raises ValueError or TypeError unless arrays (or structures of them) ``x`` and ``y`` are what this model trains on.
+
+        Returns:
+            ``(x, conditions)``: the data, and a dict from the name of each condition's tensors to an array.
+        """
+        if self._takes_any_y:
+            self.check_examples(x)
+            return x, {}
+        x, given = self.conditions.separate(x, y, self.data_name)
+        count = self.check_examples(x)
+        return x, self.conditions.check(given, count)
+
+    def examples(self, x):
+        """Examples that a user passes to a method: checked, float32."""
+        x = checks.data_array("x", x)
+        self.check_examples(x)
+        return x.astype("float32")
+
+    def prepare(self, x, y):
+        """Called by ``fit`` with the first rows (x, y), arrays or structures, or (None, None) where they cannot be seen before."""
+
+    def _checked(self, x, y, what):
+        """Checks the data before any work, whatever holds it; returns the ``x`` to use."""
         if x is None:
             raise ValueError(f"{what}: expected data, received x=None.")
-        first_x, first_y = checks.as_array(x), None if _is_empty(y) else checks.as_array(y)
+        first_x, first_y = inputs.in_memory(x), None if y is None or inputs.is_empty(y) else inputs.in_memory(y)
         if first_x is None:
-            first_x, first_y = first_rows(x)
+            first_x, first_y = inputs.first_rows(x)
+        if first_x is None and isinstance(x, types.GeneratorType):
+            first_x, first_y, x = inputs.peeked(x)
         if first_x is not None:
             self.check_data(first_x, first_y)
+        return x
 
     def fit(self, x=None, y=None, batch_size=None, epochs=1, verbose="auto", callbacks=None, **kwargs):
-        """As ``keras.Model.fit``; ``x`` and ``y`` are checked first, and training stops at a loss that is not finite."""
-        self._check_fit(x, y, "fit")
+        """As ``keras.Model.fit``; ``x`` and ``y`` are checked first, and training stops at a loss that is not finite.
+
+        ``x`` is an array, a structure of them, such as ``{"image": ..., "text": ...}``, or any dataset that Keras takes.
+        """
+        x = self._checked(x, y, "fit")
         if not self.compiled:
-            raise ValueError(f"Compile the model before fit: {self.name}.compile(optimizer='adam').")
+            raise ValueError(f"Compile the model before fit: {self.name}.compile(), or with an optimizer of yours.")
+        self.prepare(x, y)
+        object.__setattr__(self, "_read", True)
         drive = None
         if not isinstance(callbacks, keras.callbacks.CallbackList):
             callbacks = [
@@ -242,26 +294,27 @@ class GenerativeModel(backend.TrainStep, keras.Model):
             ]
             # Checkpoint calls fit itself: from where it stopped, and again after a fault.
             drive = next((c.drive_fit for c in callbacks if hasattr(c, "drive_fit")), None)
-        y = _beside_weights(x, y, kwargs.get("sample_weight"))
+        y = inputs.beside_weights(x, y, kwargs.get("sample_weight"))
         held_out = kwargs.get("validation_data")
         if isinstance(held_out, (list, tuple)) and len(held_out) == 3:
-            kwargs["validation_data"] = (held_out[0], _beside_weights(*held_out), held_out[2])
+            kwargs["validation_data"] = (held_out[0], inputs.beside_weights(*held_out), held_out[2])
         given = {"batch_size": batch_size, "epochs": epochs, "verbose": verbose, "callbacks": callbacks, **kwargs}
         return drive(super().fit, self, x=x, y=y, **given) if drive else super().fit(x, y, **given)
 
     def evaluate(self, x=None, y=None, **kwargs):
-        """As ``keras.Model.evaluate``; ``x`` and ``y`` are checked first."""
-        self._check_fit(x, y, "evaluate")
-        return super().evaluate(x, _beside_weights(x, y, kwargs.get("sample_weight")), **kwargs)
+        """As ``keras.Model.evaluate``; ``x`` and ``y`` are checked first. Averaged weights are evaluated where they are kept."""
+        x = self._checked(x, y, "evaluate")
+        return super().evaluate(x, inputs.beside_weights(x, y, kwargs.get("sample_weight")), **kwargs)
 
     def train_on_batch(self, x, y=None, *args, **kwargs):
         """As ``keras.Model.train_on_batch``; ``x`` and ``y`` are checked first."""
-        self._check_fit(x, y, "train_on_batch")
+        self._checked(x, y, "train_on_batch")
+        self.prepare(x, y)
         return super().train_on_batch(x, y, *args, **kwargs)
 
     def test_on_batch(self, x, y=None, *args, **kwargs):
         """As ``keras.Model.test_on_batch``; ``x`` and ``y`` are checked first."""
-        self._check_fit(x, y, "test_on_batch")
+        self._checked(x, y, "test_on_batch")
         return super().test_on_batch(x, y, *args, **kwargs)
 
     # Sampling.
@@ -280,49 +333,39 @@ class GenerativeModel(backend.TrainStep, keras.Model):
             "autoregressive models do."
         )
 
-    def compiled_function(self, key, function, *, loop=False):
-        """``function`` compiled, once for each ``key``.
+    def compiled_function(self, key, function, *, loop=False, variables=()):
+        """``function`` compiled, once for each ``key``; ``loop`` says whether it runs networks many times (see ``compiler_of``).
 
-        A loop is compiled by XLA unless ``compile(jit_compile=False)`` was asked for: on a CPU too, where Keras's "auto" leaves XLA
-        out, it makes a sampler two to five times as fast. What runs once follows Keras's choice: it is over before XLA has compiled.
+        ``variables`` are those that it reads beside the model's own.
         """
-        xla = self.jit_compile
-        if loop and self._given_jit_compile == "auto" and not self.run_eagerly and keras.config.backend() != "torch":
-            xla = model_supports_jit(self)
-        compiler = "xla" if xla else None
-        return self._compiled_functions.get(
-            (key, compiler), lambda: backend.jit(function, self.variables, compiler=compiler)
-        )
+        object.__setattr__(self, "_read", True)
+        compiler = compiler_of(self, self._given_jit_compile, loop)
+        return self._compiled_functions.get(key, function, [*self.variables, *variables], compiler)
 
-    def run_rows(self, key, function, arrays, *, batch_size=None, progress=False, loop=False):
+    def run_rows(self, key, function, arrays, *, batch_size=None, progress=False, loop=False, variables=()):
         """Runs a compiled function over rows in batches of one size and puts the results together.
 
         Args:
             key: what identifies ``function``: a hashable that says its name and every setting that is not a tensor.
-            function: maps tensors with a leading batch dimension to one tensor, or a dict of tensors, that have it too.
-            arrays: list of numpy arrays (N, ...), the function's arguments.
+            function: maps tensors with a leading batch dimension to one tensor, or a structure of tensors, that have it too.
+            arrays: list of numpy arrays (N, ...), the function's arguments; or a dict of them by name.
             batch_size: rows per call; by default all of them, at most 256.
             progress: whether to show a progress bar where there are several batches.
             loop: whether ``function`` runs networks many times, as samplers do; see ``compiled_function``. Shows progress too.
+            variables: what ``function`` reads beside the model's own variables.
         Returns:
-            numpy array or dict of them, of N rows.
+            numpy array or structure of them, of N rows.
         """
-        n = len(arrays[0])
-        size = min(n, 256) if batch_size is None else min(n, checks.positive_int("batch_size", batch_size))
-        compiled = self.compiled_function(key, function, loop=loop)
-        count = -(-n // size)
-        bar = keras.utils.Progbar(count, unit_name="batch") if (progress or loop) and count > 1 else None
-        parts = []
-        for i in range(count):
-            part = [a[i * size : (i + 1) * size] for a in arrays]
-            filled = len(part[0])
-            if filled < size:  # one size, one compilation; the rows that fill the last batch are dropped
-                part = [np.concatenate([p, np.repeat(p[-1:], size - filled, axis=0)]) for p in part]
-            out = compiled(*[ops.convert_to_tensor(p) for p in part])
-            parts.append(keras.tree.map_structure(lambda t, k=filled: ops.convert_to_numpy(t)[:k], out))
-            if bar:
-                bar.update(i + 1)
-        return keras.tree.map_structure(lambda *p: np.concatenate(p), *parts)
+        named = function
+        if isinstance(arrays, dict):
+            names, arrays = tuple(arrays), list(arrays.values())
+            key = (key, names)
+
+            def named(*values):
+                return function(**dict(zip(names, values, strict=True)))
+
+        compiled = self.compiled_function(key, named, loop=loop, variables=variables)
+        return rows.run(compiled, arrays, batch_size=batch_size, progress=progress or loop)
 
     def row_seeds(self, n, seed):
         """The checked row seeds of ``sample(n, seed=seed)``: int32 (n, 2)."""
@@ -401,66 +444,14 @@ class GenerativeModel(backend.TrainStep, keras.Model):
         return cls(**{k: saving.deserialize(v) for k, v in config.items()})
 
 
-def _batch(data):
-    """What Keras hands to a step, as a ``Batch``; sample weights (B, 1) become (B,)."""
-    x, y, weight = keras.utils.unpack_x_y_sample_weight(data)
-    if weight is not None:
-        shape = tuple(weight.shape)
-        if len(shape) != 1 and shape[1:] != (1,):
-            raise ValueError(f"sample_weight: expected one number per row, shape (B,), received shape {shape}.")
-        weight = ops.reshape(weight, (-1,))
-    return Batch(x, None if _is_empty(y) else y, weight)
-
-
-def _beside_weights(x, y, weights):
-    """``y``, or an empty array (N, 0) where there is none: Keras drops sample weights that stand beside no ``y``."""
-    if y is not None or weights is None or checks.as_array(keras.tree.flatten(x)[0]) is None:
-        return y
-    return np.zeros((len(weights), 0), "float32")
-
-
-def _is_empty(y):
-    return hasattr(y, "shape") and len(y.shape) == 2 and y.shape[1] == 0
-
-
-class _Cache:
-    """Compiled functions by key. Not a dict, so that Keras does not track what is in it; never copied, never saved."""
-
-    def __init__(self):
-        self.functions = {}
-
-    def get(self, key, make):
-        if key not in self.functions:
-            self.functions[key] = make()
-        return self.functions[key]
-
-    def __deepcopy__(self, memo):
-        return _Cache()
-
-    def __reduce__(self):
-        return (_Cache, ())
-
-
-def first_rows(data, count=1):
-    """The first batches (x, y) that hold ``count`` rows, or all there are, of a dataset that can be read again, as arrays.
-
-    (None, None) for generators and iterators.
-    """
-    if hasattr(data, "__next__"):
-        return None, None
-    if isinstance(data, keras.utils.PyDataset):
-        batches = (data[i] for i in (itertools.count() if data.num_batches is None else range(data.num_batches)))
-    elif hasattr(data, "element_spec") and hasattr(data, "take"):  # tf.data
-        batches = iter(data)
-    else:
-        return None, None
-    found, rows = [], 0
-    for batch in batches:
-        x, y, _ = keras.utils.unpack_x_y_sample_weight(batch)
-        found.append((checks.as_array(x), checks.as_array(y)))
-        rows += 0 if found[-1][0] is None else len(found[-1][0])
-        if rows >= count or found[-1][0] is None:
-            break
-    if not found:
-        return None, None
-    return tuple(None if column[0] is None else np.concatenate(column) for column in zip(*found, strict=True))
+def _arguments(kind):
+    """The names of what the constructors of a class and its bases take, which its configuration holds."""
+    if "_argument_names" not in kind.__dict__:
+        names = set()
+        for base in kind.__mro__:
+            if base is keras.Model:
+                break
+            if "__init__" in base.__dict__:
+                names.update(inspect.signature(base.__init__).parameters)
+        kind._argument_names = frozenset(names - {"self", "name", "dtype", "args", "kwargs"})
+    return kind._argument_names

@@ -177,6 +177,21 @@ def fold_in(seeds, data):
     return ops.stack([_positive(a), _positive(b)], axis=-1)
 
 
+def row_stream(base, start, rows):
+    """Row seeds of ``rows`` places from ``start`` on, in a stream that ``base`` names.
+
+    Args:
+        base: int32 tensor (1, 2).
+        start, rows: int or int32 scalar tensors.
+    Returns:
+        int32 tensor (rows, 2), not negative.
+    """
+    base = ops.cast(ops.bitwise_and(base, ops.cast(0x7FFFFFFF, "int32")), "uint32")
+    places = ops.cast(ops.arange(rows, dtype="int32") + ops.cast(start, "int32"), "uint32")
+    a, b = threefry((base[:, 0], base[:, 1]), (places, ops.zeros_like(places)))
+    return ops.stack([_positive(a), _positive(b)], axis=-1)
+
+
 def _positive(words):
     return ops.cast(ops.right_shift(words, _word(1)), "int32")
 

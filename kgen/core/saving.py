@@ -69,10 +69,13 @@ def deserialize(value):
     return keras.saving.deserialize_keras_object(value) if isinstance(value, dict) and "class_name" in value else value
 
 
+READ = ("0.1", "0.2")  # whose files are read: this version's, and those whose configurations it still understands
+
+
 def check_version(version):
-    """Raises ValueError if a file was written by a kgen whose files this one does not read: another major or minor version."""
-    if version is not None and version.split(".")[:2] != kgen.__version__.split(".")[:2]:
+    """Raises ValueError if a file was written by a kgen whose files this one does not read: a major and minor version not in ``READ``."""
+    if version is not None and ".".join(version.split(".")[:2]) not in READ:
         raise ValueError(
-            f"This file was written by kgen {version}; this is kgen {kgen.__version__}, which does not read its files. "
-            f"Install the version that does (kgen=={version}), or train the model again."
+            f"This file was written by kgen {version}; this is kgen {kgen.__version__}, which reads the files of {' and '.join(READ)}. "
+            f"Install the version that reads it (kgen=={version}), or train the model again."
         )

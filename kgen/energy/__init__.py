@@ -9,8 +9,8 @@ from kgen.energy.objectives import (
 )
 from kgen.energy.partition import Partition
 from kgen.energy.rbm import RBM
-from kgen.energy.samplers import HMCSampler, LangevinSampler, MALASampler, Sampler, leapfrog
 from kgen.energy.visibles import BernoulliVisible, GaussianVisible, Visible
+from kgen.numerics.chains import HMCSampler, LangevinSampler, MALASampler, Sampler, leapfrog
 
 __all__ = [
     "RBM",

@@ -17,8 +17,9 @@ from keras import ops
 from kgen import backend
 from kgen.core import Endpoint, GenerativeModel, TensorSpec, checks, random
 from kgen.core.endpoints import SEED
-from kgen.energy import objectives, samplers
-from kgen.energy.presets import default_network
+from kgen.energy import objectives
+from kgen.energy.defaults import default_network
+from kgen.numerics import chains
 
 NOISE = 0x5EED  # the stream of seeds from which chains get their starts; the steps use the rows' own
 
@@ -56,9 +57,8 @@ class EnergyModel(GenerativeModel):
         self.shape = checks.shape("shape", shape)
         self.reference_scale = checks.in_range("reference_scale", reference_scale, 1e-6, 1e6)
         self.objective_function = objective
-        self.sampler = samplers.get(sampler)
+        self.sampler = chains.get(sampler)
         self.network = default_network(self.shape) if network is None else network
-        self.seed_generator = keras.random.SeedGenerator()
         _check_network(self.network, self.shape)
         objective.build(self)
         self.keep_average_of("network")
@@ -127,7 +127,7 @@ class EnergyModel(GenerativeModel):
         Raises:
             ArithmeticError: a chain diverged; the message has the step size.
         """
-        sampler = self.sampler if sampler is None else samplers.get(sampler)
+        sampler = self.sampler if sampler is None else chains.get(sampler)
         steps = sampler.steps if steps is None else checks.positive_int("steps", steps)
 
         def run(seeds):
@@ -185,7 +185,7 @@ class StopOnDivergence(keras.callbacks.Callback):
             self.model.stop_training = True
             warnings.warn(
                 f"Training stopped at batch {batch + 1} of this epoch: chains of {self.model.sampler!r} diverged "
-                f"(|x| > {samplers.LIMIT:g}, or an energy or gradient that is not finite). Those were stopped and started again from "
+                f"(|x| > {chains.LIMIT:g}, or an energy or gradient that is not finite). Those were stopped and started again from "
                 "noise. Lower step_size, lower the learning rate, or raise the objective's alpha.",
                 RuntimeWarning,
                 stacklevel=2,

@@ -8,7 +8,7 @@ from keras import ops
 from kgen import backend
 from kgen.core import checks
 from kgen.core.config import Configured, resolve
-from kgen.energy.samplers import per_row
+from kgen.numerics.ode import per_row
 
 
 class Objective(Configured):

@@ -60,7 +60,6 @@ class RBM(GenerativeModel):
         self.chains = int(checks.in_range("chains", chains, 0, 2**31 - 1))
         self.size = math.prod(self.visible_shape)
         self.couplings = gibbs.Couplings(self.size, self.hidden)
-        self.seed_generator = keras.random.SeedGenerator()
         # The independent units at which annealed importance sampling begins; see ``adapt``.
         self.base_bias = self._kept((self.size,), "base_bias")
         if self.chains:

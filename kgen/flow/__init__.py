@@ -1,19 +1,16 @@
 """Normalising flows, on TensorFlow and JAX."""
 
+from kgen.flow.autoregression import MaskedAutoregressive
+from kgen.flow.chain import Chain, Step
 from kgen.flow.conditioners import MADE, dense_conditioner
+from kgen.flow.couplings import Coupling, checkerboard
 from kgen.flow.dequantization import Dequantization
 from kgen.flow.flow import Flow
-from kgen.flow.presets import MAF, NeuralSplineFlow, RealNVP
-from kgen.flow.steps import (
-    ActNorm,
-    BijectorStep,
-    Chain,
-    Coupling,
-    MaskedAutoregressive,
-    Permutation,
-    Step,
-    checkerboard,
-)
+from kgen.flow.maf import MAF
+from kgen.flow.multiscale import Split, Squeeze
+from kgen.flow.realnvp import RealNVP
+from kgen.flow.spline import NeuralSplineFlow
+from kgen.flow.steps import ActNorm, BijectorStep, Permutation
 from kgen.flow.transforms import AffineTransform, SplineTransform, Transform
 
 __all__ = [
@@ -31,6 +28,8 @@ __all__ = [
     "Permutation",
     "RealNVP",
     "SplineTransform",
+    "Split",
+    "Squeeze",
     "Step",
     "Transform",
     "checkerboard",

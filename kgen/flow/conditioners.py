@@ -39,31 +39,34 @@ class MADE(layers.Layer):
     """Dense layers with masks: output i depends on inputs before i, and on the condition.
 
     Each hidden unit has a degree m: it sees inputs 1 to m, and outputs m + 1 to D see it. The condition has degree 0. A layer narrower than
-    D - 1 leaves some degrees out: an output does not see the last few values, about D / width of them, before its own.
+    D - 1 leaves some degrees out: through it an output does not see the last few values, about D / width of them, before its own, and
+    the first outputs may see no condition. Direct connections show each output, linearly, all values before its own and the condition.
 
     Args:
         size: numbers to return for each value.
         condition_size: length of the condition, 0 for none.
         widths: hidden widths.
         activation: of the hidden layers.
+        direct: whether to connect inputs and condition straight to the outputs too.
     Call:
         x: float (B, D); condition: float (B, condition_size) or None. Returns float (B, D, size).
     Reference:
-        Germain et al., MADE: Masked autoencoder for distribution estimation, 2015, Eq. 8 to 12, arXiv 1502.03509.
+        Germain et al., MADE: Masked autoencoder for distribution estimation, 2015, Eq. 8 to 12 and section 4.2, arXiv 1502.03509.
     """
 
-    def __init__(self, size, condition_size=0, widths=(128, 128), activation="relu", **kwargs):
+    def __init__(self, size, condition_size=0, widths=(128, 128), activation="relu", direct=True, **kwargs):
         super().__init__(**kwargs)
         self.size = checks.positive_int("size", size)
         self.condition_size = condition_size
         self.widths = tuple(checks.positive_int("widths", w) for w in widths)
         self.activation = keras.activations.get(activation)
+        self.direct = bool(direct)
 
     def build(self, input_shape):
         d = self.dim = input_shape[-1]
         # Without a condition a unit of degree 0 would be a constant.
         lowest = 0 if self.condition_size or d == 1 else 1
-        degrees = np.concatenate([np.arange(1, d + 1), np.zeros(self.condition_size)])
+        inputs = degrees = np.concatenate([np.arange(1, d + 1), np.zeros(self.condition_size)])
         self.masks, self.kernels, self.biases = [], [], []
         for i, width in enumerate(self.widths):
             # As many of each degree, or, of fewer units than values, degrees spread over all of them.
@@ -73,6 +76,11 @@ class MADE(layers.Layer):
             degrees = hidden
         outputs = np.repeat(np.arange(1, d + 1), self.size)
         self._add_dense(degrees, outputs, np.greater, "zeros", len(self.widths))
+        self.direct_kernel = None
+        if self.direct and (d > 1 or self.condition_size):
+            shape = (len(inputs), len(outputs))
+            self.direct_kernel = self.add_weight(shape=shape, initializer="zeros", name="direct_kernel")
+            self.direct_mask = np.greater(outputs[None, :], inputs[:, None]).astype("float32")
 
     def _add_dense(self, rows, columns, compare, initializer, i):
         # Before the mask, which is as large: a preset's sizes are checked where its weights are made.
@@ -82,10 +90,12 @@ class MADE(layers.Layer):
         self.masks.append(compare(columns[None, :], rows[:, None]).astype("float32"))
 
     def call(self, x, condition=None):
-        h = x if condition is None else ops.concatenate([x, ops.cast(condition, x.dtype)], axis=-1)
+        h = inputs = x if condition is None else ops.concatenate([x, ops.cast(condition, x.dtype)], axis=-1)
         for i, (kernel, mask, bias) in enumerate(zip(self.kernels, self.masks, self.biases, strict=True)):
             h = self.activation(h) if i else h
             h = ops.matmul(h, kernel * ops.cast(mask, self.compute_dtype)) + bias
+        if self.direct_kernel is not None:
+            h = h + ops.matmul(inputs, self.direct_kernel * ops.cast(self.direct_mask, self.compute_dtype))
         return ops.reshape(h, (-1, self.dim, self.size))
 
     def compute_output_shape(self, x_shape, condition_shape=None):
@@ -98,4 +108,9 @@ class MADE(layers.Layer):
             "condition_size": self.condition_size,
             "widths": list(self.widths),
             "activation": keras.activations.serialize(self.activation),
+            "direct": self.direct,
         }
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**{"direct": False, **config})  # a file of 0.1 does not name it

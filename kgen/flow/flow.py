@@ -16,19 +16,24 @@ from keras import ops
 from kgen.backend import probability
 from kgen.core import Endpoint, GenerativeModel, TensorSpec, checks, random
 from kgen.core.endpoints import SEED
-from kgen.core.model import first_rows
+from kgen.core.inputs import first_rows
 from kgen.core.units import bits_per_dim
+from kgen.flow.chain import Chain, rows_sum
 from kgen.flow.dequantization import Dequantization
-from kgen.flow.steps import Chain, as_step, rows_sum
+from kgen.flow.steps import as_step, check_varies
 
-INITIAL_ROWS = 4096  # from so many rows at most, activation normalisation starts
+INITIAL_ROWS = (
+    4096  # from so many rows at most, activation normalisation starts, and of large ones from so many values:
+)
+INITIAL_VALUES = 2**20
 
 
 @keras.saving.register_keras_serializable(package="kgen")
 class Flow(GenerativeModel):
     """A chain of invertible steps from data to noise, trained by maximum likelihood.
 
-    Runs on TensorFlow and JAX, where TFP's bijectors do.
+    Runs on TensorFlow and JAX, where TFP's bijectors do. z has the shape of the data; where steps take values out or change the shape
+    it is one vector (D,) of as many values (see ``Chain``). ``z_shape`` says which.
 
     Args:
         shape: shape of one example: (D,), or (H, W, C) for images.
@@ -52,30 +57,18 @@ class Flow(GenerativeModel):
         self.dequantization = None if dequantize is None else Dequantization(dequantize, logit)
         self.likelihood = "exact" if dequantize is None else "bound"
         self._given_logit = logit
-        self.seed_generator = keras.random.SeedGenerator()
         self.chain = Chain([as_step(i, s) for i, s in enumerate(steps)], name="chain")
         self.chain.build(self.shape, self.num_classes or 0)
-        self._check_steps()
+        self.chain.check(self._condition(np.zeros(1, "int32")))
         self.initialized = self.add_weight(
             shape=(), initializer="zeros", trainable=False, dtype="int32", name="initialized"
         )
         self.keep_average_of("chain")
 
-    def _check_steps(self):
-        """Sends one row through each step: it must keep its shape."""
-        x, condition = ops.full((1, *self.shape), 0.5), self._condition(np.zeros(1, "int32"))
-        for i, step in enumerate(self.chain.steps):
-            try:
-                z, log_det = step.encode(x, condition)
-            except Exception as error:
-                raise ValueError(
-                    f"steps[{i}]: expected a step that takes rows of shape {self.shape}; {step.name} failed on one: {error}"
-                ) from error
-            if tuple(z.shape) != (1, *self.shape) or tuple(log_det.shape) != (1,):
-                raise ValueError(
-                    f"steps[{i}]: expected a step that keeps the shape {self.shape}; {step.name} returned {tuple(z.shape[1:])}."
-                )
-            x = z
+    @property
+    def z_shape(self):
+        """Shape of one row's z: ``shape``, or (D,)."""
+        return self.chain.z_shape
 
     # Training.
 
@@ -92,9 +85,8 @@ class Flow(GenerativeModel):
                 raise ValueError(f"y: this model has {self.num_classes} classes and needs labels: fit(x, labels).")
             checks.labels("y", y, self.num_classes, len(x))
 
-    def _check_fit(self, x, y, what):
-        super()._check_fit(x, y, what)
-        if what == "fit" and int(ops.convert_to_numpy(self.initialized)) == 0:
+    def prepare(self, x, y):
+        if int(ops.convert_to_numpy(self.initialized)) == 0:
             rows, labels = (x, y) if checks.as_array(x) is not None else first_rows(x, INITIAL_ROWS)
             if rows is None:
                 raise ValueError(
@@ -104,22 +96,20 @@ class Flow(GenerativeModel):
             self.initialize(rows, None if self.num_classes is None else labels)
 
     def initialize(self, x, labels=None):
-        """Starts activation normalisation from data; ``fit`` does so by itself, the first time.
+        """Starts activation normalisation from data; ``fit`` and ``train_on_batch`` do so by themselves, the first time.
 
         Args:
-            x: float array (N, *shape); at most 4,096 rows, spread evenly over it, are used.
+            x: float array (N, *shape); at most 4,096 rows, fewer of large ones, spread evenly over it, are used.
             labels: int array (N,), for a model with classes.
+        Raises:
+            ValueError: a value that has a density is the same in all rows.
         """
         x, labels = checks.data_array("x", x), checks.as_array(labels)
         self.check_data(x, labels)
-        constant = np.argwhere((x == x[:1]).all(axis=0))
-        if self.dequantization is None and len(constant):
-            raise ValueError(
-                f"x: expected values that vary, received {len(x)} rows of which {len(constant)} values of {x[0].size} are always the same, such "
-                f"as x[:, {', '.join(map(str, constant[0]))}]. There is no density there: a likelihood would grow without bound. Leave "
-                "them out, pass more rows, or for images of few levels set dequantize=."
-            )
-        chosen = np.linspace(0, len(x) - 1, min(len(x), INITIAL_ROWS)).astype(int)
+        if self.dequantization is None:
+            check_varies(x)
+        count = min(len(x), INITIAL_ROWS, max(256, INITIAL_VALUES // x[0].size))
+        chosen = np.linspace(0, len(x) - 1, count).astype(int)
         label = None if labels is None else labels[chosen].reshape(-1).astype("int32")
         y, _ = self._continuous(
             ops.convert_to_tensor(x[chosen].astype("float32")), keras.random.uniform((len(chosen), *self.shape), seed=0)
@@ -176,11 +166,11 @@ class Flow(GenerativeModel):
         return y if self.dequantization is None else self.dequantization.decode(y)
 
     def _sample(self, seeds, temperature, label=None):
-        temperature = ops.reshape(temperature, (-1, *(1 for _ in self.shape)))
-        return self._decode(temperature * random.normal(seeds, self.shape), label)
+        temperature = ops.reshape(temperature, (-1, *(1 for _ in self.z_shape)))
+        return self._decode(temperature * random.normal(seeds, self.z_shape), label)
 
     def call(self, x, labels=None, training=False):
-        """z of x, both (B, *shape); values of levels are taken at the middle of their cell."""
+        """z (B, *z_shape) of x (B, *shape); values of levels are taken at the middle of their cell."""
         return self.chain.encode(self._continuous(x, 0.5)[0], self._condition(labels), training)[0]
 
     def sample(self, n, *, seed=None, labels=None, temperature=1.0, batch_size=None):
@@ -203,14 +193,14 @@ class Flow(GenerativeModel):
         return self.run_rows("sample", self._sample, arrays, batch_size=batch_size, loop=True)
 
     def encode(self, x, labels=None, *, batch_size=None):
-        """The noise z of data: numpy float32 array (B, *shape), for x (B, *shape). Values of levels are taken at their cell's middle."""
+        """The noise z of data: numpy float32 array (B, *z_shape), for x (B, *shape). Values of levels are taken at their cell's middle."""
         x = self._data(x)
         return self.run_rows("encode", self._encode, [x, *self._labels(len(x), labels)], batch_size=batch_size)
 
     def decode(self, z, labels=None, *, batch_size=None):
-        """The data of noise: numpy float32 array (B, *shape), for z (B, *shape); the inverse of ``encode``."""
+        """The data of noise: numpy float32 array (B, *shape), for z (B, *z_shape); the inverse of ``encode``."""
         z = np.asarray(z)
-        checks.rows("z", z, self.shape)
+        checks.rows("z", z, self.z_shape)
         arrays = [z.astype("float32"), *self._labels(len(z), labels)]
         return self.run_rows("decode", self._decode, arrays, batch_size=batch_size)
 
@@ -226,10 +216,10 @@ class Flow(GenerativeModel):
         """
         checks.pairs(a, b, steps)
         z_a, z_b = self.encode(a, labels), self.encode(b, labels)
-        share = np.linspace(0, 1, steps, dtype="float32").reshape(1, steps, *(1 for _ in self.shape))
+        share = np.linspace(0, 1, steps, dtype="float32").reshape(1, steps, *(1 for _ in self.z_shape))
         z = (1 - share) * z_a[:, None] + share * z_b[:, None]
         label = [np.repeat(y, steps) for y in self._labels(len(z_a), labels)]
-        return self.decode(z.reshape(-1, *self.shape), *label).reshape(len(z_a), steps, *self.shape)
+        return self.decode(z.reshape(-1, *self.z_shape), *label).reshape(len(z_a), steps, *self.shape)
 
     def log_prob(self, x, *, labels=None, num_samples=10, seed=0, batch_size=None):
         """Log-likelihood of each example.
@@ -285,7 +275,7 @@ class Flow(GenerativeModel):
             label["label"] = TensorSpec((), "int32", "class", 0, self.num_classes - 1)
         bounds = (-1.0, 1.0) if self.dequantization is not None else (None, None)
         x = {"x": TensorSpec(self.shape, "float32", "example", *bounds)}
-        z = {"z": TensorSpec(self.shape, "float32", "noise")}
+        z = {"z": TensorSpec(self.z_shape, "float32", "noise")}
         temperature = {
             "temperature": TensorSpec((), "float32", "standard deviation of z; 1 is the model's own", 0.0, 2.0, 1.0)
         }

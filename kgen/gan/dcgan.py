@@ -13,7 +13,8 @@ from keras import layers
 
 from kgen.core import checks, random
 from kgen.gan.gan import GAN
-from kgen.gan.networks import ConfiguredNetwork, checked_widths, halvings
+from kgen.gan.networks import checked_widths, halvings
+from kgen.networks.configured import ConfiguredNetwork
 
 WIDTHS = (128, 256, 512, 1024)  # the paper's, of 64x64 images
 

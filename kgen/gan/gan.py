@@ -80,7 +80,6 @@ class GAN(GenerativeModel):
         self.discriminator = (
             networks.Discriminator(self.shape, spectral=self.is_image) if discriminator is None else discriminator
         )
-        self.seed_generator = keras.random.SeedGenerator()
         self._check_networks()
         self.keep_average_of("generator")
 

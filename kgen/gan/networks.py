@@ -8,6 +8,7 @@ from keras import layers, ops
 from kgen.core import checks
 from kgen.gan import conditioning as conditionings
 from kgen.layers import SpectralNormalization
+from kgen.networks.configured import ConfiguredNetwork
 
 
 def halvings(shape, most=4):
@@ -31,17 +32,6 @@ def checked_widths(name, widths, shape):
 
 def _default_widths(shape):
     return [min(32 * 2**i, 128) for i in range(halvings(shape))] if len(shape) == 3 else [256, 256]
-
-
-class ConfiguredNetwork(keras.Model):
-    """A functional model that is made again from its arguments."""
-
-    def get_config(self):
-        return dict(self._arguments)
-
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        return cls(**config)
 
 
 @keras.saving.register_keras_serializable(package="kgen")

@@ -10,6 +10,7 @@ Reference:
 import keras
 from keras import layers
 
+from kgen.backend import keras_private
 from kgen.gan.gan import GAN
 from kgen.gan.losses import WassersteinLoss
 from kgen.gan.networks import Discriminator
@@ -57,7 +58,9 @@ class WGANGP(GAN):
             **kwargs,
         )
         norms = [
-            layer.name for layer in self.discriminator._flatten_layers() if isinstance(layer, layers.BatchNormalization)
+            layer.name
+            for layer in keras_private.flatten_layers(self.discriminator)
+            if isinstance(layer, layers.BatchNormalization)
         ]
         if norms:
             raise ValueError(

@@ -14,7 +14,7 @@ import numpy as np
 from keras import ops
 
 from kgen.core import Batch, Endpoint, GenerativeModel, TensorSpec, checks
-from kgen.core.model import first_rows
+from kgen.core.inputs import first_rows
 from kgen.diffusion import DDPM, samplers
 from kgen.hybrid.presets import default_denoiser
 from kgen.vae import VAE, VQVAE
@@ -113,9 +113,8 @@ class LatentDiffusion(GenerativeModel):
         # A channel that never varies carries nothing, and is left at its own size.
         self.scale.assign(np.where(scale > 0, scale, 1.0))
 
-    def _check_fit(self, x, y, what):
-        super()._check_fit(x, y, what)
-        if what == "fit" and not self._adapted():
+    def prepare(self, x, y):
+        if not self._adapted():
             first = checks.as_array(x)
             first = first_rows(x, MEASURED)[0] if first is None else first
             if first is None:
@@ -133,8 +132,8 @@ class LatentDiffusion(GenerativeModel):
         z = ops.stop_gradient(self._encode(ops.cast(batch.x, "float32")))
         return self.prior.objective(Batch(z, batch.y, batch.weight), training)
 
-    def _update_average(self, finite):
-        self.prior._update_average(finite)
+    def update_averages(self, finite):
+        self.prior.update_averages(finite)
 
     def call(self, inputs, training=False):
         """The network's output for [z_t, t] or [z_t, t, label]."""

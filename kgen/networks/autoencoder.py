@@ -4,6 +4,7 @@ import keras
 from keras import layers
 
 from kgen.layers import silu
+from kgen.networks.configured import ConfiguredNetwork
 
 
 def _residual(h, filters, name):
@@ -12,19 +13,8 @@ def _residual(h, filters, name):
     return h + layers.Conv2D(filters, 1, name=f"{name}_conv_2")(silu(out))
 
 
-class _Network(keras.Model):
-    """A Functional model that is made again from its arguments."""
-
-    def get_config(self):
-        return dict(self._arguments)
-
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        return cls(**config)
-
-
 @keras.saving.register_keras_serializable(package="kgen")
-class SpatialEncoder(_Network):
+class SpatialEncoder(ConfiguredNetwork):
     """Strided 4x4 convolutions, residual blocks and a 1x1 convolution: an image to a map of vectors.
 
     Args:
@@ -63,7 +53,7 @@ class SpatialEncoder(_Network):
 
 
 @keras.saving.register_keras_serializable(package="kgen")
-class SpatialDecoder(_Network):
+class SpatialDecoder(ConfiguredNetwork):
     """The mirror of ``SpatialEncoder``: a 3x3 convolution, residual blocks, transposed 4x4 convolutions and a 3x3 convolution.
 
     Args:

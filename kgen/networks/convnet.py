@@ -4,6 +4,7 @@ import keras
 from keras import layers
 
 from kgen.layers import silu
+from kgen.networks.configured import ConfiguredNetwork
 
 
 def _check(name, image_shape, channels):
@@ -16,7 +17,7 @@ def _check(name, image_shape, channels):
 
 
 @keras.saving.register_keras_serializable(package="kgen")
-class ConvEncoder(keras.Model):
+class ConvEncoder(ConfiguredNetwork):
     """Strided 3x3 convolutions, then dense layers: an image to a vector.
 
     Args:
@@ -46,16 +47,9 @@ class ConvEncoder(keras.Model):
             "name": name,
         }
 
-    def get_config(self):
-        return dict(self._arguments)
-
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        return cls(**config)
-
 
 @keras.saving.register_keras_serializable(package="kgen")
-class ConvDecoder(keras.Model):
+class ConvDecoder(ConfiguredNetwork):
     """The mirror of ``ConvEncoder``: a vector to an image by dense layers and 3x3 transposed convolutions.
 
     Args:
@@ -86,10 +80,3 @@ class ConvDecoder(keras.Model):
             "dense": dense,
             "name": name,
         }
-
-    def get_config(self):
-        return dict(self._arguments)
-
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        return cls(**config)

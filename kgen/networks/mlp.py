@@ -6,10 +6,11 @@ import keras
 from keras import layers, ops
 
 from kgen.layers import SinusoidalEmbedding, silu
+from kgen.networks.configured import ConfiguredNetwork
 
 
 @keras.saving.register_keras_serializable(package="kgen")
-class MLP(keras.Model):
+class MLP(ConfiguredNetwork):
     """Dense layers over flattened inputs.
 
     Args:
@@ -46,10 +47,3 @@ class MLP(keras.Model):
             "time": time,
             "name": name,
         }
-
-    def get_config(self):
-        return dict(self._arguments)
-
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        return cls(**config)

@@ -6,7 +6,7 @@ import pathlib
 import keras
 
 import kgen
-from kgen.serving import warmup
+from kgen.serving import marking, warmup
 
 BATCH_SIZES = (1, 2, 4, 8, 16, 32)
 MANIFEST = "manifest.json"
@@ -83,7 +83,7 @@ def _described(endpoint, function):
         inputs[name] = {"shape": [None, *spec.shape], "dtype": spec.dtype, "doc": spec.doc, **bounds}
     outputs = {}
     for name, tensor in function.structured_outputs.items():
-        doc = endpoint.outputs.get(name, "")
+        doc = endpoint.outputs.get(name, marking.DOCS.get(name, ""))
         for image in endpoint.images:
             if name == f"{image}_uint8":
                 doc = f"{image} as integers from 0 to 255"

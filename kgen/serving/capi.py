@@ -194,7 +194,18 @@ def _array(name, value, tensor):
     dtype = np.dtype(DTYPES[tensor.dtype])
     if not np.can_cast(value.dtype, dtype, "same_kind"):
         raise ValueError(f"{name}: expected {dtype}, received {value.dtype}.")
+    check_fits(name, value, dtype)
     return np.asarray(value, dtype, order="C")  # ascontiguousarray would make a scalar a row
+
+
+def check_fits(name, value, dtype):
+    """Raises ValueError for integers that ``dtype`` does not hold: numpy would wrap them around, 2**32 to 0."""
+    if value.size and np.issubdtype(value.dtype, np.integer) and np.issubdtype(dtype, np.integer):
+        limits, least, most = np.iinfo(dtype), int(value.min()), int(value.max())
+        if least < limits.min or most > limits.max:
+            raise ValueError(
+                f"{name}: expected {dtype}, from {limits.min} to {limits.max}, received values from {least} to {most}."
+            )
 
 
 class _Output(ctypes.Structure):

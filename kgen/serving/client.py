@@ -6,9 +6,22 @@ import time
 import numpy as np
 
 from kgen.core import checks
+from kgen.serving import marking
 from kgen.serving.bundle import BATCH_SIZES
-from kgen.serving.capi import StatusError
+from kgen.serving.capi import StatusError, check_fits
 from kgen.serving.protobuf import DTYPES
+
+_NAMED = 5  # of the rows that were refused
+
+
+class RowsError(StatusError, ValueError):
+    """The server refused some rows, in the answer itself: code INVALID_ARGUMENT. ``rows`` are their numbers, counted from 0."""
+
+    def __init__(self, rows, reasons, n):
+        named = "; ".join(f"row {row}: {reason}" for row, reason in list(zip(rows, reasons, strict=True))[:_NAMED])
+        more = f"; and {len(rows) - _NAMED} more" if len(rows) > _NAMED else ""
+        super().__init__("INVALID_ARGUMENT", f"{len(rows)} of {n} rows refused. {named}{more}.")
+        self.rows = rows
 
 
 class Client:
@@ -67,16 +80,23 @@ class Client:
                 left out.
         Returns:
             dict from an output's name to a numpy array: images as float32 in [-1, 1] and as uint8, ``png_bytes`` as an object array
-            of bytes.
+            of bytes. ``valid`` and ``error``, by which the server marks rows, are not in it: every row is valid.
         Raises:
-            ValueError: there is no such signature, or the inputs are not its inputs.
+            ValueError: there is no such signature, the inputs are not its inputs, or an integer does not fit the input's dtype.
             StatusError: the server refused the request (code INVALID_ARGUMENT), or did not answer (UNAVAILABLE, DEADLINE_EXCEEDED).
+                Where rows have a value out of range, it is a ValueError too, and says which rows, which input and what is expected.
         """
         wanted = self.signatures()[checks.one_of("signature", signature, sorted(self.signatures()))]
         rows, answers, start = _rows(signature, wanted, inputs), [], 0
-        for size in self._parts(len(next(iter(rows.values())))):
+        n = len(next(iter(rows.values())))
+        for size in self._parts(n):
             part = {name: value[start : start + size] for name, value in rows.items()}
-            answers.append(self._persistently(self._transport.predict, signature, wanted, part))
+            answer = self._persistently(self._transport.predict, signature, wanted, part)
+            if marking.DOCS.keys() <= answer.keys():  # versions exported by kgen 0.1 refuse whole requests instead
+                valid, error = answer.pop(marking.VALID), answer.pop(marking.ERROR)
+                if not valid.all():
+                    raise RowsError(start + np.flatnonzero(~valid), [text.decode() for text in error[~valid]], n)
+            answers.append(answer)
             start += size
         return {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
 
@@ -149,6 +169,7 @@ def _rows(name, signature, inputs):
         value, dtype = np.asarray(inputs.get(key, defaults.get(key))), np.dtype(DTYPES[tensor.dtype])
         if not np.can_cast(value.dtype, dtype, "same_kind"):
             raise ValueError(f"{key}: expected {dtype}, received {value.dtype}.")
+        check_fits(key, value, dtype)
         if key not in inputs:
             value = value[0]
         if value.shape[1:] != tensor.shape[1:]:

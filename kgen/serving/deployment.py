@@ -9,6 +9,7 @@ import numpy as np
 
 from kgen.core.endpoints import TensorSpec
 from kgen.core.saving import aside
+from kgen.serving import marking
 from kgen.serving.warmup import example_rows
 
 _MARK = "Written by kgen, which rewrites it at the next export unless it was edited"
@@ -98,16 +99,15 @@ def _readme(name, manifest):
     endpoints, sizes = manifest["endpoints"], manifest["batch_sizes"]
     example = min(endpoints, key=lambda e: _size(endpoints[e]["inputs"]))  # a request that fits a line
     request = {"signature_name": example, "inputs": _example(endpoints[example]["inputs"])}
-    outputs = endpoints[example]["outputs"]
-    only = len(outputs) == 1  # REST leaves out the name of an only output
-    output = next((o for o in outputs if o.endswith("_uint8")), next(iter(outputs)))
+    outputs = [name for name in endpoints[example]["outputs"] if name not in marking.DOCS]
+    output = next((o for o in outputs if o.endswith("_uint8")), outputs[0])
     url = f"http://localhost:8501/v1/models/{urllib.parse.quote(name)}"
     body = json.dumps(request)
     flags = " ".join(('--monitoring_config_file="$PWD/monitoring.config"', *_FLAGS))
     rows = []
     for endpoint, parts in endpoints.items():
         given = ", ".join(f"`{n}` {_written(t)}" for n, t in parts["inputs"].items())
-        answered = ", ".join(f"`{n}` {_written(t)}" for n, t in parts["outputs"].items())
+        answered = ", ".join(f"`{n}` {_written(t)}" for n, t in parts["outputs"].items() if n not in marking.DOCS)
         rows.append(f"| `{endpoint}` | {given} | {answered} |")
     if example == "sample" and all(n == "seed" or "default" in t for n, t in endpoints[example]["inputs"].items()):
         call = f"client.sample({sizes[-1]}, seed=0)  # what model.sample({sizes[-1]}, seed=0) gives"
@@ -154,7 +154,7 @@ import urllib.request
 request = {request!r}
 with urllib.request.urlopen({url + ":predict"!r}, json.dumps(request).encode()) as answer:
     outputs = json.load(answer)["outputs"]
-print(outputs{"" if only else f"[{output!r}]"})
+print(outputs[{output!r}])
 ```
 
 ```python
@@ -171,8 +171,13 @@ answer = {call}
 {rows}
 
 `N` is the number of rows, the same in each input, from 1 to {sizes[-1]}. Each signature is there again as `<name>_xla`, compiled by XLA;
-`serving_default` is `{default}`. What is out of range gets the status INVALID_ARGUMENT. With batching the server answers several
-requests at once, and one that is refused takes those of its batch with it: leave out `--enable_batching` where clients cannot be trusted.
+`serving_default` is `{default}`.
+
+Each signature also gives `valid` (N) bool and `error` (N) string. A row with a value out of range, NaN or infinity has `valid` false and in
+`error` what was expected; its other outputs are NaN, 0 or empty. The other rows are answered as always, also those of other clients
+in the same batch. (JSON as TF Serving writes it has the word NaN, which Python reads and a browser's `JSON.parse` does not.)
+Wrong shapes, inputs with differing numbers of rows, and too many rows get the status INVALID_ARGUMENT. With batching, a server cannot join
+requests of different shapes, and refuses them all: leave out `--enable_batching` where clients cannot be trusted to send the right ones.
 """
 
 

@@ -33,8 +33,13 @@ def export(model, base, *, default=None, batch_sizes=BATCH_SIZES):
     average, the weights in training are in the files.
 
     An output ``images`` (N, H, W, C) in [-1, 1] comes with ``images_uint8`` and, for 1, 3 or 4 channels, ``png_bytes``
-    (N,): one PNG file per row. (An endpoint with several image outputs calls them ``<output>_png_bytes``.) A request
-    with an input outside of its specification, or with more rows than the largest batch size, gets the status INVALID_ARGUMENT.
+    (N,): one PNG file per row. (An endpoint with several image outputs calls them ``<output>_png_bytes``.)
+
+    A server that batches answers several clients at once, so that a row with a value outside of its input's specification (out of
+    range, NaN, infinite) does not fail the others: every signature has the outputs ``valid`` (N,), bool, and ``error`` (N,), texts.
+    Where ``valid`` is false, ``error`` names the input, what is expected and what was received, and the row's other outputs
+    are NaN for floats, 0 for integers and pixels, and empty texts for PNG files. What cannot be batched gets the status INVALID_ARGUMENT: other
+    shapes, inputs with differing numbers of rows, no rows, and more rows than the largest batch size.
 
     In the version stand also warm-up requests for the signatures that a stock server runs, ``batching_params.pbtxt``, and
     ``manifest.json``: fingerprint, endpoints with shapes and units, the figures of ``base/metrics.json``, versions. Beside the
@@ -54,7 +59,7 @@ def export(model, base, *, default=None, batch_sizes=BATCH_SIZES):
     Raises:
         TypeError: ``model`` has no ``endpoints`` method, or an endpoint does not return a dict.
         ValueError: there are no endpoints, ``default`` is none of them, ``batch_sizes`` are not integers of at least 1, an
-            output lacks the batch dimension, or the fresh process cannot load the model's classes.
+            output lacks the batch dimension or is called ``valid`` or ``error``, or the fresh process cannot load the model's classes.
         NotADirectoryError: ``base`` is a file.
         OSError: the disk is full or not writable; nothing was changed.
     """

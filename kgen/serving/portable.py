@@ -26,7 +26,8 @@ def export_portable(model, folder, *, format="onnx"):
     """Writes each endpoint that needs no random numbers as ``folder/<endpoint>.onnx`` or ``folder/<endpoint>.tflite``.
 
     Each file is run by ONNX Runtime or LiteRT on a few rows before it gets its name, and is there only if it answers as the model does.
-    Inputs and outputs have the endpoint's names; how many rows there are is free. Limits on inputs, uint8 and PNG are in SavedModels alone.
+    Inputs and outputs have the endpoint's names; how many rows there are is free. Limits on inputs, ``valid``, uint8 and
+    PNG are in SavedModels alone.
 
     Args:
         model: a ``GenerativeModel`` with endpoints, on the TensorFlow backend.

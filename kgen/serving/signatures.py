@@ -1,10 +1,11 @@
-"""The functions of a SavedModel: an endpoint, checks of its inputs around it, and pictures made of its images."""
+"""The functions of a SavedModel: an endpoint, checks of its inputs and marks on its rows around it, and pictures made of its images."""
 
 import contextlib
 import errno
 import inspect
 import logging
-import math
+
+from kgen.serving import marking
 
 _PNG_CHANNELS = (1, 3, 4)
 
@@ -93,10 +94,15 @@ def _trace_plain(endpoint, specs):
 
 def _check_outputs(endpoint, outputs):
     for name, value in outputs.items():
-        if value.shape.rank == 0 or (value.shape.rank and value.shape[0] is not None):
+        if name in marking.DOCS:
+            raise ValueError(
+                f"Endpoint {endpoint.name!r}: expected outputs of other names than {', '.join(marking.DOCS)}, which say what "
+                f"rows were refused, received {name!r}. Call it something else."
+            )
+        if not value.shape.rank or value.shape[0] is not None:
             raise ValueError(
                 f"Endpoint {endpoint.name!r}: expected an output {name!r} with one row for each row of the inputs, "
-                f"(None, ...), received shape {tuple(value.shape)}. A server that batches requests cannot divide it."
+                f"(None, ...), received shape {value.shape}. A server that batches requests cannot divide it."
             )
     for name in endpoint.images:
         if name not in outputs:
@@ -111,7 +117,7 @@ def _check_outputs(endpoint, outputs):
 
 
 def _trace_signature(endpoint, function, specs, max_rows):
-    """What a client calls: checks, the endpoint, pictures."""
+    """What a client calls: checks, the endpoint, pictures, marks."""
     import tensorflow as tf
 
     # TensorFlow writes a signature's defaults, of one row, where it finds them in the Python function: those come last there.
@@ -121,8 +127,9 @@ def _trace_signature(endpoint, function, specs, max_rows):
     def signature(*values):
         # Servers do not compare a request with the signature's shapes: a graph would broadcast whatever it can.
         inputs = {n: tf.ensure_shape(v, specs[n].shape) for n, v in zip(names, values, strict=True)}
-        with tf.control_dependencies(_input_checks(endpoint, inputs, max_rows)):
+        with tf.control_dependencies(_row_checks(inputs, max_rows)):
             inputs = {name: tf.identity(value) for name, value in inputs.items()}
+        inputs, valid, error = marking.accept(endpoint, inputs)
         outputs = dict(function(**inputs))
         for name in endpoint.images:  # outside of what XLA compiles: it has no PNG encoder
             pixels = tf.cast(tf.clip_by_value(tf.round((outputs[name] + 1.0) * 127.5), 0.0, 255.0), tf.uint8)
@@ -130,7 +137,8 @@ def _trace_signature(endpoint, function, specs, max_rows):
             if pixels.shape[-1] in _PNG_CHANNELS:
                 png = "png_bytes" if len(endpoint.images) == 1 else f"{name}_png_bytes"  # REST encodes what ends so
                 outputs[png] = tf.io.encode_png(pixels)
-        return outputs
+        outputs = {name: marking.mark(value, valid) for name, value in outputs.items()}
+        return outputs | {marking.VALID: valid, marking.ERROR: error}
 
     empty = inspect.Parameter.empty
     signature.__signature__ = inspect.Signature(
@@ -141,38 +149,17 @@ def _trace_signature(endpoint, function, specs, max_rows):
     return traced
 
 
-def _input_checks(endpoint, inputs, max_rows):
-    """Assertions that run before the endpoint. XLA would drop them, so that they stand around what it compiles."""
+def _row_checks(inputs, max_rows):
+    """Assertions that run before all else. XLA would drop them, so that they stand around what it compiles."""
     import tensorflow as tf
 
-    checks = []
-    for name, value in inputs.items():
-        spec = endpoint.inputs[name]
-        if value.dtype.is_floating:
-            text = f"{name}: expected finite numbers, received NaN or infinity"
-            checks.append(tf.debugging.Assert(tf.reduce_all(tf.math.is_finite(value)), [text]))
-        if spec.low is not None or spec.high is not None:
-            checks.append(_range_check(name, value, spec))
     rows = tf.stack([tf.shape(value)[0] for value in inputs.values()])
     names = ", ".join(inputs)
     wanted = f"{names}: expected the same number of rows in each input"
     text = tf.strings.format(wanted + ", received {}", rows)
-    checks.append(tf.debugging.Assert(tf.reduce_all(rows == rows[0]), [text]))
+    same = tf.debugging.Assert(tf.reduce_all(rows == rows[0]), [text])
     text = tf.strings.format(f"{names}: expected 1 to {max_rows} rows, received {{}}", rows[0])
-    return [*checks, tf.debugging.Assert((rows[0] >= 1) & (rows[0] <= max_rows), [text])]
-
-
-def _range_check(name, value, spec):
-    import tensorflow as tf
-
-    low = -math.inf if spec.low is None else spec.low
-    high = math.inf if spec.high is None else spec.high
-    # Integers compare as doubles, which hold each int32 and an infinite bound; floats as they are: 0.1 is at most 0.1.
-    numbers = value if value.dtype.is_floating else tf.cast(value, tf.float64)
-    inside = (numbers >= tf.constant(low, numbers.dtype)) & (numbers <= tf.constant(high, numbers.dtype))
-    wanted = f"{name}: expected values in [{low}, {high}]"
-    text = tf.strings.format(wanted + ", received values from {} to {}", (tf.reduce_min(value), tf.reduce_max(value)))
-    return tf.debugging.Assert(tf.reduce_all(inside), [text])
+    return [same, tf.debugging.Assert((rows[0] >= 1) & (rows[0] <= max_rows), [text])]
 
 
 @contextlib.contextmanager

@@ -14,7 +14,8 @@ import numpy as np
 import kgen
 from kgen import backend
 from kgen.core import checks
-from kgen.serving import bundle, signatures, warmup
+from kgen.serving import bundle, marking, signatures, warmup
+from kgen.serving.protobuf import read_saved_model_signatures
 
 _WARM_UP = "warm-up"
 
@@ -65,8 +66,8 @@ def verify(base, model=None, *, batch_sizes=None, tolerance=1e-4, repeats=3):
     """Compares what the newest version in ``base`` answers with what the model computes.
 
     Every signature is run through TensorFlow's C API in a process without Keras and without TensorFlow's Python: those that a stock
-    TF Serving runs with XLA switched off, ``<name>_xla`` with XLA. Rows must come out the same alone, together and in another order.
-    Each warm-up request, with which the server starts, must be answered.
+    TF Serving runs with XLA switched off, ``<name>_xla`` with XLA. Rows must come out the same alone, together, in another order, and
+    beside rows with values out of range, which must come out marked. Each warm-up request, with which the server starts, must be answered.
 
     Args:
         base: TF Serving's base path, such as a recipe's folder, or one version's folder in it.
@@ -94,6 +95,9 @@ def verify(base, model=None, *, batch_sizes=None, tolerance=1e-4, repeats=3):
     }
     with signatures.quiet():
         expected = {e.name: _computed(model, e, rows[e.name]) for e in endpoints}
+    spoiled = {e.name: _spoiled(e, rows[e.name]) for e in endpoints}
+    # Versions exported by kgen 0.1 mark no rows: they refuse the request.
+    marking_signatures = {n for n, s in read_saved_model_signatures(version).items() if marking.VALID in s.outputs}
     for xla in (False, True):
         served = {e.name: (e.name, f"{e.name}_xla" if xla else e.name) for e in endpoints}
         if not xla:
@@ -104,6 +108,8 @@ def verify(base, model=None, *, batch_sizes=None, tolerance=1e-4, repeats=3):
                 requests[signature, size] = (signature, {k: v[:size] for k, v in rows[name].items()}, repeats)
             backwards = {k: v[::-1].copy() for k, v in rows[name].items()}
             requests[signature, "backwards"] = (signature, backwards, 0)
+            if signature in marking_signatures and spoiled[name][1]:
+                requests[signature, "spoiled"] = (signature, spoiled[name][0], 0)
         if not xla:
             requests |= _warm_up_requests(version, report)
         answers = _answers(version, requests, xla)
@@ -117,6 +123,11 @@ def verify(base, model=None, *, batch_sizes=None, tolerance=1e-4, repeats=3):
             difference, fault = _compare(outputs, {k: v[::-1] for k, v in wanted.items()}, tolerance)
             if fault:
                 report.append(Answer(signature, sizes[-1], None, difference, f"rows in another order: {fault}"))
+            if (signature, "spoiled") in answers:
+                outputs, _ = answers[signature, "spoiled"]
+                difference, fault = _compare(outputs, wanted, tolerance, refused=spoiled[name][1])
+                if fault:
+                    report.append(Answer(signature, sizes[-1], None, difference, f"rows out of range: {fault}"))
         _count_warm_up(report, requests, answers)
     return report
 
@@ -147,9 +158,10 @@ def _count_warm_up(report, requests, answers):
     for key in (key for key in requests if key[0] == _WARM_UP):
         signature, inputs, _ = requests[key]
         outputs, _ = answers[key]
-        if isinstance(outputs, str):
+        fault = outputs if isinstance(outputs, str) else _marks_fault(outputs, 0)
+        if fault:
             size = len(next(iter(inputs.values())))
-            report.append(Answer(signature, size, None, float("inf"), f"warm-up request: {outputs}"))
+            report.append(Answer(signature, size, None, float("inf"), f"warm-up request: {fault}"))
         else:
             report.warmed_up += 1
 
@@ -173,8 +185,6 @@ def newest(base):
 
 def _default(endpoints, version):
     """The endpoint that ``serving_default`` is: the first whose inputs it takes. ``export`` writes the model's first unless told."""
-    from kgen.serving.protobuf import read_saved_model_signatures
-
     wanted = read_saved_model_signatures(version)["serving_default"]
     for e in endpoints:
         if set(e.inputs) == set(wanted.inputs) and set(e.outputs) <= set(wanted.outputs):
@@ -202,10 +212,51 @@ def _answers(version, requests, xla):
         return pickle.loads(files[1].read_bytes())
 
 
-def _compare(outputs, expected, tolerance):
-    """``(difference, fault)`` of one answer; pictures made of images by the server are compared with the images."""
+def _spoiled(endpoint, rows):
+    """``(rows, k)``: copies of the rows, of which the first k, but not all if there are several, have a value out of range, each in another input."""
+    rows, k = {name: value.copy() for name, value in rows.items()}, 0
+    for name, value in rows.items():
+        spec, integers = endpoint.inputs[name], np.issubdtype(value.dtype, np.integer)
+        if integers and spec.high is not None and spec.high < np.iinfo(value.dtype).max:
+            wrong = int(spec.high) + 1
+        elif integers and spec.low is not None and spec.low > np.iinfo(value.dtype).min:
+            wrong = int(spec.low) - 1
+        elif integers or value.dtype == np.bool_:  # any is in range
+            continue
+        else:
+            wrong = np.nan
+        if k < max(1, len(value) - 1):
+            value.reshape(len(value), -1)[k, -1] = wrong
+            k += 1
+    return rows, k
+
+
+def _marks_fault(outputs, refused):
+    """What is wrong with the marks of an answer of which the first rows, ``refused`` of them, had a value out of range."""
+    if marking.VALID not in outputs:
+        return ""
+    valid, error = outputs[marking.VALID], outputs[marking.ERROR]
+    for i in np.flatnonzero(valid != (np.arange(len(valid)) >= refused)):
+        return f"row {i}: " + ("not marked" if valid[i] else error[i].decode())
+    for name, value in outputs.items():
+        marks = value[:refused]
+        if name not in marking.DOCS and not (np.isnan(marks).all() if marks.dtype.kind == "f" else not np.any(marks)):
+            return f"{name}: expected NaN, 0 or nothing in rows out of range"
+    return ""
+
+
+def _compare(outputs, expected, tolerance, refused=0):
+    """``(difference, fault)`` of one answer; pictures made of images by the server are compared with the images.
+
+    The first rows, ``refused`` of them, had a value out of range: they are to be marked, the others as expected.
+    """
     if isinstance(outputs, str):
         return float("inf"), outputs
+    fault = _marks_fault(outputs, refused)
+    if fault:
+        return float("inf"), fault
+    outputs = {name: value[refused:] for name, value in outputs.items()}
+    expected = {name: value[refused:] for name, value in expected.items()}
     largest = 0.0
     for name, wanted in expected.items():
         if name not in outputs or outputs[name].shape != wanted.shape:

@@ -73,7 +73,6 @@ class VAE(GenerativeModel):
         size = self.posterior.size(self.latent_dim)
         self.encoder = default_encoder(self.image_shape, size) if encoder is None else encoder
         self.decoder = default_decoder(self.latent_dim, output_shape) if decoder is None else decoder
-        self.seed_generator = keras.random.SeedGenerator()
         _check_network(
             "encoder", self.encoder, self.image_shape, (size,), f"{type(self.posterior).__name__} needs {size} numbers"
         )

@@ -88,6 +88,24 @@ def bad_batch(x, scope):
     return results
 
 
+def rows_before(scope):
+    """``backend.first_row`` on each of two replicas, for batches that are shared unevenly too."""
+    import tensorflow as tf
+
+    results = {}
+    with scope():
+        strategy = tf.distribute.get_strategy()
+    for counts in [(3, 5), (4, 4), (2, 0), (0, 7)]:
+
+        def row(counts=counts):
+            context = tf.distribute.get_replica_context()
+            return backend.first_row(tf.constant(counts)[context.replica_id_in_sync_group])
+
+        rows = tf.function(lambda row=row: strategy.run(row))()
+        results[f"first_row/{counts[0]}+{counts[1]}"] = [int(v) for v in strategy.experimental_local_results(rows)]
+    return results
+
+
 def main(mode, out, process=0, port=0):
     process = int(process)
     scope = contextlib.nullcontext
@@ -131,6 +149,8 @@ def main(mode, out, process=0, port=0):
     if keras.config.backend() == "tensorflow":
         train("uneven", lambda: Duel(ema=0.9), x[:17], 8)  # the last batch leaves the second replica without rows
         results |= bad_batch(x, scope)
+    if mode == "mirrored":
+        results |= rows_before(scope)
     np.savez(out, **results)
 
 

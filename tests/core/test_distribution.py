@@ -50,6 +50,8 @@ def test_two_mirrored_replicas(single, tmp_path):
     assert len(kept) > 4
     for k in kept:
         np.testing.assert_array_equal(several[k.replace("good", "bad")], several[k], err_msg=k)
+    firsts = {k.split("/")[1]: v.tolist() for k, v in several.items() if k.startswith("first_row")}
+    assert firsts == {"3+5": [0, 3], "4+4": [0, 4], "2+0": [0, 2], "0+7": [0, 0]}
 
 
 @pytest.mark.skipif(BACKEND != "jax", reason="keras.distribution runs on JAX")

@@ -199,22 +199,28 @@ class Batches(keras.utils.PyDataset):
         return (self.x[i * self.size : (i + 1) * self.size],)
 
 
+DATA_LOADER = pytest.param("DataLoader", marks=pytest.mark.across("torch"))
+
+
 def adapters(x, size):
     import tensorflow as tf
-    import torch
 
-    tensors = torch.utils.data.TensorDataset(torch.from_numpy(x))
+    def loader():
+        import torch
+
+        return torch.utils.data.DataLoader(torch.utils.data.TensorDataset(torch.from_numpy(x)), batch_size=size)
+
     return {
         "array": lambda: x,
         "backend tensor": lambda: ops.convert_to_tensor(x),
         "tf.data": lambda: tf.data.Dataset.from_tensor_slices((x,)).batch(size),
         "PyDataset": lambda: Batches(x, size),
         "generator": lambda: ((x[i : i + size],) for i in range(0, len(x), size)),
-        "DataLoader": lambda: torch.utils.data.DataLoader(tensors, batch_size=size),
+        "DataLoader": loader,
     }
 
 
-@pytest.mark.parametrize("adapter", ["backend tensor", "tf.data", "PyDataset", "generator", "DataLoader"])
+@pytest.mark.parametrize("adapter", ["backend tensor", "tf.data", "PyDataset", "generator", DATA_LOADER])
 def test_every_data_adapter_gives_the_same_training(one_loss, adapter):
     model, start = one_loss
     sources = adapters(rows(24, 4), 8)

@@ -18,6 +18,7 @@ from keras import ops
 import kgen
 
 BACKEND = keras.config.backend()
+OTHER = "tensorflow" if BACKEND != "tensorflow" else "torch"
 MAKERS = [OneLoss, TwoPlayer]
 
 
@@ -114,8 +115,8 @@ np.savez(f"{folder}/there.npz", **out)
 """
 
 
+@pytest.mark.across(OTHER)
 def test_a_file_loads_whole_on_another_backend(tmp_path):
-    other = "tensorflow" if BACKEND != "tensorflow" else "torch"
     here = {}
     for make in MAKERS:
         model = make(dim=4, ema=0.9)
@@ -126,7 +127,7 @@ def test_a_file_loads_whole_on_another_backend(tmp_path):
         here[f"{make.__name__}/sample"] = model.sample(4, seed=0)
     environment = {
         **os.environ,
-        "KERAS_BACKEND": other,
+        "KERAS_BACKEND": OTHER,
         "PYTHONPATH": str(pathlib.Path(__file__).parent.parent),
         "TF_CPP_MIN_LOG_LEVEL": "3",
     }
@@ -228,8 +229,9 @@ def test_a_file_of_another_version_names_both(load, tmp_path):
     with pytest.raises(ValueError, match=rf"written by kgen 99\.0\.0; this is kgen {kgen.__version__}.*kgen==99\.0\.0"):
         load(path)
     patch = ".".join([*kgen.__version__.split(".")[:2], "99"])
-    rewrite(path, lambda config: config["config"].update(kgen_version=patch))
-    assert load(path).dim == 1
+    for version in (patch, "0.1.0", "0.1.7"):  # files of 0.1 are read
+        rewrite(path, lambda config, version=version: config["config"].update(kgen_version=version))
+        assert load(path).dim == 1
 
 
 def test_a_damaged_file_is_named(tmp_path):

@@ -1,5 +1,8 @@
 """Flows against known densities, and the protocol's promises."""
 
+import json
+import zipfile
+
 import keras
 import numpy as np
 import pytest
@@ -168,6 +171,60 @@ def test_the_first_fit_starts_from_the_data_and_no_later_one_does():
         np.testing.assert_allclose(a, b, atol=1e-4) if a.shape else None
 
 
+@pytest.mark.parametrize("num_classes", [None, 2])
+def test_the_first_train_on_batch_starts_from_its_batch(num_classes):
+    x, y = RNG.normal(50, 3, size=(256, 3)).astype("float32"), RNG.integers(0, 2, 256)
+    flow = Flow((3,), [ActNorm(), MaskedAutoregressive(widths=(8,))], ema=0.5, num_classes=num_classes)
+    flow.compile(keras.optimizers.SGD(0.0))
+    labels = [] if num_classes is None else [y]
+    loss = flow.train_on_batch(x, *labels, return_dict=True)["loss"]
+    assert abs(loss - 3 * (0.5 * np.log(2 * np.pi * np.e) + np.log(3))) < 0.3
+    flow.train_on_batch(x + 100, *labels)
+    np.testing.assert_allclose(flow.log_prob(x, **({"labels": y} if labels else {})).mean(), -loss, rtol=1e-3)
+    with pytest.raises(ValueError, match="x: expected values that vary, received 1 rows"):
+        fresh = MAF((3,), layers=1)
+        fresh.compile()
+        fresh.train_on_batch(x[:1])
+
+
+def as_written_by_0_1(path, without):
+    """Rewrites a .keras file as version 0.1 had it: classes in the modules of then, no arguments ``without``."""
+
+    def old(value):
+        if isinstance(value, dict):
+            value = {k: old(v) for k, v in value.items() if k not in without}
+            if str(value.get("module", "")).startswith("kgen.flow."):
+                value["module"] = "kgen.flow.presets" if "shape" in value["config"] else "kgen.flow.steps"
+            return value
+        return [old(v) for v in value] if isinstance(value, list) else value
+
+    with zipfile.ZipFile(path) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    text = json.dumps(old(json.loads(files["config.json"])))
+    assert "kgen.flow.presets" in text and not any(name in text for name in without)
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in files.items():
+            archive.writestr(name, text if name == "config.json" else data)
+
+
+OLD = {
+    "maf": lambda: MAF((3,), layers=2, widths=(2,), num_classes=2, direct=False, ema=0.9),
+    "spline ar": lambda: NeuralSplineFlow((3,), layers=2, bins=4, widths=(8,), autoregressive=True, direct=False),
+    "flow": lambda: Flow((3,), [ActNorm(), MaskedAutoregressive(widths=(8,), direct=False), Coupling(mask=[1, 0, 0])]),
+}
+
+
+@pytest.mark.parametrize("make", OLD.values(), ids=OLD)
+def test_a_file_of_0_1_loads_as_it_was(make, tmp_path):
+    flow = shaken(make())
+    flow.save(tmp_path / "flow.keras")
+    as_written_by_0_1(tmp_path / "flow.keras", without=("direct",))
+    again = kgen.load(tmp_path / "flow.keras")
+    assert type(again) is type(flow) and again.count_params() == flow.count_params()
+    labels = {"labels": 1} if flow.num_classes else {}
+    np.testing.assert_array_equal(again.sample(3, seed=0, **labels), flow.sample(3, seed=0, **labels))
+
+
 def test_wrong_arguments():
     tfb = backend.tfp().bijectors
     flow, images = MAF((2,), layers=1, widths=(8,)), RealNVP((4, 4, 1), couplings=1, widths=(8,), dequantize=5)
@@ -202,6 +259,8 @@ def test_wrong_arguments():
         (lambda: RealNVP((4, 4, 1), dequantize=5, logit=0.6), "logit: expected a number in"),
         (lambda: RealNVP((1,)), "shape: a coupling transforms some values given others and needs at least 2"),
         (lambda: RealNVP((2,), couplings=0), "couplings: expected an integer of at least 1, received 0"),
+        (lambda: RealNVP((2,), couplings=2**20), "couplings: expected at most 256, received 1048576"),
+        (lambda: MAF((2,), layers=300), "layers: expected at most 256, received 300"),
         (lambda: MAF((0,)), "shape: expected an integer of at least 1, received 0"),
         (lambda: NeuralSplineFlow((2,), autoregressive=True, dropout=0.1), "dropout: the autoregressive networks"),
         (

@@ -71,7 +71,7 @@ def test_log_det_is_autodiffs_and_there_and_back_is_where_one_was(name):
     z, log_det = step.encode(x, condition)
     assert tuple(z.shape) == (ROWS, *SHAPE) and tuple(log_det.shape) == (ROWS,)
     expected = np.linalg.slogdet(jacobian(lambda x: step.encode(x, condition)[0], x))[1]
-    np.testing.assert_allclose(ops.convert_to_numpy(log_det), expected, atol=1e-5)
+    np.testing.assert_allclose(ops.convert_to_numpy(log_det), expected, rtol=1e-5, atol=1e-5)
     back = step.decode(z, condition)
     np.testing.assert_allclose(ops.convert_to_numpy(back), ops.convert_to_numpy(x), atol=1e-5)
 
@@ -115,17 +115,51 @@ def test_made_for_one_value_and_without_a_condition():
     np.testing.assert_array_equal(ops.convert_to_numpy(layer(one)), ops.convert_to_numpy(layer(3 * one)))
 
 
-def test_layers_narrower_than_the_row_see_all_over_it():
-    layer, d = MADE(1, widths=(8, 6), activation="tanh"), 40
+def shaken_made(size, d, condition_size=0, **kwargs):
+    layer = MADE(size, condition_size, activation="tanh", **kwargs)
     layer.build((None, d))
     for i, weight in enumerate(layer.trainable_weights):
         weight.assign(0.3 * np.random.default_rng(i).normal(size=weight.shape))
+    return layer
+
+
+def seen_by(layer, d):
+    """Which input moves which output: bool [input, output]."""
     x = np.random.default_rng(9).normal(size=(1, d)).astype("float32")
     moved = np.repeat(x, d, axis=0) + 0.5 * np.eye(d, dtype="float32")
-    seen = np.abs(ops.convert_to_numpy(layer(moved) - layer(x)))[:, :, 0] > 1e-6  # [input, output]
+    return np.abs(ops.convert_to_numpy(layer(moved) - layer(x))).max(axis=-1) > 1e-6
+
+
+@pytest.mark.parametrize("widths", [(8, 6), (2,), (64,)])
+def test_each_output_sees_all_values_before_its_own_and_no_other(widths):
+    d = 40
+    np.testing.assert_array_equal(seen_by(shaken_made(2, d, widths=widths), d), np.triu(np.ones((d, d), bool), 1))
+
+
+def test_without_direct_connections_narrow_layers_see_all_over_the_row():
+    d = 40
+    seen = seen_by(shaken_made(1, d, widths=(8, 6), direct=False), d)
     assert not np.tril(seen).any()  # none sees itself or what comes after it
     furthest = [np.flatnonzero(seen[:, i]).max(initial=-1) for i in range(d)]
     assert furthest[-1] >= d - 1 - 2 * d / 6 and np.mean(np.arange(d) - furthest) < 10
+
+
+@pytest.mark.parametrize("widths", [(8, 6), (64,)])
+def test_the_condition_moves_every_output_the_first_as_well(widths):
+    layer = shaken_made(1, 40, 3, widths=widths)
+    x, classes = np.zeros((3, 40), "float32"), np.eye(3, dtype="float32")
+    out = ops.convert_to_numpy(layer(x, ops.convert_to_tensor(classes)))[..., 0]
+    assert (out.std(axis=0) > 0.01).all()
+
+
+def test_a_class_shifts_the_first_value_of_a_long_row():
+    # The first value alone tells the classes apart; the hidden layer is narrow, so that none of its units has degree 0.
+    step = MaskedAutoregressive(widths=(4,))
+    step.build((30,), 2)
+    condition = ops.convert_to_tensor(np.eye(2, dtype="float32"))
+    step.made.direct_kernel.assign(np.eye(*step.made.direct_kernel.shape, k=-30))  # class 0: the shift of value 0
+    z = ops.convert_to_numpy(step.encode(ops.zeros((2, 30)), condition)[0])
+    np.testing.assert_allclose(z[:, 0], [-1.0, 0.0], atol=1e-6)
 
 
 def test_activation_normalisation_starts_from_the_data():

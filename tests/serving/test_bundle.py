@@ -8,7 +8,7 @@ import pytest
 
 import kgen
 from kgen.core import TensorSpec, random
-from kgen.serving import deployment, warmup
+from kgen.serving import deployment, marking, warmup
 from kgen.serving.bundle import BATCH_SIZES
 from kgen.serving.protobuf import read_saved_model_signatures
 from kgen.serving.warmup import example_rows
@@ -121,6 +121,8 @@ def test_manifest(model, tmp_path):
         "images": ([None, 6, 6, 1], "float32", "images in [-1, 1]"),
         "images_uint8": ([None, 6, 6, 1], "uint8", "images as integers from 0 to 255"),
         "png_bytes": ([None], "string", "images as PNG files"),
+        "valid": ([None], "bool", marking.DOCS["valid"]),
+        "error": ([None], "string", marking.DOCS["error"]),
     }
 
 

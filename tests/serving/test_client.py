@@ -38,8 +38,10 @@ class Rest(http.server.BaseHTTPRequestHandler):
         inputs = {name: np.array(v, dtypes[wanted[name].dtype]) for name, v in request["inputs"].items()}
         outputs = {}
         for name, array in session.run(signature, inputs).items():
-            encoded = name.endswith("_bytes")  # the server encodes texts of such names alone
-            outputs[name] = [{"b64": base64.b64encode(v).decode()} for v in array] if encoded else array.tolist()
+            if name.endswith("_bytes"):  # the server encodes texts of such names alone
+                outputs[name] = [{"b64": base64.b64encode(v).decode()} for v in array]
+            else:
+                outputs[name] = [v.decode() for v in array] if array.dtype == object else array.tolist()
         return {"outputs": outputs if len(outputs) > 1 else next(iter(outputs.values()))}
 
     def answer(self, function):
@@ -174,11 +176,24 @@ def test_samples_are_the_models(tmp_path):
         for given in ({}, {"labels": 2}, {"labels": [0, 1, 2], "guidance": 3.0}):
             np.testing.assert_allclose(client.sample(3, seed=4, **given), model.sample(3, seed=4, **given), atol=1e-3)
         assert np.abs(client.sample(3, seed=4) - client.sample(3, seed=4, labels=2)).max() > 0.01
+        # A server that batches joins the rows of two clients, one of whom asks for what there is not.
+        rows = {"seed": random.row_seeds(4, 3), "label": np.int32([0, 1, 3]), "guidance": np.float32([1, 3, 0])}
+        bad = {"seed": random.row_seeds(9, 5), "label": np.int32([4, -1, 1, 1, 1])}
+        bad["guidance"] = np.float32([1, 1, 100.1, -1e-3, np.nan])
+        for signature in ("sample", "sample_xla"):
+            alone = session.run(signature, rows)
+            merged = session.run(signature, {name: np.concatenate([bad[name], rows[name]]) for name in rows})
+            np.testing.assert_array_equal(merged["valid"], [False] * 5 + [True] * 3)
+            np.testing.assert_allclose(merged["images"][5:], alone["images"], atol=1e-5)
+            assert np.isnan(merged["images"][:5]).all() and list(merged["png_bytes"][:5]) == [b""] * 5
+            assert merged["error"][1] == b"label: expected values in [0, 3], received -1"
+            assert merged["error"][2] == b"guidance: expected values in [0.0, 100.0], received 100.1"
 
 
 def test_predictions(client, session, request_rows):
     answer = client.predict("sample", **request_rows)
     expected = session.run("sample", request_rows)
+    assert expected.pop("valid").all() and not any(expected.pop("error"))
     assert {name: (array.dtype, array.shape) for name, array in answer.items()} == {
         name: (array.dtype, array.shape) for name, array in expected.items()
     }
@@ -198,10 +213,38 @@ def test_signatures_are_those_of_the_export(client, session):
     np.testing.assert_array_equal(found["sample"].defaults["scale"], np.float32([0.05]))
 
 
-def test_refused_requests(client):
-    with pytest.raises(StatusError, match=r"label: expected values in \[0, 3\], received values from 4") as caught:
-        client.sample(2, labels=4)
-    assert caught.value.code == "INVALID_ARGUMENT"
+def test_refused_rows(client):
+    text = r"INVALID_ARGUMENT: 1 of 2 rows refused. row 1: label: expected values in \[0, 3\], received 4.$"
+    with pytest.raises(StatusError, match=text) as caught:
+        client.sample(2, labels=[3, 4])
+    assert caught.value.code == "INVALID_ARGUMENT" and list(caught.value.rows) == [1]
+    scale = np.full(45, 0.05)
+    scale[[2, 31]], labels = np.nan, np.zeros(45, "int32")
+    labels[[34, 36, 37, 38, 39]] = 9
+    text = r"2 of 45 rows refused. row 2: scale: expected values in \[0.0, 0.1\], received nan; row 31: scale: .* nan.$"
+    with pytest.raises(ValueError, match=text):
+        client.sample(45, labels=labels, scale=scale)
+    # In the second part of the request.
+    with pytest.raises(
+        ValueError, match=r"5 of 45 rows refused. row 34: label: .*; row 39: label: [^;]*, received 9.$"
+    ):
+        client.sample(45, labels=labels)
+    with pytest.raises(ValueError, match=r"32 of 45 rows refused. row 0: .*; row 4: label: [^;]*; and 27 more.$"):
+        client.sample(45, labels=-1)
+
+
+def test_versions_that_mark_nothing(rest, monkeypatch):
+    """Those that kgen 0.1 exported refuse the whole request."""
+    client = kgen.serving.Client(f"localhost:{rest.server_address[1]}", NAME)
+    monkeypatch.setattr(client._transport, "predict", lambda *_: {"images": np.zeros((2, 6, 6, 1))})
+    assert client.sample(2, labels=1).shape == (2, 6, 6, 1)
+
+
+def test_refused_requests(rest):
+    client = kgen.serving.Client(f"localhost:{rest.server_address[1]}", NAME, batch_sizes=(40,))
+    with pytest.raises(StatusError, match="expected 1 to 32 rows, received 40") as caught:
+        client.sample(40, labels=1)
+    assert caught.value.code == "INVALID_ARGUMENT" and not isinstance(caught.value, ValueError)
 
 
 @pytest.mark.parametrize("protocol", ["rest", "grpc"])
@@ -298,6 +341,10 @@ def test_wrong_arguments(rest, monkeypatch):
         client.predict("sample", seed=0, label=1)
     with pytest.raises(ValueError, match="label: expected int32, received float64"):
         client.sample(2, labels=1.5)
+    with pytest.raises(
+        ValueError, match="label: expected int32, from -2147483648 to 2147483647, received values from 1 to 4294967296"
+    ):
+        client.sample(2, labels=[1, 2**32])  # which numpy takes for 0
     with pytest.raises(ValueError, match="expected the same number of rows in each, received {"):
         client.sample(2, labels=[1, 2, 3])
     with pytest.raises(ValueError, match="inputs: expected at least one row, received none"):

@@ -202,6 +202,7 @@ def test_wrong_arguments(tmp_path, model):
             r"one row for each row of the inputs, \(None, ...\), received shape \(\)",
         ),
         (endpoint(lambda x: {"y": ops.ones((5, 2))}), ValueError, r"received shape \(5, 2\)"),
+        (endpoint(lambda x: {"valid": x}), ValueError, r"other names than valid, error, .*, received 'valid'"),
         (
             endpoint(lambda x: {"y": x}, images=("images",)),
             ValueError,
@@ -244,7 +245,8 @@ def test_outputs_of_several_images_and_of_half_precision(tmp_path):
     signature = tf.saved_model.load(str(path)).signatures["double_xla"]
     dtypes = {name: spec.dtype.name for name, spec in signature.structured_outputs.items()}
     floats = {"rgb": "float32", "flow": "float32", "half": "float32"}  # no client reads half precision
-    assert dtypes == floats | {"rgb_uint8": "uint8", "flow_uint8": "uint8", "rgb_png_bytes": "string"}
+    pictures = {"rgb_uint8": "uint8", "flow_uint8": "uint8", "rgb_png_bytes": "string"}
+    assert dtypes == floats | pictures | {"valid": "bool", "error": "string"}
     answer = signature(x=tf.constant([[-1.0, 0.0, 1.0, 3.0]]))
     np.testing.assert_array_equal(answer["rgb_uint8"][0].numpy().ravel()[:4], [0, 128, 255, 255])
     np.testing.assert_array_equal(tf.io.decode_png(answer["rgb_png_bytes"][0]), answer["rgb_uint8"][0])

@@ -45,7 +45,45 @@ def test_warm_up_requests_that_a_server_could_not_answer_are_found(model, export
     report = kgen.serving.verify(version, model, batch_sizes=(2,), repeats=1)
     (fault,) = (a for a in report if a.fault)
     assert (fault.signature, fault.batch, report.warmed_up) == ("sample", 1, 1)
-    assert fault.fault.startswith("warm-up request: INVALID_ARGUMENT")
+    assert fault.fault == "warm-up request: row 0: label: expected values in [0, 3], received 6"
+
+
+def test_rows_that_are_not_marked_are_found(model, exported, monkeypatch):
+    def unmarked(version, requests, xla):
+        answers = ask(version, requests, xla)
+        answers["sample", "spoiled"] = answers["sample", 3] if not xla else None
+        if xla:
+            outputs, _ = answers["sample_xla", "spoiled"]
+            outputs["images"][0, 1, 1] = 0.0
+        return {key: answer for key, answer in answers.items() if answer}
+
+    ask = kgen.serving.verifying._answers
+    monkeypatch.setattr(kgen.serving.verifying, "_answers", unmarked)
+    report = kgen.serving.verify(exported, model, batch_sizes=(3,), repeats=1)
+    assert [(a.signature, a.fault) for a in report if a.fault] == [
+        ("sample", "rows out of range: row 0: not marked"),
+        ("sample_xla", "rows out of range: images: expected NaN, 0 or nothing in rows out of range"),
+    ]
+
+
+def test_versions_that_mark_nothing_are_compared_all_the_same(model, exported, monkeypatch):
+    """Those that kgen 0.1 exported refuse a request with a row out of range."""
+    old = {
+        name: signature._replace(outputs={k: v for k, v in signature.outputs.items() if k not in ("valid", "error")})
+        for name, signature in kgen.serving.verifying.read_saved_model_signatures(exported).items()
+    }
+    monkeypatch.setattr(kgen.serving.verifying, "read_saved_model_signatures", lambda version: old)
+
+    def without(version, requests, xla):
+        assert not [key for key in requests if key[1] == "spoiled"]
+        answers = ask(version, requests, xla)
+        for outputs, _ in answers.values():
+            del outputs["valid"], outputs["error"]
+        return answers
+
+    ask = kgen.serving.verifying._answers
+    monkeypatch.setattr(kgen.serving.verifying, "_answers", without)
+    assert kgen.serving.verify(exported, model, batch_sizes=(2,), repeats=1).ok
 
 
 def test_batch_sizes_are_those_of_the_export(model, tmp_path):

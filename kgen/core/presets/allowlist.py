@@ -18,8 +18,24 @@ LARGEST_EXAMPLE = 2**22  # values in one example: 1024 x 1024 x 3 and more
 DEEPEST = 64
 MOST_VALUES = 200_000
 
-ROOMS = ("autoregressive", "diffusion", "energy", "flow", "gan", "hybrid", "layers", "networks", "vae")
+ROOMS = (
+    "autoregressive",
+    "diffusion",
+    "energy",
+    "flow",
+    "gan",
+    "hybrid",
+    "layers",
+    "networks",
+    "numerics",
+    "text",
+    "vae",
+)
 KGEN_MODULE = re.compile(rf"kgen\.({'|'.join(ROOMS)})(\.[a-z_]+)+")
+MOVED = {  # modules that files of kgen 0.1 name, and where their classes are now
+    "kgen.autoregressive.tokenizers": "kgen.text.tokenizers",
+    "kgen.energy.samplers": "kgen.numerics.chains",
+}
 
 # Keras's own, by module. What computes from its inputs alone is here; what reads a file, runs a function or prepares data is not.
 KERAS = {
@@ -181,6 +197,7 @@ def resolve(value, where):
         return None
     if KGEN_MODULE.fullmatch(module) and registered == f"kgen>{name}":
         import_kgen(module)
+        module = MOVED.get(module, module)
         found = keras.saving.get_registered_object(registered)
         if isinstance(found, type) and found.__module__ == module:
             return found
@@ -193,6 +210,7 @@ def resolve(value, where):
 
 def import_kgen(module):
     """Imports one of kgen's modules that hold classes, which registers them; any other name is left alone."""
+    module = MOVED.get(module, module)
     if KGEN_MODULE.fullmatch(module) or module == "kgen.core.optimizers":
         try:
             importlib.import_module(module)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kgen.autoregressive import BPETokenizer, ByteTokenizer
+from kgen.text import BPETokenizer, ByteTokenizer
 
 CORPUS = "def area(radius):\n    return 3.14159 * radius**2\n\n\ndef length(radius):\n    return 6.28318 * radius\n" * 3
 BPE = BPETokenizer.train(CORPUS, 290, specials=("<|end|>", "<|pad|>"))

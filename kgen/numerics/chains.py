@@ -15,6 +15,7 @@ from keras import ops
 from kgen import backend
 from kgen.core import checks, random
 from kgen.core.config import Configured, resolve
+from kgen.numerics.ode import per_row
 
 LIMIT = 1e6  # a chain that gets to |x| > LIMIT has diverged
 
@@ -33,11 +34,6 @@ def evaluate(energy, x):
     value, pullback = backend.vjp(energy, x)
     gradient = pullback(ops.ones_like(value))
     return State(x, ops.stop_gradient(value), ops.stop_gradient(gradient))
-
-
-def per_row(values, x):
-    """Values (B,), one for each row, shaped to broadcast against ``x`` (B, ...)."""
-    return ops.reshape(values, (-1, *[1] * (len(x.shape) - 1)))
 
 
 def _where(rows, yes, no):

@@ -8,7 +8,7 @@ from scipy import stats
 
 from kgen import backend
 from kgen.core import random
-from kgen.energy import HMCSampler, LangevinSampler, MALASampler, Sampler, leapfrog, samplers
+from kgen.numerics import HMCSampler, LangevinSampler, MALASampler, Sampler, chains, leapfrog
 
 N = 4000
 WEIGHTS, MEANS, SCALES = np.array([0.3, 0.7]), np.array([-1.5, 1.0]), np.array([0.5, 0.8])
@@ -33,7 +33,7 @@ def mixture_draws(rng):
     return (MEANS[component] + SCALES[component] * rng.standard_normal(N))[:, None].astype("float32")
 
 
-def chains(sampler, energy):
+def compiled(sampler, energy):
     """The sampler compiled once: a function of start (B, ...) and seed."""
     run = backend.jit(lambda x, seeds: sampler.run(energy, x, seeds))
 
@@ -53,7 +53,7 @@ def both_energies(x):
 def test_metropolis_leaves_the_exact_density_invariant(sampler):
     rng = np.random.default_rng(1)
     start = np.concatenate([rng.standard_normal((N, 1)).astype("float32"), mixture_draws(rng)], axis=1)
-    end = chains(sampler, both_energies)(start, 1)
+    end = compiled(sampler, both_energies)(start, 1)
     assert stats.kstest(end[:, 0], "norm").pvalue > 0.01
     assert stats.kstest(end[:, 1], mixture_cdf).pvalue > 0.01
     assert max(np.corrcoef(start[:, i], end[:, i])[0, 1] for i in range(2)) < 0.9  # they did move
@@ -62,7 +62,7 @@ def test_metropolis_leaves_the_exact_density_invariant(sampler):
 def test_unadjusted_langevin_is_off_by_the_known_amount():
     eps = 1.4
     start = np.random.default_rng(0).standard_normal((N, 1)).astype("float32")
-    end = chains(LangevinSampler(eps, 20), normal_energy)(start, 3)[:, 0]
+    end = compiled(LangevinSampler(eps, 20), normal_energy)(start, 3)[:, 0]
     assert (
         stats.kstest(end, "norm").pvalue < 1e-10
     )  # what the test above would say of a chain without the Metropolis step
@@ -84,12 +84,14 @@ def test_from_afar_the_density_is_found(sampler):
 def test_one_leapfrog_step_is_langevin():
     start = mixture_draws(np.random.default_rng(5))[:50]
     mala, hmc = MALASampler(0.7, 6), HMCSampler(0.7, 1, 6)
-    np.testing.assert_allclose(chains(mala, mixture_energy)(start, 6), chains(hmc, mixture_energy)(start, 6), atol=1e-4)
+    np.testing.assert_allclose(
+        compiled(mala, mixture_energy)(start, 6), compiled(hmc, mixture_energy)(start, 6), atol=1e-4
+    )
 
 
 def trajectory(x, p, step_size, steps):
     def at(x):
-        return samplers.evaluate(mixture_energy, x)
+        return chains.evaluate(mixture_energy, x)
 
     state, momentum = leapfrog(at, at(ops.convert_to_tensor(x)), ops.convert_to_tensor(p), step_size, steps)
     return tuple(ops.convert_to_numpy(t) for t in (state.x, momentum, state.energy))
@@ -115,7 +117,7 @@ def test_leapfrog_is_reversible_and_of_second_order():
 
 @pytest.mark.parametrize("sampler", [LangevinSampler(0.5, 5), HMCSampler(0.5, 2, 3)], ids=lambda s: type(s).__name__)
 def test_a_row_depends_on_its_own_seed_and_start(sampler):
-    sample = chains(sampler, mixture_energy)
+    sample = compiled(sampler, mixture_energy)
     start = mixture_draws(np.random.default_rng(0))[:8]
     eight = sample(start, 1)
     np.testing.assert_allclose(sample(start[:4], 1), eight[:4], atol=1e-6)
@@ -135,7 +137,7 @@ def test_a_chain_that_diverges_is_stopped_and_named():
 
 
 def test_what_diverged_keeps_its_last_sound_place():
-    x = chains(LangevinSampler(3.0, 100), normal_energy)(np.full((2, 3), 0.1, "float32"), 0)
+    x = compiled(LangevinSampler(3.0, 100), normal_energy)(np.full((2, 3), 0.1, "float32"), 0)
     assert np.isfinite(x).all() and 1e3 < np.abs(x).max() <= 1e6
     with pytest.raises(ArithmeticError, match="2 of 2 chains diverged"):  # an energy that is never finite
         LangevinSampler(0.1, 2).sample(lambda x: ops.log(-ops.sum(ops.square(x), axis=-1)), x, seed=0)
@@ -154,7 +156,7 @@ def test_configuration():
     for sampler in (LangevinSampler(0.2, 7), MALASampler(0.3, 8), HMCSampler(0.4, 5, 9)):
         again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(sampler))
         assert again == sampler and type(again) is type(sampler)
-    assert isinstance(samplers.get("hmc"), HMCSampler)
+    assert isinstance(chains.get("hmc"), HMCSampler)
 
 
 @pytest.mark.parametrize(
@@ -163,7 +165,7 @@ def test_configuration():
         (lambda: LangevinSampler(0.0), r"step_size: expected a number in \[1e-08, 1e\+08\], received 0.0"),
         (lambda: MALASampler(0.1, 0), "steps: expected an integer of at least 1, received 0"),
         (lambda: HMCSampler(0.1, 0), "leapfrog_steps: expected an integer of at least 1, received 0"),
-        (lambda: samplers.get("langvin"), "sampler: expected one of 'langevin'.*Did you mean 'langevin'"),
+        (lambda: chains.get("langvin"), "sampler: expected one of 'langevin'.*Did you mean 'langevin'"),
         (lambda: LangevinSampler().sample(normal_energy, np.zeros((0, 2))), r"start: .*received shape \(0, 2\)"),
     ],
 )

@@ -1,0 +1,37 @@
+"""Running a function of rows over many of them, in batches of one size."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from kgen.core import checks
+
+LARGEST = 256  # rows of one compiled call, unless somebody asks for more
+
+
+def run(compiled, arrays, *, batch_size=None, progress=False):
+    """Puts the results of all batches together.
+
+    Args:
+        compiled: function of tensors that lead with the batch dimension, to a structure of tensors that do too.
+        arrays: list of numpy arrays (N, ...), its arguments.
+        batch_size: rows per call; by default all of them, at most 256.
+        progress: whether to show a progress bar where there are several batches.
+    Returns:
+        numpy array or structure of them, of N rows.
+    """
+    n = len(arrays[0])
+    size = min(n, LARGEST) if batch_size is None else min(n, checks.positive_int("batch_size", batch_size))
+    count = -(-n // size)
+    bar = keras.utils.Progbar(count, unit_name="batch") if progress and count > 1 else None
+    parts = []
+    for i in range(count):
+        part = [a[i * size : (i + 1) * size] for a in arrays]
+        filled = len(part[0])
+        if filled < size:  # one size, one compilation; the rows that fill the last batch are dropped
+            part = [np.concatenate([p, np.repeat(p[-1:], size - filled, axis=0)]) for p in part]
+        out = compiled(*[ops.convert_to_tensor(p) for p in part])
+        parts.append(keras.tree.map_structure(lambda t, k=filled: ops.convert_to_numpy(t)[:k], out))
+        if bar:
+            bar.update(i + 1)
+    return keras.tree.map_structure(lambda *p: np.concatenate(p), *parts)
