@@ -17,7 +17,7 @@ import kgen
 from kgen.backend import keras_private
 from kgen.callbacks.callback_list import Callbacks, as_plain
 from kgen.callbacks.data_order import in_known_order
-from kgen.callbacks.monitors import median_and_spread
+from kgen.callbacks.monitors.losses import median_and_spread
 from kgen.core import checks
 from kgen.core.guard import StopOnNonFinite
 from kgen.core.saving import aside, check_version
