@@ -24,7 +24,7 @@ def gan_train(batch, steps, jit_compile="auto"):
 
 
 def vae_train(batch, steps, jit_compile="auto"):
-    model = VAE(sizes.VAE_IMAGE, sizes.VAE_LATENT, likelihood=GaussianLikelihood(scale=sizes.VAE_SCALE))
+    model = VAE(sizes.VAE_IMAGE, sizes.VAE_LATENT, observation=GaussianLikelihood(scale=sizes.VAE_SCALE))
     return _job(model, sizes.images((steps + 1) * batch, sizes.VAE_IMAGE), batch, jit_compile)
 
 

@@ -11,7 +11,7 @@ from kgen.vae.likelihoods import GaussianLikelihood
 
 def model():
     """The VAE with its weights, and the encoder's and the decoder's by name."""
-    vae = VAE(sizes.VAE_IMAGE, sizes.VAE_LATENT, likelihood=GaussianLikelihood(scale=sizes.VAE_SCALE))
+    vae = VAE(sizes.VAE_IMAGE, sizes.VAE_LATENT, observation=GaussianLikelihood(scale=sizes.VAE_SCALE))
     return vae, weights.randomise(vae.encoder, 0), weights.randomise(vae.decoder, 1)
 
 

@@ -25,8 +25,8 @@ def main(
         raise ValueError(f"data: expected labelled images with a class {held_out} to hold out, {data} has none.")
     train = x[y != held_out]
 
-    likelihood = kgen.vae.GaussianLikelihood()
-    model = kgen.vae.VAE(x.shape[1:], latent_dim=16, likelihood=likelihood, ema=0.995)
+    observation = kgen.vae.GaussianLikelihood()
+    model = kgen.vae.VAE(x.shape[1:], latent_dim=16, observation=observation, ema=0.995)
     steps = epochs * -(-len(train) // batch_size)
     model.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(2e-3, steps), clipnorm=10.0))
     stop = kgen.callbacks.GracefulStop()  # Ctrl-C ends training; the rest still runs

@@ -17,8 +17,8 @@ def main(
 
     # Pixels of the digits have 17 levels; their likelihood is then a probability, and bits/dim mean what they say.
     levels = 17 if data == "digits" else 256
-    likelihood = kgen.vae.DiscretizedLogisticLikelihood(components=3, levels=levels)
-    model = kgen.vae.VAE(x.shape[1:], latent_dim=12, likelihood=likelihood, kl_warmup=1000, ema=0.995)
+    observation = kgen.vae.DiscretizedLogisticLikelihood(components=3, levels=levels)
+    model = kgen.vae.VAE(x.shape[1:], latent_dim=12, observation=observation, kl_warmup=1000, ema=0.995)
     steps = epochs * -(-len(x) // batch_size)
     learning_rate = keras.optimizers.schedules.CosineDecay(2e-3, steps)
     model.compile(optimizer=keras.optimizers.AdamW(learning_rate, weight_decay=1e-3))

@@ -22,13 +22,13 @@ def main(
     x_test, _ = kgen.data.load(data, split="test", image_size=image_size)
 
     # A probability for each of the 256 levels, so that bits/dim mean what they say.
-    likelihood = kgen.vae.DiscretizedLogisticLikelihood(components=3)
+    observation = kgen.vae.DiscretizedLogisticLikelihood(components=3)
     # As the default networks for this size, with narrow dense layers: those hold most of the weights.
-    output_shape = (*x.shape[1:-1], x.shape[-1] * likelihood.parameters)
+    output_shape = (*x.shape[1:-1], x.shape[-1] * observation.parameters)
     encoder = kgen.networks.ConvEncoder(x.shape[1:], 2 * 24, channels=(32, 64), dense=64)
     decoder = kgen.networks.ConvDecoder(24, output_shape, channels=(32, 64), dense=64)
     model = kgen.vae.VAE(
-        x.shape[1:], latent_dim=24, encoder=encoder, decoder=decoder, likelihood=likelihood, kl_warmup=300
+        x.shape[1:], latent_dim=24, encoder=encoder, decoder=decoder, observation=observation, kl_warmup=300
     )
     steps = epochs * -(-len(x) // batch_size)
     learning_rate = keras.optimizers.schedules.CosineDecay(1e-3, steps)

@@ -33,7 +33,7 @@ def ddpm(sampler):
 def vae():
     likelihood = DiscretizedLogisticLikelihood(2, levels=16)
     encoder, decoder = MLP((4, 4, 1), (6,), widths=(8,)), MLP((3,), (4, 4, likelihood.parameters), widths=(8,))
-    return with_fixed_weights(VAE((4, 4, 1), 3, encoder=encoder, decoder=decoder, likelihood=likelihood))
+    return with_fixed_weights(VAE((4, 4, 1), 3, encoder=encoder, decoder=decoder, observation=likelihood))
 
 
 CASES = {

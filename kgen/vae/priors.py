@@ -52,8 +52,10 @@ class GaussianMixturePrior(Prior):
 
     def build(self, latent_dim):
         shape = (self.components, latent_dim)
+        # Drawn from N(0, I): normals that start on top of each other stay there for long.
+        apart = keras.initializers.RandomNormal(stddev=1.0)
         self.logits = self.add_weight(shape=(self.components,), initializer="zeros", name="logits", dtype="float32")
-        self.loc = self.add_weight(shape=shape, initializer="random_normal", name="loc", dtype="float32")
+        self.loc = self.add_weight(shape=shape, initializer=apart, name="loc", dtype="float32")
         self.raw_scale = self.add_weight(shape=shape, initializer="zeros", name="raw_scale", dtype="float32")
         super().build(latent_dim)
 

@@ -11,16 +11,16 @@ import keras
 import numpy as np
 from keras import ops
 
-from kgen.core import Endpoint, GenerativeModel, TensorSpec, checks, random
-from kgen.core.endpoints import SEED
+from kgen.core import TensorSpec, checks, random
 from kgen.layers import VectorQuantizer
-from kgen.networks import SpatialDecoder, SpatialEncoder
+from kgen.vae import defaults
+from kgen.vae.autoencoder import Autoencoder, check_network
 
 MEMORY = 0.99  # decay of the running average of how often each code is used at each position
 
 
 @keras.saving.register_keras_serializable(package="kgen")
-class VQVAE(GenerativeModel):
+class VQVAE(Autoencoder):
     """A VQ-VAE: images to maps of integer codes, and back.
 
     It has no prior over codes but the frequency of each code at each position, seen in training: ``sample`` draws every position from
@@ -39,6 +39,8 @@ class VQVAE(GenerativeModel):
 
     likelihood = "implicit"
     log_names = ("loss", "reconstruction", "quantization", "perplexity")
+    latent_name = "codes"
+    described = {"sample": "decoded independent codes", "encode": "int32 codes", "decode": "reconstructions"}
 
     def __init__(
         self,
@@ -52,20 +54,21 @@ class VQVAE(GenerativeModel):
         name="vqvae",
         dtype=None,
     ):
-        super().__init__(name=name, dtype=dtype)
+        super().__init__(conditions=[], name=name, dtype=dtype)
         self.image_shape = checks.shape("image_shape", image_shape)
         self.quantizer = _quantizer(quantizer, num_codes, code_dim)
         self.num_codes, self.code_dim = self.quantizer.num_codes, self.quantizer.dim
-        channels = _channels(self.image_shape)
         if encoder is None:
-            encoder = SpatialEncoder(_three(self.image_shape, "encoder"), self.code_dim, channels)
+            encoder = defaults.map_encoder(self.image_shape, self.code_dim, self.dtype_policy)
         self.encoder = encoder
-        self.code_shape = self._check_encoder()
+        x = keras.KerasTensor((None, *self.image_shape))
+        found = check_network("encoder", encoder, x, (None, self.code_dim), "vectors as long as the codes")
+        self.code_shape = found[:-1]
         if decoder is None:
-            shape = (*self.code_shape, self.code_dim)
-            decoder = SpatialDecoder(shape, _three(self.image_shape, "decoder")[-1], channels)
+            decoder = defaults.map_decoder(self.latent_shape, self.image_shape, self.dtype_policy)
         self.decoder = decoder
-        self._check_decoder()
+        z = keras.KerasTensor((None, *self.latent_shape))
+        check_network("decoder", decoder, z, self.image_shape)
         self.usage = self.add_weight(
             shape=(*self.code_shape, self.num_codes),
             initializer="zeros",
@@ -75,39 +78,11 @@ class VQVAE(GenerativeModel):
             name="usage",
         )
 
-    def _check_encoder(self):
-        """Calls the encoder on a shape: it must take examples and return vectors as long as the codes. Returns the shape of the codes."""
-        try:
-            output = self.encoder(keras.KerasTensor((None, *self.image_shape)))
-        except Exception as error:
-            raise ValueError(
-                f"encoder: expected a network of inputs (B, {_text(self.image_shape)}); it failed: {error}"
-            ) from error
-        if len(output.shape) < 2 or output.shape[-1] != self.code_dim:
-            raise ValueError(
-                f"encoder: expected outputs (B, ..., {self.code_dim}), vectors as long as the codes, received {tuple(output.shape)}."
-            )
-        return tuple(output.shape[1:-1])
-
-    def _check_decoder(self):
-        shape = (*self.code_shape, self.code_dim)
-        try:
-            output = self.decoder(keras.KerasTensor((None, *shape)))
-        except Exception as error:
-            raise ValueError(
-                f"decoder: expected a network of inputs (B, {_text(shape)}), the encoder's outputs; it failed: {error}"
-            ) from error
-        if tuple(output.shape[1:]) != self.image_shape:
-            raise ValueError(
-                f"decoder: expected outputs (B, {_text(self.image_shape)}), received {tuple(output.shape)}."
-            )
+    @property
+    def latent_shape(self):
+        return (*self.code_shape, self.code_dim)
 
     # Training.
-
-    def check_data(self, x, y=None):
-        (checks.images if len(self.image_shape) == 3 else checks.rows)("x", x, self.image_shape)
-        if y is not None:
-            raise ValueError("y: a VQ-VAE has no labels. Train by fit(x).")
 
     def objective(self, batch, training):
         """Mean squared error plus the quantiser's loss."""
@@ -123,28 +98,31 @@ class VQVAE(GenerativeModel):
         logs = {"reconstruction": reconstruction, "quantization": quantization, "perplexity": perplexity}
         return reconstruction + quantization, logs
 
-    # What takes and gives tensors, and is compiled and served.
+    # What takes and gives tensors, and is compiled and served; see ``Autoencoder``.
 
-    def latent(self, x):
+    def latent_rows(self, x):
         """The encoder's vectors before quantisation: float32 tensor (B, *code_shape, code_dim), for x (B, *image_shape)."""
         return ops.cast(self.encoder(x), "float32")
 
-    def from_latent(self, z):
-        """The decoder's output for the codes nearest to vectors z (B, *code_shape, code_dim): float32 tensor (B, *image_shape)."""
-        return self._decode(self.quantizer.nearest(z))
+    def from_latent_rows(self, z):
+        """Examples of the codes nearest to vectors z (B, *code_shape, code_dim): float32 tensor (B, *image_shape)."""
+        return self.decode_rows(self.quantizer.nearest(z))
 
-    def _decode(self, codes):
+    def encode_rows(self, x):
+        """The codes of x: int32 tensor (B, *code_shape), for x (B, *image_shape)."""
+        return self.quantizer.nearest(self.latent_rows(x))
+
+    def decode_rows(self, codes):
+        """Examples of codes (B, *code_shape): float32 tensor (B, *image_shape); images are kept in [-1, 1]."""
         output = ops.cast(self.decoder(self.quantizer.lookup(codes)), "float32")
         return ops.clip(output, -1.0, 1.0) if len(self.image_shape) == 3 else output
 
-    def _encode(self, x):
-        return self.quantizer.nearest(self.latent(x))
-
-    def _sample(self, seeds):
+    def sample_rows(self, seeds):
+        """Examples (B, *image_shape) of codes drawn each by itself, for row seeds (B, 2)."""
         # Before any training every code is as likely as every other.
         logits = ops.log(ops.convert_to_tensor(self.usage) + 1e-9)
         logits = ops.broadcast_to(logits, (ops.shape(seeds)[0], *self.code_shape, self.num_codes))
-        return self._decode(random.categorical(seeds, logits))
+        return self.decode_rows(random.categorical(seeds, logits))
 
     # The protocol.
 
@@ -152,25 +130,23 @@ class VQVAE(GenerativeModel):
         """The reconstruction of x."""
         return self.decoder(self.quantizer(self.encoder(x, training=training), training=training)[0], training=training)
 
-    def sample(self, n, *, seed=None, batch_size=None):
+    def sample(self, n, *, seed=None, batch_size=None, **conditions):
         """Draws each position's code by its frequency in training, independently, and decodes them (see the class).
 
         Args:
             n: how many.
             seed: int, or None for another result each time. Row i depends on (seed, i) alone.
             batch_size: rows per compiled call; at most 256 by default.
+            **conditions: none; a VQ-VAE has no conditions.
         Returns:
             numpy float32 array (n, *image_shape).
         """
-        return self.run_rows("sample", self._sample, [self.row_seeds(n, seed)], batch_size=batch_size, progress=True)
-
-    def encode(self, x, *, batch_size=None):
-        """The codes of examples: numpy int32 array (B, *code_shape) in [0, num_codes), for x (B, *image_shape)."""
-        return self.run_rows("encode", self._encode, [self._data(x)], batch_size=batch_size)
+        arrays = {"seeds": self.row_seeds(n, seed)}
+        return self.run_examples("sample", self.sample_rows, arrays, conditions, batch_size=batch_size, progress=True)
 
     def decode(self, codes, *, batch_size=None):
         """The examples of codes: numpy float32 array (B, *image_shape), for integers (B, *code_shape) in [0, num_codes)."""
-        codes = np.asarray(codes)
+        codes = checks.data_array("codes", codes)
         if codes.shape[1:] != self.code_shape or codes.ndim == 0 or len(codes) == 0:
             raise ValueError(f"codes: expected shape (N, {_text(self.code_shape)}), N >= 1, received {codes.shape}.")
         if not np.issubdtype(codes.dtype, np.integer):
@@ -181,55 +157,14 @@ class VQVAE(GenerativeModel):
             raise ValueError(
                 f"codes: expected integers in [0, {self.num_codes}), the codebook's, received values from {codes.min()} to {codes.max()}."
             )
-        return self.run_rows("decode", self._decode, [codes.astype("int32")], batch_size=batch_size)
+        return self.run_rows("decode", self.decode_rows, [codes.astype("int32")], batch_size=batch_size)
 
-    def reconstruct(self, x, *, batch_size=None):
-        """``decode(encode(x))``: numpy float32 array (B, *image_shape)."""
-        return self.run_rows(
-            "reconstruct", lambda x: self._decode(self._encode(x)), [self._data(x)], batch_size=batch_size
-        )
-
-    def interpolate(self, a, b, steps=8):
-        """Decodes points on the straight line between the encoder's vectors of two sets of examples, each quantised.
-
-        Args:
-            a, b: float arrays (B, *image_shape).
-            steps: number of points, ends included, at least 2.
-        Returns:
-            numpy float32 array (B, steps, *image_shape); the first and last columns are the reconstructions of a and b.
-        """
-        checks.pairs(a, b, steps)
-        a, b = self._data(a), self._data(b)
-
-        def run(a, b):
-            z_a, z_b = self.latent(a), self.latent(b)
-            return ops.stack([self.from_latent(z_a + s * (z_b - z_a)) for s in np.linspace(0, 1, steps)], axis=1)
-
-        return self.run_rows(("interpolate", steps), run, [a, b])
-
-    def _data(self, x):
-        x = np.asarray(x)
-        self.check_data(x)
-        return x.astype("float32")
+    def latent_spec(self):
+        return TensorSpec(self.code_shape, "int32", "codes", 0, self.num_codes - 1)
 
     def endpoints(self):
-        images = ("images",) if len(self.image_shape) == 3 else ()
-        low, high = (-1.0, 1.0) if images else (None, None)
-        x = TensorSpec(self.image_shape, "float32", "example", low, high)
-        codes = TensorSpec(self.code_shape, "int32", "codes", 0, self.num_codes - 1)
-        shown = {"images": "reconstructions"}
-        return [
-            Endpoint("encode", lambda x: {"codes": self._encode(x)}, {"x": x}, {"codes": "int32 codes"}),
-            Endpoint("decode", lambda codes: {"images": self._decode(codes)}, {"codes": codes}, shown, images),
-            Endpoint("reconstruct", lambda x: {"images": self._decode(self._encode(x))}, {"x": x}, shown, images),
-            Endpoint(
-                "sample",
-                lambda seed: {"images": self._sample(seed)},
-                {"seed": SEED},
-                {"images": "decoded independent codes"},
-                images,
-            ),
-        ]
+        sample, *others = super().endpoints()
+        return [*others, sample]  # the first one is what a server answers by: the codes, rather than textures
 
     def get_config(self):
         config = super().get_config()
@@ -251,22 +186,6 @@ def _quantizer(quantizer, num_codes, code_dim):
     if num_codes is not None or code_dim is not None:
         raise ValueError("num_codes, code_dim: the quantizer that was passed says both; leave them out.")
     return quantizer
-
-
-def _channels(shape):
-    """Stages of 32 and 64 channels: as many as halve both sides evenly, and leave 2 pixels or more."""
-    sides, count = shape[:2], 0
-    while len(shape) == 3 and count < 2 and all(s % 2 == 0 and s >= 4 for s in sides):
-        sides, count = [s // 2 for s in sides], count + 1
-    return (32, 64)[:count]
-
-
-def _three(shape, name):
-    if not _channels(shape):
-        raise ValueError(
-            f"image_shape: the default {name} needs (H, W, C) with even sides, received {shape}. Pass {name}=."
-        )
-    return shape
 
 
 def _text(shape):

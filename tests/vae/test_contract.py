@@ -13,7 +13,7 @@ IMPORTANCE = {"num_samples": 4}
 def vae(likelihood, posterior_size=4, **kwargs):
     encoder = MLP((4, 4, 1), (posterior_size,), widths=(16,))
     decoder = MLP((2,), (4, 4, getattr(likelihood, "parameters", 1)), widths=(16,))
-    return VAE((4, 4, 1), 2, encoder=encoder, decoder=decoder, likelihood=likelihood, **kwargs)
+    return VAE((4, 4, 1), 2, encoder=encoder, decoder=decoder, observation=likelihood, **kwargs)
 
 
 def vqvae(ema):

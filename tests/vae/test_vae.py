@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import kgen
+from kgen.core.conditions import LabelCondition, VectorCondition
 from kgen.networks import MLP
 from kgen.vae import VAE, GaussianLikelihood, GaussianMixturePrior
 
@@ -42,7 +43,7 @@ def test_a_linear_vae_reaches_the_probabilistic_pca_optimum():
         encoder=linear_encoder(d, q, q * (q + 1) // 2),
         decoder=MLP((q,), (d,), widths=()),
         posterior="full",
-        likelihood=GaussianLikelihood(),
+        observation=GaussianLikelihood(),
     )
     steps = 500
     model.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(3e-2, steps)))
@@ -131,6 +132,9 @@ def test_beta_warmup_and_free_bits(x):
     free = tiny(free_bits=1e3).evaluate(x, verbose=0, return_dict=True)
     np.testing.assert_allclose(free["loss"], plain["reconstruction"] + 1e3, rtol=1e-5)
     assert abs(free["kl"] - plain["kl"]) < 1e-5
+    # Just below the mean divergence of the batch, above that of many of its rows, nothing is free.
+    below = tiny(free_bits=plain["kl"] * 0.99).evaluate(x, verbose=0, batch_size=len(x), return_dict=True)
+    np.testing.assert_allclose(below["loss"], plain["loss"], rtol=1e-5)
     # The first step of a warm-up has weight 0.
     warming = tiny(kl_warmup=10)
     logs = warming.train_on_batch(x[:64], return_dict=True)
@@ -157,9 +161,25 @@ def test_a_mixture_prior_estimates_the_divergence_and_is_trained():
     assert np.abs(keras.ops.convert_to_numpy(mixture.prior.raw_scale) - before).max() > 1e-3
 
 
+def test_a_mixture_prior_starts_with_its_normals_apart():
+    prior = GaussianMixturePrior(50)
+    prior.build(20)
+    assert abs(keras.ops.convert_to_numpy(prior.loc).std() - 1.0) < 0.1
+
+
 def test_wrong_arguments(model, x):
     cases = [
-        (lambda: model.fit(x, np.zeros(len(x))), "y: a VAE has no labels"),
+        (lambda: model.fit(x, np.zeros(len(x))), "y: this model has no classes"),
+        (lambda: model.sample(2, labels=1), "labels: this model has no classes"),
+        (
+            lambda: VAE((8, 8, 1), conditions=LabelCondition(3)),
+            r"encoder: a VAE with conditions needs .* network of \[x, label\]",
+        ),
+        (
+            lambda: VAE((8, 8, 1), ema_of=["posterior"]),
+            "ema_of: expected one of 'encoder', 'decoder', 'prior', 'observation'",
+        ),
+        (lambda: GaussianLikelihood("exact"), "scale: expected a number above 0, None or 'analytic', received 'exact'"),
         (lambda: model.fit(x * 200), r"x: expected values in \[-1, 1\]"),
         (lambda: model.encode(x[0]), r"expected shape \(N, 8, 8, 1\), received \(8, 8, 1\). For a single example"),
         (lambda: model.decode(np.zeros((2, 5), "float32")), r"z: expected shape \(N, 4\), received \(2, 5\)"),
@@ -167,7 +187,7 @@ def test_wrong_arguments(model, x):
         (lambda: model.traverse(x[0], steps=1), "steps: expected at least 2"),
         (lambda: model.interpolate(x[:1], x[:2]), "a, b: expected as many examples in both, received 1 and 2"),
         (lambda: model.log_prob(x, num_samples=0), "num_samples: expected an integer of at least 1, received 0"),
-        (lambda: VAE((8, 8, 1), 4, likelihood="normal"), "likelihood: expected one of 'gaussian', 'bernoulli'"),
+        (lambda: VAE((8, 8, 1), 4, observation="normal"), "observation: expected one of 'gaussian', 'bernoulli'"),
         (lambda: VAE((8, 8, 1), 4, beta=-1), "beta: expected a number in"),
         (
             lambda: VAE((8, 8, 1), 4, encoder=MLP((8, 8, 1), (4,))),
@@ -179,3 +199,58 @@ def test_wrong_arguments(model, x):
     for call, message in cases:
         with pytest.raises(ValueError, match=message):
             call()
+
+
+def conditioned(widths=(8,)):
+    """Networks of [first, size] for a VAE of rows (3,) with a vector of 2."""
+
+    def network(first, output):
+        inputs = [keras.Input((first,)), keras.Input((2,))]
+        return keras.Model(inputs, MLP((first + 2,), (output,), widths=widths)(keras.layers.Concatenate()(inputs)))
+
+    return network(3, 4), network(2, 3)
+
+
+def test_a_condition_reaches_both_networks(tmp_path):
+    encoder, decoder = conditioned()
+    given = VectorCondition(2, -3.0, 3.0, name="size", dropout=0.5)
+    model = VAE((3,), 2, encoder=encoder, decoder=decoder, conditions=[given], ema=0.9)
+    model.compile(keras.optimizers.Adam(1e-2))
+    rng = np.random.default_rng(0)
+    size = rng.uniform(-3, 3, (64, 2)).astype("float32")
+    x = np.concatenate([size, size[:, :1]], 1)
+    history = model.fit({"x": x, "size": size}, epochs=3, verbose=0).history
+    assert history["loss"][-1] < history["loss"][0]
+    model.evaluate(x, size, verbose=0)
+    z = model.encode(x[:4], size=size[:4])
+    assert np.abs(z - model.encode(x[:4])).max() > 1e-4  # with dropout it may be left out
+    np.testing.assert_allclose(model.reconstruct(x[:4], size=size[:4]), model.decode(z, size=size[:4]), atol=1e-6)
+    assert model.interpolate(x[:2], x[2:4], 3, size=size[0]).shape == (2, 3, 3)
+    assert model.traverse(x[0], 3, size=size[0]).shape == (2, 3, 3)
+    samples = model.sample(4, seed=0, size=size[:4])
+    np.testing.assert_allclose(samples[2:3], model.sample(3, seed=0, size=size[2])[2:], atol=1e-6)
+    assert model.log_prob(x[:4], num_samples=2, size=size[:4]).shape == (4,)
+    assert all("size" in endpoint.inputs for endpoint in model.endpoints())
+    model.save(tmp_path / "m.keras")
+    np.testing.assert_array_equal(kgen.load(tmp_path / "m.keras").sample(4, seed=0, size=size[:4]), samples)
+    with pytest.raises(ValueError, match=r"size: expected values in \[-3, 3\]"):
+        model.sample(1, size=[9.0, 0.0])
+
+
+def test_the_analytic_scale_is_the_error_of_the_reconstructions():
+    keras.utils.set_random_seed(0)
+    x = np.random.default_rng(0).normal(size=(256, 3)).astype("float32")
+    networks = {"encoder": MLP((3,), (2,), widths=()), "decoder": MLP((1,), (3,), widths=())}
+    model = VAE((3,), 1, observation=GaussianLikelihood("analytic", initial_scale=2.0), ema=0.9, **networks)
+    model.compile(keras.optimizers.SGD(0.0))
+    weight = np.where(np.arange(256) < 200, 1.0, 0.0).astype("float32")
+    for _ in range(150):
+        model.train_on_batch(x, sample_weight=weight)
+    found = float(keras.ops.convert_to_numpy(model.observation.variance))
+    # The mean over draws of z, of which each step has its own: |x - W mu - b|^2 + |W|^2 s^2, by the evaluation's draws.
+    loss = model.evaluate(x[:200], verbose=0, return_dict=True)["reconstruction"]
+    error = (loss - 1.5 * math.log(2 * math.pi * found)) * 2 * found / 3
+    assert abs(found / error - 1) < 0.1
+    average = float(keras.ops.convert_to_numpy(model.ema_observation.variance))
+    assert abs(average / found - 1) < 0.1
+    assert not model.observation.trainable_variables

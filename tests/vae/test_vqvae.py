@@ -70,6 +70,13 @@ def test_codes_and_what_they_decode_to(model, x):
     assert error < 0.8 * np.square(x.mean(0) - x).mean()
 
 
+def test_latents_are_the_encoders_vectors(model, x):
+    z = model.latent_rows(ops.convert_to_tensor(x[:3]))
+    assert tuple(z.shape[1:]) == model.latent_shape == (2, 2, 4)
+    again = ops.convert_to_numpy(model.from_latent_rows(z))
+    np.testing.assert_allclose(again, model.reconstruct(x[:3]), atol=1e-5)
+
+
 def test_interpolation_ends_at_the_reconstructions(model, x):
     path = model.interpolate(x[:2], x[2:4], steps=5)
     assert path.shape == (2, 5, 8, 8, 1)
@@ -99,6 +106,7 @@ def test_saved_and_loaded_it_is_the_same(model, x, tmp_path):
 
 
 def test_default_networks_follow_the_image():
+    assert VQVAE((8, 8, 1), dtype="mixed_bfloat16").decoder.layers[1].compute_dtype == "bfloat16"
     for shape, code_shape in (((8, 8, 3), (2, 2)), ((6, 10, 1), (3, 5)), ((28, 28, 1), (7, 7))):
         model = VQVAE(shape, num_codes=4, code_dim=2)
         assert model.code_shape == code_shape
@@ -117,7 +125,7 @@ def test_wrong_arguments(model, x):
         (lambda: model.decode(codes[0]), r"codes: expected shape \(N, 2, 2\), N >= 1, received \(2, 2\)"),
         (lambda: model.decode(codes[:0]), r"codes: expected shape \(N, 2, 2\), N >= 1, received \(0, 2, 2\)"),
         (lambda: model.decode(codes.astype("float32")), "codes: expected integers .* received float32"),
-        (lambda: model.fit(x, np.zeros(len(x))), "y: a VQ-VAE has no labels"),
+        (lambda: model.fit(x, np.zeros(len(x))), "y: this model has no classes"),
         (lambda: model.encode(x * 200), r"x: expected values in \[-1, 1\]"),
         (lambda: model.encode(x[0]), r"expected shape \(N, 8, 8, 1\), received \(8, 8, 1\). For a single example"),
         (lambda: model.interpolate(x[:1], x[:1], steps=1), "steps: expected at least 2"),

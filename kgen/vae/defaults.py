@@ -1,0 +1,52 @@
+"""Networks that suit an image size, for those who bring none."""
+
+from kgen.networks import MLP, ConvDecoder, ConvEncoder, SpatialDecoder, SpatialEncoder
+
+
+def _channels(shape):
+    """Stages of 32, 64, 128 channels: as many as halve both sides evenly, down to 4 pixels or fewer."""
+    channels, sides = [], shape[:2]
+    while max(sides) > 4 and all(s % 2 == 0 for s in sides) and len(channels) < 4:
+        channels.append(min(32 * 2 ** len(channels), 128))
+        sides = [s // 2 for s in sides]
+    return channels
+
+
+def encoder(shape, size, dtype=None):
+    """Maps (B, *shape) to (B, size): convolutions for images, else two dense layers."""
+    if len(shape) == 3 and _channels(shape):
+        return ConvEncoder(shape, size, channels=_channels(shape), dtype=dtype)
+    return MLP(shape, (size,), name="encoder", dtype=dtype)
+
+
+def decoder(latent_dim, shape, dtype=None):
+    """Maps (B, latent_dim) to (B, *shape)."""
+    if len(shape) == 3 and _channels(shape):
+        return ConvDecoder(latent_dim, shape, channels=_channels(shape), dtype=dtype)
+    return MLP((latent_dim,), shape, name="decoder", dtype=dtype)
+
+
+def _map_channels(shape):
+    """Stages of 32 and 64 channels: as many as halve both sides evenly, and leave 2 pixels or more."""
+    sides, count = shape[:2], 0
+    while len(shape) == 3 and count < 2 and all(s % 2 == 0 and s >= 4 for s in sides):
+        sides, count = [s // 2 for s in sides], count + 1
+    return (32, 64)[:count]
+
+
+def _three(shape, name):
+    if not _map_channels(shape):
+        raise ValueError(
+            f"image_shape: the default {name} needs (H, W, C) with even sides, received {shape}. Pass {name}=."
+        )
+    return shape
+
+
+def map_encoder(shape, size, dtype=None):
+    """Maps images (B, *shape) to a map of vectors (B, h, w, size)."""
+    return SpatialEncoder(_three(shape, "encoder"), size, _map_channels(shape), dtype=dtype)
+
+
+def map_decoder(map_shape, shape, dtype=None):
+    """Maps (B, *map_shape) to images (B, *shape), whose sides are those of the map as often doubled as ``map_encoder`` halves them."""
+    return SpatialDecoder(map_shape, _three(shape, "decoder")[-1], _map_channels(shape), dtype=dtype)
