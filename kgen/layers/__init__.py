@@ -5,6 +5,7 @@ from kgen.layers.causal import CausalAttention
 from kgen.layers.cross import CrossAttention
 from kgen.layers.embedding import SinusoidalEmbedding
 from kgen.layers.norm import GroupNormalization
+from kgen.layers.place import PlaceBias
 from kgen.layers.quantizer import VectorQuantizer
 from kgen.layers.rotary import rotary_angles, rotate
 from kgen.layers.shifted import DownRightShiftedConv2D, DownShiftedConv2D
@@ -17,6 +18,7 @@ __all__ = [
     "DownRightShiftedConv2D",
     "DownShiftedConv2D",
     "GroupNormalization",
+    "PlaceBias",
     "SinusoidalEmbedding",
     "SpatialAttention",
     "SpectralNormalization",
