@@ -69,7 +69,9 @@ def order_of(sampler_of, schedule, steps):
     seeds = ops.convert_to_tensor(random.row_seeds(0, 32))
     errors = []
     for sampler in map(sampler_of, steps):
-        run = backend.jit(functools.partial(lambda k, x: k.sample(optimal(schedule), schedule, seeds, (3,), x=x), sampler))
+        run = backend.jit(
+            functools.partial(lambda k, x: k.sample(optimal(schedule), schedule, seeds, (3,), x=x), sampler)
+        )
         found = ops.convert_to_numpy(run(ops.convert_to_tensor(x)))
         assert found.dtype == dtype
         errors.append(np.abs(found - exact_flow(schedule, x.astype("float64"))).mean())
