@@ -53,7 +53,9 @@ def pytest_collection_modifyitems(items):
         for marker in item.iter_markers("across"):
             missing = [name for name in marker.args if importlib.util.find_spec(name) is None]
             if missing:
-                item.add_marker(pytest.mark.skip(reason=f'{missing[0]} is not installed: pip install -e ".[{missing[0]}]"'))
+                item.add_marker(
+                    pytest.mark.skip(reason=f'{missing[0]} is not installed: pip install -e ".[{missing[0]}]"')
+                )
     if keras.config.backend() != "tensorflow":
         for item in items:
             if item.path.as_posix().endswith(ON_ONE_BACKEND):

@@ -14,6 +14,7 @@ import numpy as np
 from keras import layers, ops
 
 from kgen import backend
+from kgen.backend import keras_private
 from kgen.core import GenerativeModel, inputs, random
 from kgen.gan import augmentation as augmentations
 
@@ -97,7 +98,7 @@ class AdversarialModel(GenerativeModel):
                 self.keep_state(f"{name}_augmentation", self.augmentation.state())
 
     def _refuse_mixing(self, name, player):
-        found = [la for n in player.networks for la in getattr(self, n)._flatten_layers()]
+        found = [la for n in player.networks for la in keras_private.flatten_layers(getattr(self, n))]
         norms = [layer.name for layer in found if isinstance(layer, layers.BatchNormalization)]
         if norms:
             raise ValueError(

@@ -2,6 +2,7 @@
 
 from kgen.layers.attention import SpatialAttention
 from kgen.layers.causal import CausalAttention
+from kgen.layers.cross import CrossAttention
 from kgen.layers.embedding import SinusoidalEmbedding
 from kgen.layers.norm import GroupNormalization
 from kgen.layers.quantizer import VectorQuantizer
@@ -12,6 +13,7 @@ from kgen.layers.spectral import SpectralNormalization
 
 __all__ = [
     "CausalAttention",
+    "CrossAttention",
     "DownRightShiftedConv2D",
     "DownShiftedConv2D",
     "GroupNormalization",
