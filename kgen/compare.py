@@ -109,7 +109,7 @@ def _gan(d):
         model = kgen.gan.DCGAN(d.shape, latent_dim=50, widths=(32, 64), ema=0.99)
     else:
         model = kgen.gan.GAN(
-            d.shape, 8, loss="relativistic", regularizers=[kgen.gan.R1(1.0), kgen.gan.R2(1.0)], ema=0.99
+            d.shape, 8, adversarial_loss="relativistic", regularizers=[kgen.gan.R1(1.0), kgen.gan.R2(1.0)], ema=0.99
         )
     return model, {"generator": _adam(5e-4, beta_1=0.5), "discriminator": _adam(5e-4, beta_1=0.5)}
 
