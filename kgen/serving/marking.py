@@ -25,41 +25,53 @@ def accept(endpoint, inputs):
     import tensorflow as tf
 
     rows = tf.shape(next(iter(inputs.values())))[0]
-    accepted, checked, valid = {}, {}, tf.fill([rows], True)
-    for name, value in inputs.items():
-        spec, dtype = endpoint.inputs[name], value.dtype
-        limits = _limits(spec, dtype)
-        if limits is None:
-            accepted[name] = value
-            continue
-        low, high = (tf.constant(limit, dtype) for limit in limits)
-        inside = (value >= low) & (value <= high)  # NaN is neither
-        accepted[name] = tf.where(inside, value, tf.constant(_stand_in(spec, limits), dtype))
-        checked[name] = value, tf.reshape(inside, [rows, -1])
-        valid &= tf.reduce_all(checked[name][1], 1)
+    limits = {name: _limits(endpoint.inputs[name], value.dtype) for name, value in inputs.items()}
+    limits = {name: ends for name, ends in limits.items() if ends is not None}
+    valid, inside = tf.fill([rows], True), {}
+    for name, ends in limits.items():
+        low, high = (tf.constant(end, inputs[name].dtype) for end in ends)
+        inside[name] = (inputs[name] >= low) & (inputs[name] <= high)  # NaN is neither
+        valid &= tf.reduce_all(tf.reshape(inside[name], [rows, -1]), 1)
 
-    def errors():
-        found = tf.fill([rows], "")
-        for name, (value, inside) in reversed(checked.items()):  # the first input that is wrong is named
-            first = tf.argmin(tf.cast(inside, tf.int32), 1)
+    def replaced():
+        found, error = dict(inputs), tf.fill([rows], "")
+        for name in reversed(limits):  # of several inputs that are wrong the first is named
+            spec, value = endpoint.inputs[name], inputs[name]
+            found[name] = tf.where(inside[name], value, tf.constant(_stand_in(spec, limits[name]), value.dtype))
+            good = tf.reshape(inside[name], [rows, -1])
+            first = tf.argmin(tf.cast(good, tf.int32), 1)
             received = tf.gather(tf.reshape(value, [rows, -1]), first, batch_dims=1)
-            text = f"{name}: expected {_wanted(endpoint.inputs[name])}, received "
-            floats = received.dtype.is_floating
+            floats = value.dtype.is_floating
             number = tf.strings.as_string(tf.cast(received, tf.float64) if floats else received, shortest=floats)
-            text = tf.strings.join([text, number])
-            found = tf.where(tf.reduce_all(inside, 1), found, text)
-        return found
+            text = tf.strings.join([f"{name}: expected {_wanted(spec)}, received ", number])
+            error = tf.where(tf.reduce_all(good, 1), error, text)
+        return found, error
 
-    return accepted, valid, tf.cond(tf.reduce_all(valid), lambda: tf.fill([rows], ""), errors)
+    # Most requests are in range, and are not copied.
+    found, error = tf.cond(tf.reduce_all(valid), lambda: (dict(inputs), tf.fill([rows], "")), replaced)
+    return {name: tf.ensure_shape(value, inputs[name].shape) for name, value in found.items()}, valid, error
 
 
-def mark(output, valid):
-    """An output (N, ...) with NaN, 0, False or empty texts in the rows that are not valid."""
+def mark(outputs, valid):
+    """Outputs (N, ...) with NaN, 0, False or empty texts in the rows that are not valid.
+
+    Args:
+        outputs: dict of TensorFlow tensors.
+        valid: bool tensor (N,).
+    Returns:
+        dict of tensors.
+    """
     import tensorflow as tf
 
-    nan = output.dtype.is_floating or output.dtype.is_complex
-    nothing = tf.constant(math.nan, output.dtype) if nan else tf.zeros([], output.dtype)
-    return tf.where(tf.reshape(valid, [-1] + [1] * (output.shape.rank - 1)), output, nothing)
+    def marked(output):
+        nan = output.dtype.is_floating or output.dtype.is_complex
+        nothing = tf.constant(math.nan, output.dtype) if nan else tf.zeros([], output.dtype)
+        return tf.where(tf.reshape(valid, [-1] + [1] * (output.shape.rank - 1)), output, nothing)
+
+    found = tf.cond(
+        tf.reduce_all(valid), lambda: dict(outputs), lambda: {name: marked(value) for name, value in outputs.items()}
+    )
+    return {name: tf.ensure_shape(value, outputs[name].shape) for name, value in found.items()}
 
 
 def _limits(spec, dtype):

@@ -137,8 +137,7 @@ def _trace_signature(endpoint, function, specs, max_rows):
             if pixels.shape[-1] in _PNG_CHANNELS:
                 png = "png_bytes" if len(endpoint.images) == 1 else f"{name}_png_bytes"  # REST encodes what ends so
                 outputs[png] = tf.io.encode_png(pixels)
-        outputs = {name: marking.mark(value, valid) for name, value in outputs.items()}
-        return outputs | {marking.VALID: valid, marking.ERROR: error}
+        return marking.mark(outputs, valid) | {marking.VALID: valid, marking.ERROR: error}
 
     empty = inspect.Parameter.empty
     signature.__signature__ = inspect.Signature(

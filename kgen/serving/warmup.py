@@ -25,6 +25,8 @@ def example_rows(spec, name, n):
         from kgen.core import random
 
         return random.row_seeds(0, n)
+    if spec.dtype == "bool":
+        return rng.integers(0, 2, (n, *spec.shape)).astype("bool")
     if "int" in spec.dtype:
         low = min(0, 0 if spec.high is None else spec.high - 1) if spec.low is None else spec.low
         high = low + 8 if spec.high is None else spec.high
