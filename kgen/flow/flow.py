@@ -15,8 +15,9 @@ from keras import ops
 
 from kgen.backend import probability
 from kgen.core import Endpoint, GenerativeModel, TensorSpec, checks, random
+from kgen.core.conditions import of_classes
 from kgen.core.endpoints import SEED
-from kgen.core.inputs import first_rows
+from kgen.core.inputs import first_rows, in_memory
 from kgen.core.units import bits_per_dim
 from kgen.flow.chain import Chain, rows_sum
 from kgen.flow.dequantization import Dequantization
@@ -51,9 +52,10 @@ class Flow(GenerativeModel):
         self, shape, steps, *, num_classes=None, dequantize=None, logit=0.05, ema=None, name="flow", dtype=None
     ):
         probability.bijectors()  # raises where there are none
-        super().__init__(ema=ema, name=name, dtype=dtype)
+        own = of_classes(num_classes)
+        super().__init__(ema=ema, conditions=own, name=name, dtype=dtype)
         self.shape = checks.shape("shape", shape)
-        self.num_classes = None if num_classes is None else checks.positive_int("num_classes", num_classes)
+        self.num_classes = own[0].count if own else None
         self.dequantization = None if dequantize is None else Dequantization(dequantize, logit)
         self.likelihood = "exact" if dequantize is None else "bound"
         self._given_logit = logit
@@ -72,28 +74,31 @@ class Flow(GenerativeModel):
 
     # Training.
 
-    def check_data(self, x, y=None):
+    @property
+    def data_name(self):
+        """What the data is called in ``fit({"image": ..., "label": ...})``."""
+        return "image" if len(self.shape) == 3 else "x"
+
+    def check_examples(self, x):
         if self.dequantization is None:
             checks.rows("x", x, self.shape)
         else:
             checks.images("x", x, self.shape)
             self.dequantization.check(x)
-        if self.num_classes is None and y is not None:
-            raise ValueError("y: this model has no classes. Train by fit(x), or make it with num_classes=.")
-        if self.num_classes is not None:
-            if y is None:
-                raise ValueError(f"y: this model has {self.num_classes} classes and needs labels: fit(x, labels).")
-            checks.labels("y", y, self.num_classes, len(x))
+        return len(x)
 
     def prepare(self, x, y):
         if int(ops.convert_to_numpy(self.initialized)) == 0:
-            rows, labels = (x, y) if checks.as_array(x) is not None else first_rows(x, INITIAL_ROWS)
-            if rows is None:
+            first_x, first_y = in_memory(x), None if y is None else in_memory(y)
+            if first_x is None:
+                first_x, first_y = first_rows(x, INITIAL_ROWS)
+            if first_x is None:
                 raise ValueError(
                     "x: the flow starts from the mean and scale of the data, which a generator does not show. Call "
                     "flow.initialize(rows) with some of it before fit."
                 )
-            self.initialize(rows, None if self.num_classes is None else labels)
+            first_x, given = self.conditions.separate(first_x, first_y, self.data_name)
+            self.initialize(first_x, given.get("label"))
 
     def initialize(self, x, labels=None):
         """Starts activation normalisation from data; ``fit`` and ``train_on_batch`` do so by themselves, the first time.
@@ -104,19 +109,18 @@ class Flow(GenerativeModel):
         Raises:
             ValueError: a value that has a density is the same in all rows.
         """
-        x, labels = checks.data_array("x", x), checks.as_array(labels)
-        self.check_data(x, labels)
+        x, values = self.check_data(checks.data_array("x", x), checks.as_array(labels))
         if self.dequantization is None:
             check_varies(x)
         count = min(len(x), INITIAL_ROWS, max(256, INITIAL_VALUES // x[0].size))
         chosen = np.linspace(0, len(x) - 1, count).astype(int)
-        label = None if labels is None else labels[chosen].reshape(-1).astype("int32")
+        label = values["label"][chosen] if values else None
         y, _ = self._continuous(
             ops.convert_to_tensor(x[chosen].astype("float32")), keras.random.uniform((len(chosen), *self.shape), seed=0)
         )
         self.chain.initialize(y, self._condition(label))
         if self.ema is not None:
-            self.ema_chain.set_weights(self.chain.get_weights())
+            self.averages.reset()
         self.initialized.assign(1)
 
     def objective(self, batch, training):
@@ -124,11 +128,11 @@ class Flow(GenerativeModel):
         x = ops.cast(batch.x, "float32")
         noise = None
         if self.dequantization is not None:
-            noise = keras.random.uniform(ops.shape(x), seed=self.seed_generator if training else 0)
-        label = None if batch.y is None else ops.cast(ops.reshape(batch.y, (-1,)), "int32")
-        return -self._density(self.chain, x, noise, label, training), {}
+            noise = random.uniform(batch.seeds, self.shape)
+        chain = self.network_for(training, "chain")
+        return -self._density(chain, x, noise, batch.conditions.get("label"), training), {}
 
-    # The protocol. What begins with an underscore takes and gives tensors, and is what is compiled and served.
+    # What takes row seeds and tensors, and is compiled and served.
 
     def _condition(self, label):
         """What the steps' networks see: one-hot labels (B, num_classes), or None."""
@@ -146,8 +150,8 @@ class Flow(GenerativeModel):
         z, log_det = chain.encode(y, self._condition(label), training)
         return -0.5 * rows_sum(ops.square(z) + math.log(2 * math.pi)) + log_det + volume
 
-    def _log_prob(self, x, seeds, label, num_samples):
-        """ln p(x); for levels ln 1/K sum_k p(x + u_k), with the noise of row seeds."""
+    def log_prob_rows(self, x, seeds, label=None, num_samples=10):
+        """ln p(x), float32 (B,); for levels ln 1/K sum_k p(x + u_k), with the noise of row seeds."""
         chain = self.averaged("chain")
         if self.dequantization is None:
             return self._density(chain, x, None, label)
@@ -158,16 +162,19 @@ class Flow(GenerativeModel):
         start = ops.full((ops.shape(x)[0],), -1e30, dtype="float32")
         return ops.fori_loop(0, num_samples, body, start) - math.log(num_samples)
 
-    def _encode(self, x, label=None):
+    def encode_rows(self, x, label=None):
+        """z (B, *z_shape) of x (B, *shape)."""
         return self.averaged("chain").encode(self._continuous(x, 0.5)[0], self._condition(label))[0]
 
-    def _decode(self, z, label=None):
+    def decode_rows(self, z, label=None):
+        """x (B, *shape) of z (B, *z_shape)."""
         y = self.averaged("chain").decode(z, self._condition(label))
         return y if self.dequantization is None else self.dequantization.decode(y)
 
-    def _sample(self, seeds, temperature, label=None):
+    def sample_rows(self, seeds, temperature, label=None):
+        """Samples (B, *shape) of row seeds (B, 2), with the temperature of each (B,)."""
         temperature = ops.reshape(temperature, (-1, *(1 for _ in self.z_shape)))
-        return self._decode(temperature * random.normal(seeds, self.z_shape), label)
+        return self.decode_rows(temperature * random.normal(seeds, self.z_shape), label)
 
     def call(self, x, labels=None, training=False):
         """z (B, *z_shape) of x (B, *shape); values of levels are taken at the middle of their cell."""
@@ -189,20 +196,20 @@ class Flow(GenerativeModel):
         """
         seeds = self.row_seeds(n, seed)
         scale = checks.in_range("temperature", temperature, 0.0, 2.0)
-        arrays = [seeds, np.full((n,), scale, "float32"), *self._labels(n, labels)]
-        return self.run_rows("sample", self._sample, arrays, batch_size=batch_size, loop=True)
+        arrays = {"seeds": seeds, "temperature": np.full((n,), scale, "float32"), **self._given(n, labels)}
+        return self.run_rows("sample", self.sample_rows, arrays, batch_size=batch_size, loop=True)
 
     def encode(self, x, labels=None, *, batch_size=None):
         """The noise z of data: numpy float32 array (B, *z_shape), for x (B, *shape). Values of levels are taken at their cell's middle."""
-        x = self._data(x)
-        return self.run_rows("encode", self._encode, [x, *self._labels(len(x), labels)], batch_size=batch_size)
+        x = self.examples(x)
+        return self.run_rows("encode", self.encode_rows, {"x": x, **self._given(len(x), labels)}, batch_size=batch_size)
 
     def decode(self, z, labels=None, *, batch_size=None):
         """The data of noise: numpy float32 array (B, *shape), for z (B, *z_shape); the inverse of ``encode``."""
         z = np.asarray(z)
         checks.rows("z", z, self.z_shape)
-        arrays = [z.astype("float32"), *self._labels(len(z), labels)]
-        return self.run_rows("decode", self._decode, arrays, batch_size=batch_size)
+        arrays = {"z": z.astype("float32"), **self._given(len(z), labels)}
+        return self.run_rows("decode", self.decode_rows, arrays, batch_size=batch_size)
 
     def interpolate(self, a, b, steps=8, labels=None):
         """Decodes points on the straight line between the noise of two sets of examples.
@@ -218,7 +225,7 @@ class Flow(GenerativeModel):
         z_a, z_b = self.encode(a, labels), self.encode(b, labels)
         share = np.linspace(0, 1, steps, dtype="float32").reshape(1, steps, *(1 for _ in self.z_shape))
         z = (1 - share) * z_a[:, None] + share * z_b[:, None]
-        label = [np.repeat(y, steps) for y in self._labels(len(z_a), labels)]
+        label = [np.repeat(y, steps) for y in self._given(len(z_a), labels).values()]
         return self.decode(z.reshape(-1, *self.z_shape), *label).reshape(len(z_a), steps, *self.shape)
 
     def log_prob(self, x, *, labels=None, num_samples=10, seed=0, batch_size=None):
@@ -236,62 +243,51 @@ class Flow(GenerativeModel):
         Returns:
             numpy float32 array (B,), nats: log-densities, or for data of levels log-probabilities.
         """
-        x = self._data(x)
+        x = self.examples(x)
         checks.positive_int("num_samples", num_samples)
 
-        def run(x, seeds, *label):
-            return self._log_prob(x, seeds, *(label or [None]), num_samples)
+        def run(x, seeds, label=None):
+            return self.log_prob_rows(x, seeds, label, num_samples)
 
-        arrays = [x, random.row_seeds(seed, len(x)), *self._labels(len(x), labels)]
+        arrays = {"x": x, "seeds": random.row_seeds(seed, len(x)), **self._given(len(x), labels)}
         return self.run_rows(("log_prob", num_samples), run, arrays, batch_size=batch_size, progress=True)
 
     def bits_per_dim(self, x, **kwargs):
         """``-log_prob(x, ...)`` in bits per value: numpy array (B,). Of use with data of levels."""
         return bits_per_dim(self.log_prob(x, **kwargs), self.shape)
 
-    def _data(self, x):
-        x = np.asarray(x)
-        self.check_data(x, None if self.num_classes is None else np.zeros(len(x), "int32"))
-        return x.astype("float32")
-
-    def _labels(self, n, labels):
-        """The checked labels of n rows: [], or [int32 (n,)]."""
-        if self.num_classes is None:
-            if labels is not None:
-                raise ValueError("labels: this model has no classes; make it with num_classes= to condition on them.")
-            return []
-        if labels is None:
-            raise ValueError(
-                f"labels: this model has {self.num_classes} classes; pass one of them, or one for each row."
-            )
-        labels = np.asarray(labels)
-        return [checks.labels("labels", np.full((n,), labels) if labels.ndim == 0 else labels, self.num_classes, n)]
+    def _given(self, n, labels):
+        return self.conditions.rows(n, {"labels": labels})
 
     def endpoints(self):
         is_image = len(self.shape) == 3 and self.dequantization is not None
         name, images = ("images", ("images",)) if is_image else ("x", ())
-        label = {}
-        if self.num_classes is not None:
-            label["label"] = TensorSpec((), "int32", "class", 0, self.num_classes - 1)
+        label = self.conditions.specs()
         bounds = (-1.0, 1.0) if self.dequantization is not None else (None, None)
         x = {"x": TensorSpec(self.shape, "float32", "example", *bounds)}
         z = {"z": TensorSpec(self.z_shape, "float32", "noise")}
         temperature = {
-            "temperature": TensorSpec((), "float32", "standard deviation of z; 1 is the model's own", 0.0, 2.0, 1.0)
+            "temperature": TensorSpec(
+                (), "float32", "standard deviation of z; 1 is the model's own", 0.0, 2.0, 1.0, kind="number"
+            )
         }
 
         def sample(seed, temperature, label=None):
-            return {name: self._sample(seed, temperature, label)}
+            return {name: self.sample_rows(seed, temperature, label)}
 
         def log_prob(x, seed, label=None):
-            return {"log_prob": self._log_prob(x, seed, label, 10)}
+            return {"log_prob": self.log_prob_rows(x, seed, label)}
 
         return [
             Endpoint("sample", sample, {"seed": SEED, **temperature, **label}, {name: "samples"}, images),
             Endpoint("log_prob", log_prob, {**x, "seed": SEED, **label}, {"log_prob": f"nats, {self.likelihood}"}),
-            Endpoint("encode", lambda x, label=None: {"z": self._encode(x, label)}, {**x, **label}, {"z": "noise"}),
+            Endpoint("encode", lambda x, label=None: {"z": self.encode_rows(x, label)}, {**x, **label}, {"z": "noise"}),
             Endpoint(
-                "decode", lambda z, label=None: {name: self._decode(z, label)}, {**z, **label}, {name: "data"}, images
+                "decode",
+                lambda z, label=None: {name: self.decode_rows(z, label)},
+                {**z, **label},
+                {name: "data"},
+                images,
             ),
         ]
 
@@ -300,7 +296,7 @@ class Flow(GenerativeModel):
             **super().get_config(),
             "shape": list(self.shape),
             "steps": [keras.saving.serialize_keras_object(s) for s in self.chain.steps],
-            "num_classes": self.num_classes,
+            "num_classes": self.conditions["label"].num_classes if self.num_classes else None,
             "dequantize": None if self.dequantization is None else self.dequantization.levels,
             "logit": self._given_logit,
         }
