@@ -36,7 +36,7 @@ setup(
     python_requires=">=3.11",
     packages=[*find_packages(include=["kgen", "kgen.*"]), "kgen.recipes"],
     package_dir={"kgen.recipes": "recipes"},
-    package_data={"kgen": ["judge.html"], "kgen.metrics": ["classifiers/*.keras"]},
+    package_data={"kgen": ["tools/judge.html"], "kgen.metrics": ["classifiers/*.keras"]},
     install_requires=[
         "keras>=3.15.1",
         "tensorflow>=2.19",
@@ -53,5 +53,5 @@ setup(
         "safetensors>=0.4.3",
     ],
     extras_require=extras,
-    entry_points={"console_scripts": ["kgen = kgen.cli:main"]},
+    entry_points={"console_scripts": ["kgen = kgen.tools.cli:main"]},
 )

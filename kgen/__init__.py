@@ -12,7 +12,6 @@ _ROOMS = (
     "autoregressive",
     "backend",
     "callbacks",
-    "compare",
     "core",
     "data",
     "diffusion",
@@ -21,7 +20,6 @@ _ROOMS = (
     "flow",
     "gan",
     "hybrid",
-    "judge",
     "layers",
     "metrics",
     "networks",
@@ -29,6 +27,7 @@ _ROOMS = (
     "recipes",
     "serving",
     "text",
+    "tools",
     "vae",
 )
 _NAMES = {

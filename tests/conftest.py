@@ -44,7 +44,7 @@ ON_ONE_BACKEND = (
     "serving/test_client.py",
     "serving/test_soak.py",
     "serving/test_verifying.py",
-    "test_judge.py",
+    "tools/test_judging.py",
 )
 
 

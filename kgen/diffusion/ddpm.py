@@ -114,6 +114,11 @@ class DDPM(GenerativeModel):
         return len(self.image_shape) == 3
 
     @property
+    def has_levels(self):
+        """Whether ``bits_per_dim`` is of probabilities of levels, such as those of a pixel."""
+        return self.is_image
+
+    @property
     def data_name(self):
         """What the data is called in ``fit({"image": ..., ...})``."""
         return "image" if self.is_image else "x"

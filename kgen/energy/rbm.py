@@ -71,6 +71,11 @@ class RBM(GenerativeModel):
         return self.add_weight(shape=shape, initializer="zeros", trainable=False, dtype="float32", name=name)
 
     @property
+    def latent_shape(self):
+        """Shape of one row's hidden units, as ``encode`` gives them."""
+        return (self.hidden,)
+
+    @property
     def likelihood(self):
         """What ``log_prob`` gives: "exact" up to 20 hidden units; beyond, its constant ln Z is estimated."""
         return "exact" if self.hidden <= partition.ENUMERABLE else "unnormalised"

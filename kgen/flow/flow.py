@@ -72,6 +72,16 @@ class Flow(GenerativeModel):
         """Shape of one row's z: ``shape``, or (D,)."""
         return self.chain.z_shape
 
+    @property
+    def latent_shape(self):
+        """Shape of one row's z, as ``encode`` gives it."""
+        return self.z_shape
+
+    @property
+    def has_levels(self):
+        """Whether ``bits_per_dim`` is of probabilities of levels, such as those of a pixel."""
+        return self.dequantization is not None
+
     # Training.
 
     @property

@@ -1,9 +1,9 @@
 """Layers that several families share."""
 
 from kgen.layers.attention import SpatialAttention
-from kgen.layers.masked_attention import CausalAttention
 from kgen.layers.cross import CrossAttention
 from kgen.layers.embedding import SinusoidalEmbedding
+from kgen.layers.masked_attention import CausalAttention
 from kgen.layers.norm import GroupNormalization
 from kgen.layers.place import PlaceBias
 from kgen.layers.quantizer import VectorQuantizer

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 import kgen
-from kgen import cli
+from kgen.tools import cli
 
 BUNDLE = {"1", "SERVING.md", "docker-compose.yml", "models.config", "monitoring.config"}
 PRESET = {"README.md", "config.json", "metadata.json", "model.safetensors"}

@@ -7,9 +7,9 @@ from click.testing import CliRunner
 from keras import ops
 
 import kgen
-from kgen import cli
 from kgen.core import Endpoint, TensorSpec
 from kgen.serving.warmup import example_rows
+from kgen.tools import cli
 
 if keras.config.backend() != "tensorflow":
     pytest.skip("Keras's exporters are used on TensorFlow", allow_module_level=True)

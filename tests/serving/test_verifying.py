@@ -8,8 +8,8 @@ import pytest
 from click.testing import CliRunner
 
 import kgen
-from kgen import cli
 from kgen.serving import warmup
+from kgen.tools import cli
 
 
 def test_an_export_that_answers_as_the_model_does(model, exported):

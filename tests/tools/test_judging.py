@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from kgen import cli, judge
 from kgen.networks import MLP
+from kgen.tools import cli
+from kgen.tools import judging as judge
 from kgen.vae import VAE
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")

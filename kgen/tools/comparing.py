@@ -6,6 +6,8 @@ before anyone tunes it.
 
 import dataclasses
 import datetime
+import importlib
+import inspect
 import json
 import math
 import pathlib
@@ -22,7 +24,6 @@ from kgen.core.saving import aside
 
 SAMPLES = 1000  # drawn from each model, if there are as many training examples
 LEVELS = {"digits": 17}  # of a pixel; 256 elsewhere
-BACKENDS = {"flow": ("tensorflow", "jax")}
 
 
 class TimeLimit(keras.callbacks.Callback):
@@ -84,74 +85,26 @@ def read(data, image_size=None, seed=0):
     return Data(name, *parts)
 
 
-def _adam(rate=1e-3, **kwargs):
-    return keras.optimizers.Adam(rate, **kwargs)
+def entries():
+    """Dict from the name of each family that can be compared to its ``entry(data)``, which gives a model and its optimizer.
 
-
-def _diffusion(d):
-    network = None if d.is_images else kgen.networks.MLP(d.shape, d.shape, widths=(128,) * 3, time=True)
-    classes = d.num_classes if d.is_images else None
-    model = kgen.diffusion.DDPM(
-        d.shape, network=network, schedule="cosine", prediction="velocity", num_classes=classes, ema=0.99
-    )
-    return model, _adam(clipnorm=1.0)
-
-
-def _vae(d):
-    if d.is_images:
-        return kgen.vae.VAE(d.shape, latent_dim=16, ema=0.99), _adam()
-    encoder, decoder = kgen.networks.MLP(d.shape, (4,)), kgen.networks.MLP((2,), d.shape)
-    return kgen.vae.VAE(d.shape, latent_dim=2, encoder=encoder, decoder=decoder, ema=0.99), _adam()
-
-
-def _gan(d):
-    if d.is_images:
-        model = kgen.gan.DCGAN(d.shape, latent_dim=50, widths=(32, 64), ema=0.99)
-    else:
-        model = kgen.gan.GAN(
-            d.shape, 8, adversarial_loss="relativistic", regularizers=[kgen.gan.R1(1.0), kgen.gan.R2(1.0)], ema=0.99
-        )
-    return model, {"generator": _adam(5e-4, beta_1=0.5), "discriminator": _adam(5e-4, beta_1=0.5)}
-
-
-def _flow(d):
-    if d.is_images:
-        options = {"dequantize": d.levels, "num_classes": d.num_classes, "dropout": 0.2, "widths": (128, 128)}
-        return kgen.flow.RealNVP(d.shape, ema=0.99, **options), _adam(clipnorm=50.0)
-    return kgen.flow.NeuralSplineFlow(d.shape, layers=2, bins=16, autoregressive=True, ema=0.99), _adam(2e-3)
-
-
-def _autoregressive(d):
-    model = kgen.autoregressive.PixelCNN(
-        d.shape, channels=32, blocks=2, components=5, levels=d.levels, num_classes=d.num_classes, dropout=0.3, ema=0.99
-    )
-    return model, _adam(2e-3, clipnorm=1.0)
-
-
-def _energy(d):
-    if d.is_images:
-        model = kgen.energy.RBM(d.shape, hidden=128, visible=kgen.energy.GaussianVisible(0.3), gibbs_steps=2, ema=0.99)
-        model.adapt(d.x)
-        return model, _adam()
-    sampler = kgen.energy.MALASampler(0.2, 300)
-    return kgen.energy.EnergyModel(d.shape, sampler=sampler, reference_scale=float(3 * d.x.std()), ema=0.99), _adam()
-
-
-FAMILIES = {
-    "diffusion": _diffusion,
-    "vae": _vae,
-    "gan": _gan,
-    "flow": _flow,
-    "autoregressive": _autoregressive,
-    "energy": _energy,
-}
+    A family is a room of kgen with a module ``entry``; it may name the backends it needs, and whether it is of images alone.
+    """
+    found = {}
+    for room in sorted(pathlib.Path(kgen.__file__).parent.glob("*/entry.py")):
+        found[room.parent.name] = importlib.import_module(f"kgen.{room.parent.name}.entry")
+    return {name: found[name] for name in sorted(found, key=lambda n: (found[n].ORDER, n))}
 
 
 def comparable(data):
     """Names of the families that can be compared on ``data`` with this backend."""
     backend = keras.config.backend()
-    names = [n for n in FAMILIES if backend in BACKENDS.get(n, (backend,))]
-    return [n for n in names if data.is_images or n != "autoregressive"]
+    return [
+        name
+        for name, room in entries().items()
+        if backend in getattr(room, "BACKENDS", (backend,))
+        and (data.is_images or not getattr(room, "IMAGES_ALONE", False))
+    ]
 
 
 def measure(model, data, seed):
@@ -208,16 +161,13 @@ def _drawn(model, count, seed, labels):
 
 
 def _bits_per_dim(model, data):
-    if isinstance(model, kgen.diffusion.DDPM):
-        options = {"levels": data.levels}
-    elif isinstance(model, (kgen.flow.Flow, kgen.autoregressive.PixelCNN)):
-        options = {}
-    else:  # a density of continuous pixels, an unnormalised one, or none
+    """Bits of the levels of a pixel, where the model has a probability of these; None for densities, or no likelihood at all."""
+    if not hasattr(model, "bits_per_dim") or not getattr(model, "has_levels", False):
         return None
-    x, y = data.x_test[:200], data.y_test
-    if model.num_classes is not None:
-        options["labels"] = y[:200]
-    return float(np.mean(model.bits_per_dim(x, **options)))
+    options = {"levels": data.levels} if "levels" in inspect.signature(model.log_prob).parameters else {}
+    if getattr(model, "num_classes", None) is not None:
+        options["labels"] = data.y_test[:200]
+    return float(np.mean(model.bits_per_dim(data.x_test[:200], **options)))
 
 
 class _Pixels:
@@ -242,7 +192,7 @@ def run(
     Args:
         data: name of a dataset, or a path, as in ``kgen.data.load``: images, or points of the plane.
         minutes: of training, for each model.
-        families: names from ``FAMILIES``; all that can be compared on the data if None.
+        families: names from ``entries()``; all that can be compared on the data if None.
         seeds: number of models of each family; from their scatter comes the stability.
         out: folder.
         image_size: (H, W) to which images are resized.
@@ -256,7 +206,7 @@ def run(
     out = pathlib.Path(out)
     wanted = read(data, image_size)
     possible = comparable(wanted)
-    names = list(possible if families is None else [checks.one_of("families", n, list(FAMILIES)) for n in families])
+    names = list(possible if families is None else [checks.one_of("families", n, list(entries())) for n in families])
     for name in names:
         if name not in possible:
             raise ValueError(
@@ -297,7 +247,7 @@ def _one(name, data, seed, minutes, batch_size, out, say):
         return json.loads(file.read_text(encoding="utf-8"))
     say(f"{name}, seed {seed}: training for {minutes:g} min")
     keras.utils.set_random_seed(seed)
-    model, optimizer = FAMILIES[name](data)
+    model, optimizer = entries()[name].entry(data)
     model.compile(optimizer)
     limit = TimeLimit(60 * minutes)
     labels = data.y if getattr(model, "num_classes", None) is not None else None
@@ -310,7 +260,7 @@ def _one(name, data, seed, minutes, batch_size, out, say):
         "steps": limit.steps,
         "epochs": len(history.epoch),
         "parameters": int(sum(np.prod(v.shape) for v in model.trainable_variables)),
-        "latent_space": _latent_space(name, model),
+        "latent_space": _latent_space(model, data),
         "conditions": "class" if labels is not None else "none",
         "likelihood": model.likelihood,
     }
@@ -321,10 +271,10 @@ def _one(name, data, seed, minutes, batch_size, out, say):
     return result
 
 
-def _latent_space(name, model):
-    if name == "flow":
-        return "as large as the data"
-    return "vector" if hasattr(model, "encode") else "none"
+def _latent_space(model, data):
+    if not hasattr(model, "encode"):
+        return "none"
+    return "vector" if math.prod(model.latent_shape) < math.prod(data.shape) else "as large as the data"
 
 
 def _together(done):

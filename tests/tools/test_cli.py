@@ -5,13 +5,14 @@ import os
 import subprocess
 import sys
 
+import click
 import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
 
 import kgen
-from kgen import cli
+from kgen.tools import cli, command
 
 
 def run(*arguments):
@@ -31,8 +32,8 @@ def saved(tmp_path_factory):
 
 
 def test_help_and_recipes():
-    for command in ([], ["train"], ["sample"], ["evaluate"], ["export"], ["recipes"], ["presets"]):
-        result = run(*command, "--help")
+    for words in ([], ["train"], ["sample"], ["evaluate"], ["export"], ["recipes"], ["presets"]):
+        result = run(*words, "--help")
         assert result.exit_code == 0 and "kgen" in result.output
     listed = run("recipes").output
     for name in (
@@ -48,9 +49,9 @@ def test_help_and_recipes():
 
 
 def test_recipes_that_are_not_installed_say_how_to_install_them(monkeypatch):
-    monkeypatch.setattr(cli.importlib.util, "find_spec", lambda name: None)
-    for command in (["recipes"], ["train", "ddpm_digits"]):
-        result = run(*command)
+    monkeypatch.setattr(command.importlib.util, "find_spec", lambda name: None)
+    for words in (["recipes"], ["train", "ddpm_digits"]):
+        result = run(*words)
         assert result.exit_code == 2 and "kgen.recipes cannot be imported" in result.stderr
         assert result.stderr.strip().endswith("run: pip install -e .") and len(result.stderr.splitlines()) == 1
 
@@ -65,8 +66,8 @@ def test_recipes_that_are_not_installed_say_how_to_install_them(monkeypatch):
 @pytest.mark.parametrize("given", [None, "0"])
 def test_onednn_is_on_unless_the_user_has_said_otherwise(given):
     code = (
-        "import os, kgen.cli\n"
-        "try: kgen.cli.main(['--help'])\n"
+        "import os, kgen.tools.cli\n"
+        "try: kgen.tools.cli.main(['--help'])\n"
         "except SystemExit: pass\n"
         "print(os.environ['TF_ENABLE_ONEDNN_OPTS'])"
     )
@@ -78,8 +79,8 @@ def test_onednn_is_on_unless_the_user_has_said_otherwise(given):
 
 def test_help_loads_no_framework():
     code = (
-        "import sys, kgen.cli\n"
-        "try: kgen.cli.main(['--help'])\n"
+        "import sys, kgen.tools.cli\n"
+        "try: kgen.tools.cli.main(['--help'])\n"
         "except SystemExit: pass\n"
         "print([m for m in ('keras', 'tensorflow', 'jax', 'torch', 'numpy') if m in sys.modules])"
     )
@@ -179,11 +180,11 @@ def test_errors_are_one_line_and_exit_code_2(arguments, message, saved, trained,
 
 
 def test_a_backend_that_is_not_installed(monkeypatch):
-    monkeypatch.setattr(cli.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(command.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(
-        cli.click.UsageError, match=r'--backend: jax is not installed. Install it by: pip install -e ".\[jax\]"'
+        click.UsageError, match=r'--backend: jax is not installed. Install it by: pip install -e ".\[jax\]"'
     ):
-        cli.use_backend("jax")
+        command.use_backend("jax")
 
 
 def test_debug_shows_the_traceback(saved):
