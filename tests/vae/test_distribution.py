@@ -7,7 +7,6 @@ import sys
 import keras
 import numpy as np
 import pytest
-
 from vae.distributed import trained
 
 
