@@ -334,7 +334,7 @@ def as_batch_sizes(text):
 )
 @click.option("--backend", help="tensorflow, jax or torch.")
 def export(path, out, format, batch_sizes, backend):
-    """Export the model in PATH as a bundle that TF Serving answers from; the README.md written there says how to start it.
+    """Export the model in PATH as a bundle that TF Serving answers from; the SERVING.md written there says how to start it.
 
     \b
     Examples:
@@ -350,8 +350,8 @@ def export(path, out, format, batch_sizes, backend):
 
     if not presets.is_address(path):
         path = locate(path)
-    if out is None and (presets.is_address(path) or presets.is_preset(path)):
-        raise click.UsageError("--out: name the folder to export to; a preset's own holds nothing else.")
+    elif out is None:
+        raise click.UsageError("--out: name the folder to export to.")
     out = out or (path if path.is_dir() else path.with_suffix(""))
     if format != "tf":
         return export_files(kgen.load(path), out, format)

@@ -67,14 +67,21 @@ class Data:
 
 
 def read(data, image_size=None, seed=0):
-    """``Data`` by the name of a dataset or a path, as ``kgen.data.load`` takes them."""
+    """``Data`` by the name of a dataset or a path, as ``kgen.data.load`` takes them: rows in random order, images rounded to the levels of a pixel.
+
+    Figures take the first so many rows, which in stored order may be of one class; and models of levels take no values between them.
+    """
     x, y = kgen.data.load(data, split="train", image_size=image_size, seed=seed)
     x_test, y_test = kgen.data.load(data, split="test", image_size=image_size, seed=seed)
     name = str(data)
-    if image_size is not None and x.ndim == 4:  # resizing leaves values between the levels
+    if x.ndim == 4:  # resizing leaves values between the levels, as floats of one's own may have them
         steps = LEVELS.get(name, 256) - 1
         x, x_test = (np.round((a + 1) * steps / 2) * 2 / steps - 1 for a in (x, x_test))
-    return Data(name, x.astype("float32"), y, x_test.astype("float32"), y_test)
+    parts = []
+    for rows, labels in ((x, y), (x_test, y_test)):
+        order = np.random.default_rng(seed).permutation(len(rows))
+        parts += [rows[order].astype("float32"), None if labels is None else labels[order]]
+    return Data(name, *parts)
 
 
 def _adam(rate=1e-3, **kwargs):
@@ -102,7 +109,7 @@ def _gan(d):
         model = kgen.gan.DCGAN(d.shape, latent_dim=50, widths=(32, 64), ema=0.99)
     else:
         model = kgen.gan.GAN(
-            d.shape, 8, loss="relativistic", regularizers=[kgen.gan.R1(1.0), kgen.gan.R2(1.0)], ema=0.99
+            d.shape, 8, adversarial_loss="relativistic", regularizers=[kgen.gan.R1(1.0), kgen.gan.R2(1.0)], ema=0.99
         )
     return model, {"generator": _adam(5e-4, beta_1=0.5), "discriminator": _adam(5e-4, beta_1=0.5)}
 

@@ -32,7 +32,7 @@ def make(steps):
         latent_dim=10,
         generator=generator,
         discriminator=discriminator,
-        loss="relativistic",  # with this loss, and a discriminator that is smooth at first, no mode is lost
+        adversarial_loss="relativistic",  # with this loss, and a discriminator that is smooth at first, no mode is lost
         regularizers=[kgen.gan.R1(gamma), kgen.gan.R2(gamma)],
         ema=0.999,
     )

@@ -53,12 +53,29 @@ def pytest_collection_modifyitems(items):
         for marker in item.iter_markers("across"):
             missing = [name for name in marker.args if importlib.util.find_spec(name) is None]
             if missing:
-                item.add_marker(pytest.mark.skip(reason=f'{missing[0]} is not installed: pip install -e ".[{missing[0]}]"'))
+                item.add_marker(
+                    pytest.mark.skip(reason=f'{missing[0]} is not installed: pip install -e ".[{missing[0]}]"')
+                )
     if keras.config.backend() != "tensorflow":
         for item in items:
             if item.path.as_posix().endswith(ON_ONE_BACKEND):
                 item.add_marker(pytest.mark.skip(reason="the same on every backend"))
     items.sort(key=lambda item: not item.path.as_posix().endswith(LONGEST))
+
+
+@pytest.fixture
+def trained(tmp_path_factory, monkeypatch):
+    """Two runs in the place of those that come with kgen, whatever training has left there: ``rbm_digits`` and ``vae_digits``."""
+    import kgen
+    from kgen.core import loading
+
+    folder = tmp_path_factory.mktemp("saved_models")
+    kgen.Run(folder / "rbm_digits").save_preset(kgen.energy.RBM((4,), 3, chains=2))
+    small = {"encoder": kgen.networks.MLP((4, 4, 1), (4,), widths=(8,))}
+    small["decoder"] = kgen.networks.MLP((2,), (4, 4, 1), widths=(8,))
+    kgen.Run(folder / "vae_digits").save_preset(kgen.vae.VAE((4, 4, 1), 2, **small))
+    monkeypatch.setattr(loading, "SHIPPED", folder)
+    return folder
 
 
 @pytest.fixture(autouse=True)

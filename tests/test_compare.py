@@ -50,6 +50,20 @@ def test_images_by_the_command(tmp_path):
     assert Image.open(out / "compare.png").size[0] > 300
 
 
+def test_rows_in_random_order_and_on_the_levels(tmp_path):
+    y = np.repeat(np.arange(4, dtype="int32"), 50)  # sorted by class
+    x = np.random.default_rng(0).uniform(-1, 1, (200, 4, 4, 1)).astype("float32") * 0.1 + y[:, None, None, None] / 4
+    np.savez(tmp_path / "own.npz", x_train=x, y_train=y, x_test=x, y_test=y)
+    data = compare.read(tmp_path / "own.npz")
+    for images, labels in ((data.x, data.y), (data.x_test, data.y_test)):
+        assert set(labels[:40].tolist()) == {0, 1, 2, 3} and images.dtype == np.float32
+        levels = (images.astype("float64") + 1) * 127.5
+        np.testing.assert_allclose(levels, np.round(levels), atol=1e-4)
+        np.testing.assert_allclose(images.mean((1, 2, 3)), labels / 4, atol=0.1)  # labels went with their rows
+    again = compare.read(tmp_path / "own.npz")
+    np.testing.assert_array_equal(again.x, data.x)
+
+
 def test_each_family_is_made_for_images_and_points():
     x, points = np.zeros((4, 8, 8, 3), "float32"), np.eye(4, 2, dtype="float32")
     flows = [] if keras.config.backend() == "torch" else ["flow"]

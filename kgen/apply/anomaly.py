@@ -1,5 +1,7 @@
 """Anomalies: examples that a model of the normal ones finds unlikely, of high energy, or cannot reconstruct."""
 
+import math
+
 import numpy as np
 
 from kgen.core import checks
@@ -60,17 +62,32 @@ def auroc(normal, anomalous):
 class Detector:
     """Says which examples are anomalies: those with a score that few normal examples exceed.
 
+    The threshold is the k-th smallest score of N normal examples, k = ceil((N + 1) (1 - a)): a new normal example, drawn as they were, is above it
+    with a probability of at most a, whatever the scores' distribution.
+
     Args:
         model: a trained model.
-        x: float array (N, ...), normal examples that it was not trained on; they set the threshold.
-        false_alarms: the share of normal examples above the threshold, in (0, 1).
+        x: float array (N, ...), normal examples that it was not trained on; they set the threshold. N is at least 1 / a - 1.
+        false_alarms: a, in (0, 1): the probability that a normal example is called an anomaly.
         by, **options: as in ``scores``.
+    Raises:
+        ValueError: ``false_alarms`` is not in (0, 1), or there are too few examples for it; as ``scores``.
+    Reference:
+        Vovk et al., Algorithmic Learning in a Random World, 2005; Lei et al., Distribution-free predictive inference, 2018, Eq. 2, arXiv 1604.04173.
     """
 
     def __init__(self, model, x, *, false_alarms=0.05, by=None, **options):
         self.model, self.options = model, {"by": by, **options}
         share = checks.in_range("false_alarms", false_alarms, 0.0, 1.0)
-        self.threshold = float(np.quantile(scores(model, x, **self.options), 1.0 - share))
+        if not 0.0 < share < 1.0:
+            raise ValueError(f"false_alarms: expected a number between 0 and 1, both excluded, received {share:g}.")
+        above = math.floor((len(x) + 1) * share + 1e-9)  # how many of N + 1 may lie above it
+        if above < 1:
+            raise ValueError(
+                f"x: expected at least {math.ceil(1 / share - 1 - 1e-9)} normal examples for false_alarms={share:g}, received {len(x)}: "
+                "the largest score of fewer is exceeded more often."
+            )
+        self.threshold = float(np.sort(scores(model, x, **self.options))[len(x) - above])
 
     def __call__(self, x):
         """Whether each example is an anomaly: bool array (N,)."""

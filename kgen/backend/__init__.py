@@ -1,85 +1,189 @@
-"""The backend in use: the same few functions, written once for each framework.
+"""The backend in use: the same few functions, written once for each framework, and documented once: here.
 
 Everything else in kgen is plain ``keras.ops``. What differs between TensorFlow, JAX and torch is how a gradient is taken, how a
-step carries state, and how a function is compiled; that is what these modules hold:
+step carries state, and how a function is compiled; that is what ``tensorflow.py``, ``jax.py`` and ``torch.py`` hold. Each has every
+function below under the same name, and says no more than what is particular to it.
 
-- ``TrainStep``: the mixin that turns ``GenerativeModel.train_update`` and ``test_update`` into the backend's ``train_step`` and
-  ``test_step``;
-- ``value_and_grad(loss_fn, variables)``: a loss, what it returns beside it, and its gradients;
-- ``grad(fn, x)``, ``vjp(fn, x)``, ``jvp(fn, x, tangent)``: derivatives with respect to inputs, differentiable again;
-- ``apply_gradients(optimizer, gradients, variables, finite)``: an update that is left out when ``finite`` is false;
-- ``all_finite(tensors)``: whether every number is finite, on every replica;
-- ``jit(fn, variables)``: a compiled function that reads the variables' present values;
-- ``share(rows)``: the share of the whole batch that is here, where replicas add their gradients up;
-- ``first_row(rows)``: the place of the first row that is here in the whole batch;
-- ``replica_sum(value)``: a number summed over the replicas;
-- ``when(condition, then, otherwise)``: one of two functions, the other's work really skipped;
-- ``in_order(x, y, weight, batch_size)``: rows for ``fit``, in the order in which they stand;
-- ``gpus()``: the number of GPUs;
-- ``tfp()``: TensorFlow Probability for this backend, or None.
+``TrainStep`` is the mixin that turns ``GenerativeModel.train_update(data)`` and ``test_update(data)``, plain ``keras.ops`` code, into the
+backend's ``train_step`` and ``test_step``.
 """
+
+import importlib
 
 import keras
 
 from kgen.backend.probability import tfp
 
-_backend = keras.config.backend()
-if _backend == "tensorflow":
-    from kgen.backend.tensorflow import (
-        TrainStep,
-        all_finite,
-        apply_gradients,
-        first_row,
-        gpus,
-        grad,
-        in_order,
-        jit,
-        jvp,
-        replica_sum,
-        share,
-        value_and_grad,
-        vjp,
-        when,
-    )
-elif _backend == "jax":
-    from kgen.backend.jax import (
-        TrainStep,
-        all_finite,
-        apply_gradients,
-        first_row,
-        gpus,
-        grad,
-        in_order,
-        jit,
-        jvp,
-        replica_sum,
-        share,
-        value_and_grad,
-        vjp,
-        when,
-    )
-elif _backend == "torch":
-    from kgen.backend.torch import (
-        TrainStep,
-        all_finite,
-        apply_gradients,
-        first_row,
-        gpus,
-        grad,
-        in_order,
-        jit,
-        jvp,
-        replica_sum,
-        share,
-        value_and_grad,
-        vjp,
-        when,
-    )
-else:
+_name = keras.config.backend()
+if _name not in ("tensorflow", "jax", "torch"):
     raise ImportError(
-        f"kgen runs on the Keras backends 'tensorflow', 'jax' and 'torch'; KERAS_BACKEND is {_backend!r}. "
+        f"kgen runs on the Keras backends 'tensorflow', 'jax' and 'torch'; KERAS_BACKEND is {_name!r}. "
         "Set KERAS_BACKEND before keras is imported."
     )
+_backend = importlib.import_module(f"kgen.backend.{_name}")
+TrainStep = _backend.TrainStep
+
+# Derivatives.
+
+
+def value_and_grad(loss_fn, variables):
+    """Evaluates ``loss_fn() -> (loss, aux)`` and the gradients of the scalar ``loss``.
+
+    Args:
+        loss_fn: function of no arguments that returns a scalar tensor and anything beside it. What it assigns to variables stays.
+        variables: list of ``keras.Variable``.
+    Returns:
+        ``(loss, aux), gradients``: one gradient per variable; where the loss does not depend on it, None (on JAX zeros).
+    """
+    return _backend.value_and_grad(loss_fn, variables)
+
+
+def grad(fn, x):
+    """The gradient of ``sum(fn(x))`` with respect to ``x``, differentiable again.
+
+    Args:
+        fn: function from a float tensor (B, ...) to one value per row, (B,).
+        x: float tensor (B, ...).
+    Returns:
+        float tensor shaped like ``x``; row i is the gradient of ``fn(x)[i]``, zeros where nothing depends on ``x``.
+    """
+    return _backend.grad(fn, x)
+
+
+def vjp(fn, x):
+    """``fn(x)`` and the function that maps a cotangent of it to ``cotangent @ Jacobian``.
+
+    Args:
+        fn: function of one tensor.
+        x: float tensor.
+    Returns:
+        ``(y, pullback)``; ``pullback(cotangent)`` is shaped like ``x``, and may be called again.
+    """
+    return _backend.vjp(fn, x)
+
+
+def jvp(fn, x, tangent):
+    """``fn(x)`` and ``Jacobian @ tangent`` in one forward pass (on torch by two backward passes).
+
+    Args:
+        fn: function of one tensor.
+        x: float tensor.
+        tangent: float tensor shaped like ``x``.
+    Returns:
+        ``(y, dy)``, both shaped like ``fn(x)``.
+    """
+    return _backend.jvp(fn, x, tangent)
+
+
+# Steps.
+
+
+def when(condition, then, otherwise):
+    """``then()`` where ``condition`` is true, else ``otherwise()``; only the one that is taken is computed.
+
+    Args:
+        condition: boolean scalar tensor, or bool.
+        then, otherwise: functions of no arguments that return the same structure of tensors or numbers (None where there is nothing
+            to return), of the same shapes and dtypes. They may assign to variables, but not under a ``tf.distribute`` strategy,
+            where all replicas would have to take the same branch. What layers add by ``add_loss`` inside is not seen outside.
+    Returns:
+        what the function taken returned, as tensors; differentiable with respect to whatever the functions read.
+    """
+    return _backend.when(condition, then, otherwise)
+
+
+def apply_gradients(optimizer, gradients, variables, finite=None):
+    """Applies gradients; where ``finite`` is a false boolean tensor, neither weights nor optimizer change.
+
+    A ``LossScaleOptimizer`` sees for itself what is not finite.
+    """
+    _backend.apply_gradients(optimizer, gradients, variables, finite)
+
+
+def all_finite(tensors):
+    """Whether every number is finite, on every replica.
+
+    Args:
+        tensors: list of float tensors of any shapes.
+    Returns:
+        boolean scalar tensor.
+    """
+    return _backend.all_finite(tensors)
+
+
+def jit(fn, variables=(), compiler=None):
+    """Compiles ``fn``: on TensorFlow to a graph, on JAX by XLA; on torch it runs as it is, without recording gradients.
+
+    Args:
+        fn: function of tensors that lead with the batch dimension. On TensorFlow one graph serves every batch size; XLA compiles again
+            for each. What it assigns to variables may be dropped.
+        variables: the variables that ``fn`` reads. Training on after a call is seen by the next one.
+        compiler: None, or "xla" for XLA's kernels on TensorFlow too.
+    Returns:
+        a function with the signature of ``fn``.
+    """
+    return _backend.jit(fn, variables, compiler)
+
+
+# Replicas: the copies of a step under a ``tf.distribute`` strategy. Elsewhere a step sees the whole batch.
+
+
+def share(rows=None):
+    """The share of the whole batch that is here, where replicas add their gradients up: 1 where there are none.
+
+    Args:
+        rows: number of rows here, or None for as many as on every other replica.
+    Returns:
+        float or float32 scalar tensor; the replicas' shares sum to 1.
+    """
+    return _backend.share(rows)
+
+
+def replica_sum(value):
+    """A number summed over the replicas: as it is where there are none, and outside of a replica's step.
+
+    Args:
+        value: float tensor.
+    Returns:
+        float tensor of the same shape, the same on each replica.
+    """
+    return _backend.replica_sum(value)
+
+
+def first_row(rows):
+    """The place of this replica's first row in the whole batch: the rows of all replicas before this one.
+
+    A draw that is keyed by a row's place in the whole batch is another one on each replica, and the one it would be on one device.
+
+    Args:
+        rows: number of rows here (0 where a short batch leaves a replica without): int or int scalar tensor.
+    Returns:
+        int32 scalar tensor; 0 where there are no replicas.
+    """
+    return _backend.first_row(rows)
+
+
+# Data and devices.
+
+
+def in_order(x, y=None, weight=None, *, batch_size):
+    """What ``fit`` is given for rows that are to come in the order in which they stand.
+
+    Args:
+        x: array (N, ...).
+        y: array (N, ...) or None.
+        weight: array (N,) or None.
+        batch_size: rows of a batch.
+    Returns:
+        dict of arguments.
+    """
+    return _backend.in_order(x, y, weight, batch_size=batch_size)
+
+
+def gpus():
+    """The number of GPUs that the backend sees."""
+    return _backend.gpus()
+
 
 __all__ = [
     "TrainStep",

@@ -5,7 +5,8 @@ import functools
 import jax
 import jax.numpy as jnp
 import keras
-from keras.src.backend.common.stateless_scope import get_stateless_scope
+
+from kgen.backend import keras_private
 
 
 class Scope(keras.StatelessScope):
@@ -17,7 +18,7 @@ class Scope(keras.StatelessScope):
 
     def __init__(self, state_mapping=()):
         super().__init__(collect_losses=True)
-        around = get_stateless_scope()
+        around = keras_private.stateless_scope()
         if around is not None:
             self.state_mapping.update(around.state_mapping)
         for variable, value in state_mapping:
@@ -76,7 +77,7 @@ class TrainStep:
 
 
 def value_and_grad(loss_fn, variables):
-    """As in ``kgen.backend.tensorflow``; every gradient is an array, zeros where the loss does not depend on a variable."""
+    """A variable on which the loss does not depend has a gradient of zeros."""
     box = []
 
     def pure(values):
@@ -91,7 +92,6 @@ def value_and_grad(loss_fn, variables):
 
 
 def grad(fn, x):
-    """As in ``kgen.backend.tensorflow``."""
     isolated, box = _isolated(fn)
 
     def total(x):
@@ -104,7 +104,6 @@ def grad(fn, x):
 
 
 def vjp(fn, x):
-    """As in ``kgen.backend.tensorflow``."""
     isolated, box = _isolated(fn)
     y, pull, assigned = jax.vjp(isolated, jnp.asarray(x), has_aux=True)
     _assign(box, assigned)
@@ -112,7 +111,6 @@ def vjp(fn, x):
 
 
 def jvp(fn, x, tangent):
-    """As in ``kgen.backend.tensorflow``."""
     isolated, box = _isolated(fn)
     y, dy, assigned = jax.jvp(isolated, (jnp.asarray(x),), (jnp.asarray(tangent),), has_aux=True)
     _assign(box, assigned)
@@ -134,7 +132,7 @@ def first_row(rows):
 
 
 def when(condition, then, otherwise):
-    """As in ``kgen.backend.tensorflow``, what either branch assigns is carried out of it."""
+    """What either branch assigns is carried out of both."""
 
     def tensors(output):
         return keras.tree.map_structure(lambda v: None if v is None else keras.ops.convert_to_tensor(v), output)
@@ -161,12 +159,10 @@ def when(condition, then, otherwise):
 
 
 def all_finite(tensors):
-    """As in ``kgen.backend.tensorflow``."""
     return jnp.isfinite(sum(jnp.sum(jnp.asarray(t, "float32")) for t in tensors))
 
 
 def apply_gradients(optimizer, gradients, variables, finite=None):
-    """As in ``kgen.backend.tensorflow``: where ``finite`` is false every variable keeps its value."""
     if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         # It branches inside; JAX allows that only in its stateless form.
         new_weights, new_state = optimizer.stateless_apply(
@@ -184,15 +180,7 @@ def apply_gradients(optimizer, gradients, variables, finite=None):
 
 
 def jit(fn, variables=(), compiler=None):
-    """Compiles ``fn`` by XLA, one program for each combination of input shapes.
-
-    Args:
-        fn: function of tensors. What it assigns to variables is dropped.
-        variables: the variables that ``fn`` reads: passed in at each call, so that training on after a call is seen by the next one.
-        compiler: not used; JAX always compiles by XLA.
-    Returns:
-        a function with the signature of ``fn``.
-    """
+    """By XLA, one program for each combination of input shapes. Variables are passed in at each call; what ``fn`` assigns is dropped."""
     variables = list(variables)
 
     @jax.jit
@@ -208,10 +196,9 @@ def jit(fn, variables=(), compiler=None):
 
 
 def in_order(x, y=None, weight=None, *, batch_size):
-    """What ``fit`` is given for rows that are to come in the order in which they stand: the arrays."""
+    """The arrays."""
     return {"x": x, "y": y, "sample_weight": weight, "batch_size": batch_size}
 
 
 def gpus():
-    """The number of GPUs that the backend sees."""
     return sum(device.platform == "gpu" for device in jax.devices())

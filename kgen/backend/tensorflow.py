@@ -28,28 +28,12 @@ def _after(data):
 
 
 def value_and_grad(loss_fn, variables):
-    """Evaluates ``loss_fn() -> (loss, aux)`` and the gradients of the scalar ``loss``.
-
-    Args:
-        loss_fn: function of no arguments that returns a scalar tensor and anything beside it.
-        variables: list of ``keras.Variable``.
-    Returns:
-        ``(loss, aux), gradients``: one gradient per variable, None where the loss does not depend on it.
-    """
     with tf.GradientTape() as tape:
         loss, aux = loss_fn()
     return (loss, aux), tape.gradient(loss, [v.value for v in variables])
 
 
 def grad(fn, x):
-    """The gradient of ``sum(fn(x))`` with respect to ``x``, differentiable again.
-
-    Args:
-        fn: function from a float tensor (B, ...) to one value per row, (B,).
-        x: float tensor (B, ...).
-    Returns:
-        float tensor shaped like ``x``; row i is the gradient of ``fn(x)[i]``.
-    """
     x = tf.identity(x)  # a tensor of its own: what else ``fn`` makes of the same ``x`` is a constant
     with tf.GradientTape() as tape:
         tape.watch(x)
@@ -58,14 +42,6 @@ def grad(fn, x):
 
 
 def vjp(fn, x):
-    """``fn(x)`` and the function that maps a cotangent of it to ``cotangent @ Jacobian``.
-
-    Args:
-        fn: function of one tensor.
-        x: float tensor.
-    Returns:
-        ``(y, pullback)``; ``pullback(cotangent)`` is shaped like ``x``.
-    """
     x = tf.identity(x)
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(x)
@@ -78,15 +54,6 @@ def vjp(fn, x):
 
 
 def jvp(fn, x, tangent):
-    """``fn(x)`` and ``Jacobian @ tangent`` in one forward pass.
-
-    Args:
-        fn: function of one tensor.
-        x: float tensor.
-        tangent: float tensor shaped like ``x``.
-    Returns:
-        ``(y, dy)``, both shaped like ``fn(x)``.
-    """
     x = tf.identity(x)
     with tf.autodiff.ForwardAccumulator(x, tf.convert_to_tensor(tangent)) as accumulator:
         y = fn(x)
@@ -105,13 +72,6 @@ def replica_sum(value):
 
 
 def share(rows=None):
-    """The share of the whole batch that this replica has: 1 without a ``tf.distribute`` strategy.
-
-    Args:
-        rows: number of rows here, or None for as many as on every other replica.
-    Returns:
-        float or float32 scalar tensor; the replicas' shares sum to 1.
-    """
     if _replicas() == 1:
         return 1.0
     if rows is None:
@@ -121,15 +81,6 @@ def share(rows=None):
 
 
 def first_row(rows):
-    """The place of this replica's first row in the whole batch: the rows of all replicas before this one.
-
-    A draw that is keyed by a row's place in the whole batch is another one on each replica, and the one it would be on one device.
-
-    Args:
-        rows: number of rows here (0 where a short batch leaves a replica without): int or int scalar tensor.
-    Returns:
-        int32 scalar tensor; 0 without a ``tf.distribute`` strategy.
-    """
     context = tf.distribute.get_replica_context()
     if _replicas() == 1 or context is None:  # within the scope of a strategy but on no replica, the batch is whole
         return tf.zeros((), "int32")
@@ -141,28 +92,11 @@ def first_row(rows):
 
 
 def when(condition, then, otherwise):
-    """``then()`` where ``condition`` is true, else ``otherwise()``; only the one that is taken is computed.
-
-    Args:
-        condition: boolean scalar tensor, or bool.
-        then, otherwise: functions of no arguments that return the same structure of tensors or numbers (None where there is nothing
-            to return), of the same shapes and dtypes. They may assign to variables, but not under a ``tf.distribute`` strategy,
-            where all replicas would have to take the same branch. What layers add by ``add_loss`` inside is not seen outside.
-    Returns:
-        what the function taken returned, as tensors; differentiable with respect to whatever the functions read.
-    """
     tensors = functools.partial(tf.nest.map_structure, lambda v: None if v is None else tf.convert_to_tensor(v))
     return tf.cond(tf.convert_to_tensor(condition), lambda: tensors(then()), lambda: tensors(otherwise()))
 
 
 def all_finite(tensors):
-    """Whether every number is finite, on every replica.
-
-    Args:
-        tensors: list of float tensors of any shapes.
-    Returns:
-        boolean scalar tensor.
-    """
     total = tf.zeros(())  # NaN and infinity survive a sum: one pass, and one number for each tensor
     for tensor in tensors:
         tensor = tensor.values if isinstance(tensor, tf.IndexedSlices) else tf.convert_to_tensor(tensor)
@@ -173,10 +107,6 @@ def all_finite(tensors):
 
 
 def apply_gradients(optimizer, gradients, variables, finite=None):
-    """Applies gradients; where ``finite`` is a false boolean tensor, neither weights nor optimizer change.
-
-    A ``LossScaleOptimizer`` sees for itself what is not finite.
-    """
     if finite is None or isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         optimizer.apply(gradients, variables)
         return
@@ -199,15 +129,7 @@ def _done(_):
 
 
 def jit(fn, variables=(), compiler=None):
-    """Compiles ``fn`` to a TensorFlow graph. The leading dimension of each argument is left open: one graph serves every batch size.
-
-    Args:
-        fn: function of tensors that lead with the batch dimension.
-        variables: the variables that ``fn`` reads. TensorFlow reads them where they are; the argument is for the other backends.
-        compiler: None, or "xla" for XLA's kernels, which are compiled again for each batch size.
-    Returns:
-        a function with the signature of ``fn``.
-    """
+    """One graph for each rank and dtype: the leading dimension of each argument is left open. Variables are read where they are."""
     graphs = {}
 
     @functools.wraps(fn)
@@ -223,18 +145,10 @@ def jit(fn, variables=(), compiler=None):
 
 
 def in_order(x, y=None, weight=None, *, batch_size):
-    """What ``fit`` is given for rows that are to come in the order in which they stand.
+    """A dataset that TensorFlow does not tune.
 
-    A dataset that TensorFlow does not tune: its tuner sleeps for 10 ms, 20 ms, 40 ms ... and an iterator that is done with often waits
-    until it wakes, after an epoch of six seconds until ten have passed.
-
-    Args:
-        x: array (N, ...).
-        y: array (N, ...) or None.
-        weight: array (N,) or None.
-        batch_size: rows of a batch.
-    Returns:
-        dict of arguments.
+    Its tuner sleeps for 10 ms, 20 ms, 40 ms ... and an iterator that is done with often waits until it wakes, after an epoch of six
+    seconds until ten have passed.
     """
     given = (x,) if y is None and weight is None else (x, y, weight)
     floats = keras.config.floatx()
@@ -246,5 +160,4 @@ def in_order(x, y=None, weight=None, *, batch_size):
 
 
 def gpus():
-    """The number of GPUs that the backend sees."""
     return len(tf.config.list_physical_devices("GPU"))

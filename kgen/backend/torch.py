@@ -4,7 +4,7 @@ import functools
 
 import keras
 import torch
-from keras.src.backend.torch.core import convert_to_tensor
+from keras.ops import convert_to_tensor
 
 
 class TrainStep:
@@ -19,7 +19,6 @@ class TrainStep:
 
 
 def value_and_grad(loss_fn, variables):
-    """As in ``kgen.backend.tensorflow``."""
     with torch.enable_grad():
         loss, aux = loss_fn()
         gradients = [None] * len(variables)
@@ -44,7 +43,6 @@ def _pull(y, x, cotangent, again):
 
 
 def grad(fn, x):
-    """As in ``kgen.backend.tensorflow``."""
     again = torch.is_grad_enabled()  # whether somebody outside will differentiate the result
     with torch.enable_grad():
         x = _watched(x)
@@ -52,7 +50,6 @@ def grad(fn, x):
 
 
 def vjp(fn, x):
-    """As in ``kgen.backend.tensorflow``."""
     again = torch.is_grad_enabled()
     with torch.enable_grad():
         x = _watched(x)
@@ -66,7 +63,7 @@ def vjp(fn, x):
 
 
 def jvp(fn, x, tangent):
-    """As in ``kgen.backend.tensorflow``, by differentiating a vector-Jacobian product twice."""
+    """By differentiating a vector-Jacobian product twice."""
     again = torch.is_grad_enabled()
     with torch.enable_grad():
         x = _watched(x)
@@ -91,29 +88,24 @@ def first_row(rows):
 
 
 def when(condition, then, otherwise):
-    """As in ``kgen.backend.tensorflow``, by plain Python."""
+    """By plain Python."""
     output = then() if bool(condition) else otherwise()
     return keras.tree.map_structure(lambda v: None if v is None else convert_to_tensor(v), output)
 
 
 def all_finite(tensors):
-    """As in ``kgen.backend.tensorflow``."""
     with torch.no_grad():
         return torch.isfinite(sum((convert_to_tensor(t, dtype="float32").sum() for t in tensors), torch.zeros(())))
 
 
 def apply_gradients(optimizer, gradients, variables, finite=None):
-    """As in ``kgen.backend.tensorflow``."""
     if finite is None or bool(finite):
         with torch.no_grad():
             optimizer.apply(gradients, variables)
 
 
 def jit(fn, variables=(), compiler=None):
-    """Runs ``fn`` eagerly without recording gradients: the torch backend compiles nothing.
-
-    The other arguments are those of the other backends.
-    """
+    """Runs ``fn`` eagerly without recording gradients: the torch backend compiles nothing."""
 
     @functools.wraps(fn)
     def call(*args):
@@ -124,10 +116,9 @@ def jit(fn, variables=(), compiler=None):
 
 
 def in_order(x, y=None, weight=None, *, batch_size):
-    """What ``fit`` is given for rows that are to come in the order in which they stand: the arrays."""
+    """The arrays."""
     return {"x": x, "y": y, "sample_weight": weight, "batch_size": batch_size}
 
 
 def gpus():
-    """The number of GPUs that the backend sees."""
     return torch.cuda.device_count()

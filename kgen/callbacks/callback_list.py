@@ -8,6 +8,8 @@ import warnings
 import keras
 import numpy as np
 
+from kgen.backend import keras_private
+
 
 class Callbacks(keras.callbacks.CallbackList):
     """Keras's list of callbacks, for which the beginning and the end of training come once, and whose state can be kept."""
@@ -42,7 +44,7 @@ class Callbacks(keras.callbacks.CallbackList):
 
     def on_epoch_begin(self, epoch, logs=None):
         if self._checkpoint.start:  # the others have seen this epoch begin
-            for callback in (self._history, self._progbar, self._checkpoint):
+            for callback in (keras_private.history_of(self), keras_private.progress_bar_of(self), self._checkpoint):
                 if callback is not None:
                     callback.on_epoch_begin(epoch, logs)
         else:
@@ -55,7 +57,7 @@ class Callbacks(keras.callbacks.CallbackList):
         super().on_train_batch_end(batch + self._checkpoint.start, logs)
 
     def on_epoch_end(self, epoch, logs=None):
-        self._checkpoint.stopped_before = self._model.stop_training
+        self._checkpoint.stopped_before = keras_private.model_of(self).stop_training
         if not self._checkpoint.will_roll_back():  # else the epoch has not ended: some of it comes again
             super().on_epoch_end(epoch, logs)
 
@@ -86,7 +88,8 @@ class Callbacks(keras.callbacks.CallbackList):
         self._restored = (state, arrays)
 
     def _put(self, state, arrays):
-        self._history.history, self._history.epoch = dict(state["history"]), list(state["epochs"])
+        history = keras_private.history_of(self)
+        history.history, history.epoch = dict(state["history"]), list(state["epochs"])
         for i, (callback, kept) in enumerate(itertools.zip_longest(self.others, state["callbacks"])):
             if callback is None or kept is None or type(callback).__name__ != kept["class"]:
                 warnings.warn(

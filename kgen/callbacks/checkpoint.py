@@ -14,9 +14,10 @@ import keras
 import numpy as np
 
 import kgen
+from kgen.backend import keras_private
 from kgen.callbacks.callback_list import Callbacks, as_plain
 from kgen.callbacks.data_order import in_known_order
-from kgen.callbacks.monitors import median_and_spread
+from kgen.callbacks.monitors.losses import median_and_spread
 from kgen.core import checks
 from kgen.core.guard import StopOnNonFinite
 from kgen.core.saving import aside, check_version
@@ -380,9 +381,7 @@ class Checkpoint(keras.callbacks.Callback):
 
 def _variables(model):
     """All that a step changes but the metrics: weights, averages, seeds and optimizers, each once."""
-    from keras.src.random.seed_generator import global_seed_generator
-
-    found = {id(v): v for v in [*model.variables, *model.optimizer.variables, global_seed_generator().state]}
+    found = {id(v): v for v in [*model.variables, *model.optimizer.variables, keras_private.global_seed()]}
     for metric in model.metrics_variables:
         found.pop(id(metric), None)
     return list(found.values())
@@ -401,9 +400,10 @@ def _members(optimizer):
 
 def _check_rates(optimizer):
     for member in _members(optimizer):
-        if isinstance(member._learning_rate, keras.optimizers.schedules.LearningRateSchedule):
+        rate = keras_private.rate_as_given(member)
+        if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
             raise ValueError(
-                f"lower_rate: {member.name} follows a {type(member._learning_rate).__name__}, which cannot be lowered. Pass a number "
+                f"lower_rate: {member.name} follows a {type(rate).__name__}, which cannot be lowered. Pass a number "
                 "as its learning rate, or lower_rate=1."
             )
 

@@ -101,6 +101,23 @@ def images(name, x, shape):
         raise ValueError(f"{name}: expected values in [-1, 1], received [{low:g}, {high:g}]. {HOW_TO_SCALE}")
 
 
+def levels(name, x, count):
+    """Raises ValueError unless the values of ``x`` are at ``count`` equally spaced levels from -1 to 1.
+
+    A hundredth of the distance between levels is what rounding may have done to a value.
+    """
+    half = (count - 1) / 2
+    position = (x.astype("float32") + 1) * half
+    off = np.abs(position - np.round(position)) > 0.02 if len(x) else np.zeros(0, bool)
+    if off.any():
+        value = float(x[off][0])
+        raise ValueError(
+            f"{name}: expected values at {count} equally spaced levels from -1 to 1, received {value:g} among others "
+            f"({off.mean():.1%} are between levels). Round them by np.round((x + 1) * {half:g}) / {half:g} - 1, or pass the "
+            "levels= that the data has."
+        )
+
+
 def labels(name, y, num_classes, n=None):
     """Checks class labels: integers (N,) in [0, num_classes); returns them as int32."""
     if y.ndim == 2 and y.shape[1] == 1:

@@ -1,9 +1,9 @@
 """Compiled functions of a model, kept by what identifies them."""
 
 import keras
-from keras.src.trainers.trainer import model_supports_jit
 
 from kgen import backend
+from kgen.backend import keras_private
 
 
 class CompiledFunctions:
@@ -39,5 +39,5 @@ def compiler_of(model, jit_compile, loop):
     """
     xla = model.jit_compile
     if loop and jit_compile == "auto" and not model.run_eagerly and keras.config.backend() != "torch":
-        xla = model_supports_jit(model)
+        xla = keras_private.supports_jit(model)
     return "xla" if xla else None

@@ -310,7 +310,24 @@ class SequenceCondition(Condition):
         return {**super().get_config(), "tokenizer": tokenizer}
 
 
-RESERVED = {"x", "y", "seed", "t", "n", "z", "guidance", "steps", "sampler", "batch_size", "labels"}
+RESERVED = {
+    *(
+        "x",
+        "y",
+        "z",
+        "t",
+        "n",
+        "seed",
+        "seeds",
+        "guidance",
+        "strength",
+        "steps",
+        "sampler",
+        "batch_size",
+        "labels",
+        "frames",
+    ),
+}
 
 
 class Conditions:

@@ -17,7 +17,8 @@ class Batch(typing.NamedTuple):
     ``x`` is the data, a tensor or a structure of them; ``y`` what ``fit`` was given beside it, or None; ``weight`` sample weights (B,)
     or None; ``conditions`` the tensors of the model's conditions by name; ``seeds`` row seeds, int32 (B, 2): whatever is random for a
     row is drawn from them by ``kgen.core.random``, so that it is another number in each step, row and replica, and in evaluation the
-    same one each time, whatever the batch size.
+    same one each time, whatever the batch size. ``strata`` is one number in [0, 1) for each row, float32 (B,), uniform, and in training
+    spread evenly over the whole batch: what is to vary over a batch, such as times of diffusion, varies most evenly by it.
     """
 
     x: typing.Any
@@ -25,6 +26,7 @@ class Batch(typing.NamedTuple):
     weight: typing.Any = None
     conditions: typing.Any = None
     seeds: typing.Any = None
+    strata: typing.Any = None
 
 
 class RowCount(keras.metrics.Metric):
@@ -64,17 +66,25 @@ def rows_of(x):
 
 
 def training_seeds(generator, rows):
-    """Row seeds of a training step: int32 (rows, 2), others in each step and on each replica."""
+    """``seeds`` and ``strata`` of a training step (see ``Batch``): others in each step and on each replica."""
     base = keras.random.randint((1, 2), 0, 2**31 - 1, dtype="int32", seed=generator)
-    return random.row_stream(base, backend.first_row(rows), rows)
+    first = backend.first_row(rows)
+    # Where the strata begin is one number for the whole batch, so that no row's place says anything of its number: every
+    # u_i = frac(u + i/B) is uniform (Kingma et al. 2021, appendix I.1).
+    start = random.uniform(random.fold_in(base, 0), ())
+    count = backend.replica_sum(ops.cast(rows, "float32"))
+    places = ops.cast(ops.arange(rows, dtype="int32") + first, "float32")
+    strata = start + places / ops.maximum(count, 1.0)
+    return random.row_stream(base, first, rows), strata - ops.floor(strata)
 
 
 def evaluation_seeds(counter, rows):
-    """Row seeds of an evaluation step, by the place of each row in the data; counts the rows."""
+    """``seeds`` and ``strata`` of an evaluation step, by the place of each row in the data alone; counts the rows."""
     start = backend.replica_sum(ops.convert_to_tensor(counter.count))
     place = ops.cast(start, "int32") + backend.first_row(rows)
     counter.update_state(rows)
-    return random.row_stream(ops.zeros((1, 2), dtype="int32"), place, rows)
+    seeds = random.row_stream(ops.zeros((1, 2), dtype="int32"), place, rows)
+    return seeds, random.uniform(random.fold_in(seeds, 0x57A7), ())
 
 
 def beside_weights(x, y, weights):

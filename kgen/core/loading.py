@@ -13,14 +13,15 @@ from kgen.core import presets
 from kgen.core.presets.allowlist import import_kgen
 from kgen.core.saving import check_version
 
+# Where trained models are, in a clone of kgen's repository; an installed wheel has none.
+SHIPPED = pathlib.Path(kgen.__file__).parent.parent / "saved_models"
+
 
 def shipped():
-    """Dict from the name of each recipe's run that comes with kgen to its folder."""
-    base = pathlib.Path(kgen.__file__).parent.parent / "saved_models"
-    runs = (p.parent for p in sorted(base.glob("*/model.keras")))
-    return {
-        p.name: p for p in runs if not p.name.startswith("classifier_")
-    }  # which metrics use, and which do not sample
+    """Dict from the name of each recipe's run that comes with kgen, or was trained in its clone, to the folder."""
+    runs = sorted({p.parent for name in ("metadata.json", "model.keras") for p in SHIPPED.glob(f"*/{name}")})
+    # The classifiers are what metrics use, and do not sample.
+    return {p.name: p for p in runs if not p.name.startswith("classifier_")}
 
 
 def locate(path):
@@ -35,7 +36,12 @@ def locate(path):
     if str(path) in names:
         return names[str(path)]
     near = difflib.get_close_matches(str(path), names, n=3)
-    hint = f"Did you mean {' or '.join(near)}?" if near else f"Presets: {', '.join(names) or 'none here'}."
+    hint = f"Did you mean {' or '.join(near)}?" if near else f"Presets: {', '.join(names)}."
+    if not names:
+        hint = (
+            "None came with this installation: trained models are in the folder saved_models/ of kgen's repository (clone it and install "
+            f"the clone by pip install -e ., or name a folder in it), or train one: kgen train {path.name}."
+        )
     raise FileNotFoundError(f"{path} does not exist, and no preset that comes with kgen has that name. {hint}")
 
 
@@ -59,7 +65,7 @@ def from_preset(name, of=None):
     if presets.is_address(name):
         return presets.read(presets.fetch(str(name)), of, name)
     path = locate(name)
-    if path != shipped().get(str(name)):
+    if path != shipped().get(str(name)) or presets.is_preset(path):
         if path.is_dir() and not presets.is_preset(path):
             raise ValueError(
                 f"name: {path} is no preset's folder (metadata.json is not there). kgen.load opens a run's folder."
@@ -75,10 +81,10 @@ def load(path):
     """Opens a model that kgen wrote.
 
     Args:
-        path: a ``.keras`` file, the folder of a run, which holds ``model.keras``, or what ``kgen.from_preset`` takes: a preset's folder,
-            address or name, such as "ddpm_digits".
+        path: a ``.keras`` file, the folder of a run, or what ``kgen.from_preset`` takes: a preset's folder, address or name, such as
+            "ddpm_digits". A run's folder is a preset's: the preset in it is read, and its ``model.keras`` where there is none.
     Returns:
-        the model. From a ``.keras`` file or a run it is compiled as it was saved: ``fit`` goes on where it stopped.
+        the model. From a ``.keras`` file it is compiled as it was saved: ``fit`` goes on where it stopped.
     Raises:
         FileNotFoundError: there is no such file or name.
         ValueError: the file is not a whole ``.keras`` file, or another kgen version wrote it.

@@ -9,6 +9,7 @@ from keras import ops
 
 import kgen
 from kgen import backend
+from kgen.backend import keras_private
 from kgen.core import checks, inputs, loading, optimizers, presets, random, rows, saving
 from kgen.core.averages import Averages
 from kgen.core.compiled import CompiledFunctions, compiler_of
@@ -157,17 +158,19 @@ class GenerativeModel(backend.TrainStep, keras.Model):
     def _batch(self, data, training):
         x, y, weight = inputs.unpacked(data)
         size = inputs.rows_of(x)
-        seeds = inputs.training_seeds(self.seed_generator, size) if training else None
-        seeds = inputs.evaluation_seeds(self._rows_seen, size) if seeds is None else seeds
+        if training:
+            seeds, strata = inputs.training_seeds(self.seed_generator, size)
+        else:
+            seeds, strata = inputs.evaluation_seeds(self._rows_seen, size)
         if self._takes_any_y:
-            return Batch(x, y, weight, {}, seeds)
+            return Batch(x, y, weight, {}, seeds, strata)
         x, given = self.conditions.separate(x, y, self.data_name)
-        return Batch(x, y, weight, self.conditions.of_batch(given, x, seeds), seeds)
+        return Batch(x, y, weight, self.conditions.of_batch(given, x, seeds), seeds, strata)
 
     def _statistics(self):
         """Running statistics, such as BatchNorm's: float variables that a forward pass assigns. Frozen networks have none."""
-        layers = [layer for layer in self._flatten_layers() if layer.trainable]
-        floats = [v for layer in layers for v in layer._non_trainable_variables if "float" in v.dtype]
+        layers = [layer for layer in keras_private.flatten_layers(self) if layer.trainable]
+        floats = [v for layer in layers for v in keras_private.own_state(layer) if "float" in v.dtype]
         counters = {id(v) for v in self.averages.steps()}
         return [v for v in floats if id(v) not in counters]
 
@@ -220,7 +223,7 @@ class GenerativeModel(backend.TrainStep, keras.Model):
             kwargs["auto_scale_loss"] = False  # each member has its own
         super().compile(optimizer=optimizer, **kwargs)
         self._given_jit_compile = kwargs.get("jit_compile", "auto")
-        self._loss_tracker = None  # "loss" is one of the trackers above
+        keras_private.without_loss_tracker(self)  # "loss" is one of the trackers above
         if isinstance(self.optimizer, optimizers.OptimizerGroup):
             self.optimizer.build_players(self.players)
         elif self.optimizer is not None and self.trainable_variables:
@@ -331,13 +334,16 @@ class GenerativeModel(backend.TrainStep, keras.Model):
             "autoregressive models do."
         )
 
-    def compiled_function(self, key, function, *, loop=False):
-        """``function`` compiled, once for each ``key``; ``loop`` says whether it runs networks many times (see ``compiler_of``)."""
+    def compiled_function(self, key, function, *, loop=False, variables=()):
+        """``function`` compiled, once for each ``key``; ``loop`` says whether it runs networks many times (see ``compiler_of``).
+
+        ``variables`` are those that it reads beside the model's own.
+        """
         object.__setattr__(self, "_read", True)
         compiler = compiler_of(self, self._given_jit_compile, loop)
-        return self._compiled_functions.get(key, function, self.variables, compiler)
+        return self._compiled_functions.get(key, function, [*self.variables, *variables], compiler)
 
-    def run_rows(self, key, function, arrays, *, batch_size=None, progress=False, loop=False):
+    def run_rows(self, key, function, arrays, *, batch_size=None, progress=False, loop=False, variables=()):
         """Runs a compiled function over rows in batches of one size and puts the results together.
 
         Args:
@@ -347,6 +353,7 @@ class GenerativeModel(backend.TrainStep, keras.Model):
             batch_size: rows per call; by default all of them, at most 256.
             progress: whether to show a progress bar where there are several batches.
             loop: whether ``function`` runs networks many times, as samplers do; see ``compiled_function``. Shows progress too.
+            variables: what ``function`` reads beside the model's own variables.
         Returns:
             numpy array or structure of them, of N rows.
         """
@@ -358,7 +365,7 @@ class GenerativeModel(backend.TrainStep, keras.Model):
             def named(*values):
                 return function(**dict(zip(names, values, strict=True)))
 
-        compiled = self.compiled_function(key, named, loop=loop)
+        compiled = self.compiled_function(key, named, loop=loop, variables=variables)
         return rows.run(compiled, arrays, batch_size=batch_size, progress=progress or loop)
 
     def row_seeds(self, n, seed):

@@ -1,4 +1,4 @@
-"""The folder that a training run leaves behind."""
+"""The folder that a training run leaves behind: a preset's, with what else the run leaves beside it."""
 
 import datetime
 import json
@@ -6,15 +6,16 @@ import os
 import pathlib
 import platform
 import shutil
+import warnings
 
 import keras
 
 import kgen
 from kgen import backend
-from kgen.core import pictures
+from kgen.core import loading, pictures, presets
 from kgen.core.saving import aside
 
-FILES = ("model.keras", "metrics.json", "model_card.md")
+FILES = ("model.keras", "metrics.json", *presets.NAMES, "model_card.md")  # the last is where kgen 0.1 wrote the card
 KINDS = (".png", ".txt", ".wav")  # samples and other pictures, texts and sounds
 
 
@@ -43,7 +44,10 @@ def environment():
 
 
 class Run:
-    """Writes what a run leaves in a folder: model, samples, figures, model card and SavedModels.
+    """Writes what a run leaves in a folder: a preset with its card, the model to train on from, samples, figures and SavedModels.
+
+    The folder is a preset's: ``kgen.load(folder)`` and ``kgen.from_preset(folder)`` read the preset in it, and ``kgen.load(folder /
+    "model.keras")`` the compiled model, from which ``fit`` goes on.
 
     Nothing that another run left there is overwritten: its files move to ``archive/<n>/`` before the first new one is written, and
     an export becomes the next version beside the older ones.
@@ -76,10 +80,34 @@ class Run:
         return self.folder / name
 
     def save_model(self, model):
-        """Writes ``model.keras``: everything that training needs to go on."""
+        """Writes ``model.keras``, everything that training needs to go on, and of one of kgen's models the preset too.
+
+        Warns where the model cannot be a preset, since it holds a class or a function that nobody else has.
+        """
         path = self.path("model.keras")
         with aside(path) as temporary:
             model.save(temporary)
+        if isinstance(model, kgen.GenerativeModel):
+            try:
+                self.save_preset(model)
+            except ValueError as error:
+                warnings.warn(f"{self.folder}: no preset was written: {error}", RuntimeWarning, stacklevel=2)
+
+    def save_preset(self, model, *, dtype=None, license=None):
+        """Writes the preset: ``config.json``, ``model.safetensors``, ``metadata.json``, and the card, ``README.md``.
+
+        Of networks whose average the model keeps, it has the averaged weights alone: it samples as the model does, and training it on
+        starts from the averages.
+
+        Args:
+            model: one of kgen's.
+            dtype: None, or "float16" to store kernels in half precision, for half the size.
+            license: what the weights may be used for, such as "cc-by-4.0".
+        Raises:
+            ValueError: the model holds a class that is neither kgen's, Keras's nor registered, or a function: a preset is data.
+        """
+        self.path("")
+        presets.place(model, self.folder, dtype=dtype, averaged=True, license=license)
 
     def save_samples(self, images, columns=None):
         """Writes ``samples.png``, a grid of images (N, H, W, C) in [-1, 1]."""
@@ -121,7 +149,7 @@ class Run:
             temporary.write_text(text + "\n", encoding="utf-8")
 
     def write_card(self, description):
-        """Writes ``model_card.md``: what the model is, its figures beside their floors, and how it was made."""
+        """Writes the card, ``README.md``: what the model is, its figures beside their floors, and how it was made."""
         lines = [
             f"# {self.folder.name}",
             "",
@@ -137,13 +165,35 @@ class Run:
         for part in ("settings", "versions", "hardware"):
             values = ", ".join(f"{k} {v}" for k, v in self._metrics.get(part, {}).items())
             lines.append(f"- {part}: {values}")
-        with aside(self.path("model_card.md")) as temporary:
-            temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        path, text = self.path("README.md"), "\n".join(lines) + "\n"
+        if presets.is_preset(self.folder):
+            return presets.describe(self.folder, text)
+        with aside(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
 
     def export(self, model):
         """Exports ``model`` as the next SavedModel version in the folder; returns the version's path."""
         self.path("")
         return kgen.serving.export(model, self.folder)
+
+
+def to_preset(folder, *, dtype=None, license=None):
+    """Makes the folder of a run of kgen 0.1 a preset's, from its ``model.keras``, in place; nothing is removed but ``model_card.md``.
+
+    Args:
+        folder: the run's.
+        dtype, license: as in ``Run.save_preset``.
+    Returns:
+        the size of ``model.safetensors`` in bytes.
+    """
+    folder = pathlib.Path(folder)
+    old = folder / "model_card.md"
+    card = {"description": old.read_text(encoding="utf-8")} if old.exists() else {}
+    if not card and presets.is_preset(folder):
+        card = {"description": (folder / "README.md").read_text(encoding="utf-8").split("---\n", 2)[-1]}
+    presets.place(loading.load(folder / "model.keras"), folder, dtype=dtype, averaged=True, license=license, **card)
+    old.unlink(missing_ok=True)
+    return (folder / "model.safetensors").stat().st_size
 
 
 def _number(value):

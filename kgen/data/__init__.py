@@ -22,6 +22,7 @@ __all__ = [
     "Spirals",
     "TokenWindows",
     "TwoMoons",
+    "Unpaired",
     "binarize",
     "dynamic_binarization",
     "from_folder",
@@ -40,4 +41,8 @@ def __getattr__(name):
         from kgen.data.windows import TokenWindows
 
         return TokenWindows
+    if name == "Unpaired":  # as well
+        from kgen.data.unpaired import Unpaired
+
+        return Unpaired
     raise AttributeError(f"module 'kgen.data' has no attribute {name!r}. It has: {', '.join(__all__)}.")

@@ -44,16 +44,18 @@ def binarize(x, *, threshold=0.0, seed=None):
     return _draw(x, np.random.default_rng(seed))
 
 
-def dynamic_binarization(x, y=None, *, batch_size=32, seed=0):
+def dynamic_binarization(x, y=None, *, batch_size=32, seed=0, anew=True):
     """A dataset for ``fit`` that draws images of -1 and 1 anew in each epoch: a value x becomes 1 with probability (x + 1) / 2.
 
-    Rows are shuffled in each epoch too. What an epoch draws depends on ``seed``, the epoch and the batch alone.
+    Rows are shuffled in each epoch too. What an epoch draws depends on ``seed``, the epoch and the batch alone. Keras ends an epoch after each
+    ``evaluate`` too, and after each validation: data to measure on takes ``anew=False``.
 
     Args:
         x: float array (N, ...) in [-1, 1].
         y: labels (N, ...), or None.
         batch_size: rows in a batch; the last one of an epoch may be smaller.
         seed: int.
+        anew: whether each epoch draws again; False for data to evaluate on, which are the same each time.
     Returns:
         ``keras.utils.PyDataset`` of batches ``x`` or ``(x, y)``.
     Raises:
@@ -82,6 +84,6 @@ def dynamic_binarization(x, y=None, *, batch_size=32, seed=0):
             return (images,) if y is None else (images, np.asarray(y)[rows])
 
         def on_epoch_end(self):
-            self.epoch += 1
+            self.epoch += anew
 
     return DynamicBinarization()

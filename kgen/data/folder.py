@@ -67,8 +67,8 @@ def read_folder(path, image_size, channels, skip_corrupt):
     if image_size is None and len(sizes) > 1:
         (height, width), count = sizes.most_common(1)[0]
         raise ValueError(
-            f"{path}: the images have {len(sizes)} different sizes, so image_size=(height, width) is needed. The most "
-            f"common size has {count} of {len(kept)} images: try image_size=({height}, {width})."
+            f"{path}: the images have {len(sizes)} different sizes, so image_size=(height, width) is needed, --image-size of a "
+            f"command. The most common size has {count} of {len(kept)} images: try image_size=({height}, {width})."
         )
     depth = max(image.shape[-1] for image in images)
     images = np.stack([to_channels(image, depth) for image in images])
@@ -143,5 +143,5 @@ def _report_corrupt(root, corrupt, total, skip_corrupt):
     listed = "; ".join(corrupt[:5]) + ("; ..." if len(corrupt) > 5 else "")
     found = f"{root}: {len(corrupt)} of {total} images cannot be read: {listed}"
     if not skip_corrupt:
-        raise ValueError(f"{found}. Repair or remove them, or pass skip_corrupt=True to leave them out.")
+        raise ValueError(f"{found}. Repair or remove them. In Python, skip_corrupt=True leaves them out.")
     warnings.warn(f"{found}. They are left out.", stacklevel=4)

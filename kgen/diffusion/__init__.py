@@ -2,22 +2,67 @@
 
 from kgen.diffusion.ddpm import DDPM
 from kgen.diffusion.denoiser import Denoiser
-from kgen.diffusion.predictions import DataPrediction, NoisePrediction, Prediction, VelocityPrediction
+from kgen.diffusion.grids import KarrasGrid, LogSNRGrid, TimeGrid, UniformGrid
+from kgen.diffusion.guidance import ClassifierFreeGuidance, Guidance, GuidedDenoiser
+from kgen.diffusion.laws import LogitNormalTimes, LogNormalTimes, SNRWeight, Times, UniformTimes, Weight
+from kgen.diffusion.learned_variance import LearnedVariance
+from kgen.diffusion.predictions import (
+    DataPrediction,
+    Estimate,
+    FlowPrediction,
+    NoisePrediction,
+    Prediction,
+    ScorePrediction,
+    VelocityPrediction,
+)
+from kgen.diffusion.processes import EDMSchedule, RectifiedFlowSchedule, SubVPSchedule, VESchedule
 from kgen.diffusion.samplers import AncestralSampler, DDIMSampler, Sampler
-from kgen.diffusion.schedules import CosineSchedule, LinearSchedule, Schedule, SigmoidSchedule
+from kgen.diffusion.schedules import Schedule
+from kgen.diffusion.variance_preserving import (
+    CosineSchedule,
+    LinearSchedule,
+    ScaledLinearSchedule,
+    SigmoidSchedule,
+    VPSchedule,
+    ZeroTerminalSNR,
+)
 
 __all__ = [
     "DDPM",
     "AncestralSampler",
+    "ClassifierFreeGuidance",
     "CosineSchedule",
     "DDIMSampler",
     "DataPrediction",
     "Denoiser",
+    "EDMSchedule",
+    "Estimate",
+    "FlowPrediction",
+    "Guidance",
+    "GuidedDenoiser",
+    "KarrasGrid",
+    "LearnedVariance",
     "LinearSchedule",
+    "LogNormalTimes",
+    "LogSNRGrid",
+    "LogitNormalTimes",
     "NoisePrediction",
     "Prediction",
+    "RectifiedFlowSchedule",
+    "SNRWeight",
     "Sampler",
+    "ScaledLinearSchedule",
     "Schedule",
+    "ScorePrediction",
     "SigmoidSchedule",
+    "SubVPSchedule",
+    "TimeGrid",
+    "Times",
+    "UniformGrid",
+    "UniformTimes",
+    "VESchedule",
+    "VPSchedule",
     "VelocityPrediction",
+    "Weight",
+    "ZeroTerminalSNR",
 ]

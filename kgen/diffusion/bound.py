@@ -5,18 +5,22 @@ import math
 from keras import ops
 
 from kgen.core import random
+from kgen.diffusion.samplers import transition
 from kgen.diffusion.schedules import like
+
+STEPS = 1000  # of the bound, where a schedule has no grid of its own
 
 
 def variational_bound(denoise, schedule, x, seeds, levels, num_samples):
     """An unbiased estimate of a lower bound on ln P(x), for data quantised to equal levels in [-1, 1].
 
-    ln P(x) >= -(L_T + sum_{k=2}^T L_{k-1} + L_0) on the schedule's grid t_k = k/T:
-    L_T = KL(q(x_1 | x) || N(0, I)), L_{k-1} = 1/2 (snr(t_{k-1}) - snr(t_k)) |x - x_0(x_{t_k})|^2, and L_0 = -ln P(x | x_{t_1}), a
-    Gaussian around the estimate with variance sigma(t_1)^2, integrated over the level's cell (the outer cells are unbounded).
+    ln P(x) >= -(L_T + sum_{k=2}^T L_{k-1} + L_0) on the grid t_k = k/T: L_T = KL(q(x_1 | x) || N(0, prior_scale^2 I)),
+    L_{k-1} = KL(q(x_{k-1} | x_k, x) || p(x_{k-1} | x_k)), which is 1/2 (snr(t_{k-1}) - snr(t_k)) |x - x_0(x_{t_k})|^2 unless p has a
+    variance of its own, and L_0 = -ln P(x | x_{t_1}), a Gaussian around the estimate with variance sigma(t_1)^2,
+    integrated over the level's cell (the outer cells are unbounded).
 
     Args:
-        denoise: maps (x_t, t), with one time per row, to estimates (data, noise).
+        denoise: maps (x_t, t), with one time per row, to an ``Estimate``.
         schedule: a ``Schedule``.
         x: float tensor (B, ...), in [-1, 1].
         seeds: int32 tensor (B, 2), row seeds.
@@ -27,7 +31,7 @@ def variational_bound(denoise, schedule, x, seeds, levels, num_samples):
     Reference:
         Ho et al. 2020, Eq. 5 and 13, arXiv 2006.11239; Kingma et al. 2021, Eq. 15, arXiv 2107.00630.
     """
-    steps, shape = schedule.num_steps, tuple(x.shape[1:])
+    steps, shape = schedule.num_steps or STEPS, tuple(x.shape[1:])
     terms = steps - 1
     num_samples = min(num_samples, terms)
     ones = ops.ones((ops.shape(x)[0],), dtype="float32")
@@ -43,16 +47,35 @@ def variational_bound(denoise, schedule, x, seeds, levels, num_samples):
         u = random.uniform(random.fold_in(seeds, 1), (), draw=i)
         k = 2.0 + ops.clip(ops.floor((ops.cast(i, "float32") + u) * (terms / num_samples)), 0.0, terms - 1.0)
         t, s = k / steps, (k - 1.0) / steps
-        weight = 0.5 * (schedule.snr(s) - schedule.snr(t))
-        return bound - terms / num_samples * weight * total(ops.square(x - denoise(noisy(t, i + 2), t)[0]))
+        estimate = denoise(noisy(t, i + 2), t)
+        return bound - terms / num_samples * total(divergence(schedule, x, estimate, t, s))
 
     bound = ops.fori_loop(0, num_samples, body, 0.0 * ones)
     first = ones / steps
-    estimate, _ = denoise(noisy(first, 1), first)
+    estimate = denoise(noisy(first, 1), first).data
     bound = bound + total(_log_cell(x, estimate, like(schedule.sigma(first), x), levels))
-    alpha_bar = ops.exp(schedule.log_alpha_bar(ones))
-    prior = 0.5 * (like(alpha_bar, x) * (ops.square(x) - 1.0) - like(ops.log1p(-alpha_bar), x))
+    alpha, sigma = schedule.alpha(ones) / schedule.prior_scale, schedule.sigma(ones) / schedule.prior_scale
+    variance = like(ops.square(sigma), x)
+    prior = 0.5 * (like(ops.square(alpha), x) * ops.square(x) + variance - 1.0 - ops.log(variance))
     return bound - total(prior)
+
+
+def divergence(schedule, x, estimate, t, s):
+    """KL(q(x_s | x_t, x) || p(x_s | x_t)) of each value, nats: float tensor like x.
+
+    Args:
+        schedule: a ``Schedule``.
+        x: float tensor (B, ...), the data.
+        estimate: the ``Estimate`` from x_t.
+        t, s: float tensors (B,), t > s > 0.
+    """
+    error = ops.square(x - estimate.data)
+    if estimate.variance is None:
+        return like(0.5 * (schedule.snr(s) - schedule.snr(t)), x) * error
+    _, b, variance, widest = transition(schedule, t, s, x)
+    log_variance = ops.log(variance)
+    own = estimate.variance * ops.log(widest) + (1.0 - estimate.variance) * log_variance
+    return 0.5 * (own - log_variance + (variance + ops.square(b) * error) * ops.exp(-own) - 1.0)
 
 
 def _log_cell(x, mean, sigma, levels):

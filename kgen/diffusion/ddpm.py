@@ -1,39 +1,67 @@
-"""Denoising diffusion probabilistic models.
+"""Denoising diffusion models.
 
-The data is noised, x_t = alpha(t) x_0 + sigma(t) eps, and a network learns to undo it: it minimises |output - target|^2 over t, x_0 and
-eps. Sampling goes from x_1 ~ N(0, I) back to t = 0. t = 0 is clean data, t = 1 is noise.
+The data is noised, x_t = alpha(t) x_0 + sigma(t) eps, and a network learns to undo it: it minimises w(t) |output - target|^2 over t, x_0 and
+eps. Sampling goes from noise at t = 1 back to t = 0. t = 0 is clean data, t = 1 is noise.
+
+Four parts can be exchanged: the schedule (how much noise at what time), the prediction (what the network is given and returns), the
+training law (which times, and what errors weigh), and the sampler (how the way back is cut into steps).
 
 Reference:
     Ho et al., Denoising diffusion probabilistic models, 2020, arXiv 2006.11239;
     Ho & Salimans, Classifier-free diffusion guidance, 2022, arXiv 2207.12598.
 """
 
+import dataclasses
+
 import keras
 import numpy as np
 from keras import ops
 
 from kgen.core import Endpoint, GenerativeModel, TensorSpec, checks, random
+from kgen.core.conditions import Conditions, of_classes
 from kgen.core.endpoints import SEED
 from kgen.core.units import bits_per_dim
-from kgen.diffusion import predictions, samplers, schedules
+from kgen.diffusion import guidance as guidances
+from kgen.diffusion import laws, predictions, samplers, schedules
 from kgen.diffusion.bound import variational_bound
+from kgen.diffusion.defaults import default_network
 from kgen.diffusion.denoiser import Denoiser
-from kgen.diffusion.presets import default_unet
-from kgen.diffusion.schedules import like
+
+
+@dataclasses.dataclass(frozen=True)
+class Asked:
+    """What ``sample`` was asked for: arrays by name (``seeds``, ``strength``, conditions), the sampler, and the ``Guidance`` or None."""
+
+    arrays: dict
+    sampler: samplers.Sampler
+    guide: guidances.Guidance | None
+
+    def run(self, model, key, function, batch_size):
+        """Runs ``function(seeds, values, strength, sampler=, guide=)`` over the rows, compiled by ``model`` under ``key``."""
+
+        def rows(seeds, strength=None, **values):
+            return function(seeds, values, strength, sampler=self.sampler, guide=self.guide)
+
+        key = (key, self.sampler, None if self.guide is None else self.guide.key)
+        variables = [] if self.guide is None else self.guide.variables
+        return model.run_rows(key, rows, self.arrays, batch_size=batch_size, loop=True, variables=variables)
 
 
 @keras.saving.register_keras_serializable(package="kgen")
 class DDPM(GenerativeModel):
-    """A denoising diffusion model of images, with or without classes.
+    """A denoising diffusion model, with or without conditions.
 
     Args:
-        image_shape: shape of one example: (H, W, C) for images in [-1, 1], or any shape together with ``network``.
-        network: maps [x_t, t], or [x_t, t, label] where there are classes, to a tensor like x_t; label ``num_classes`` means "no
-            class". A U-Net by default.
-        schedule: "cosine", "linear", "sigmoid", or a ``Schedule``.
-        prediction: what the network returns: "velocity", "noise", "data", or a ``Prediction``.
-        num_classes: number of classes, or None. With classes, train by ``fit(x, labels)``.
+        image_shape: shape of one example: (H, W, C) for images in [-1, 1], or any other, such as (D,).
+        network: maps [x_t, t, *conditions] to a tensor like x_t; label ``num_classes`` means "no class". By default a U-Net for images,
+            residual dense layers for vectors.
+        schedule: "cosine", "linear", "scaled_linear", "sigmoid", "vp", "sub_vp", "ve", "edm", "rectified_flow", or a ``Schedule``.
+        prediction: what the network returns: "velocity", "noise", "data", "score", "flow", or a ``Prediction``.
+        times: which times training draws: "uniform", "log_normal", "logit_normal", or ``Times``.
+        weight: what errors weigh: None (1 for the network's own output), "min_snr", or a ``Weight``.
+        num_classes: number of classes, or a list of their names, or None. With classes, train by ``fit(x, labels)``.
         label_dropout: share of training examples whose label is hidden, in [0, 1): what guidance and sampling without a class need.
+        conditions: further conditions, ``kgen.core.conditions``; train by ``fit({"image": x, name: value, ...})``.
         sampler: the sampler of ``sample`` and of the exported endpoint: "ddim" (50 steps), "ancestral" (1000), or a ``Sampler``.
         clip: whether estimates of x_0 are clipped to [-1, 1]; by default for images only.
         ema: decay of the averaged weights that sampling uses, or None.
@@ -48,207 +76,236 @@ class DDPM(GenerativeModel):
         network=None,
         schedule="cosine",
         prediction="velocity",
+        times="uniform",
+        weight=None,
         num_classes=None,
         label_dropout=0.1,
+        conditions=(),
         sampler="ddim",
         clip=None,
         ema=0.999,
         name="ddpm",
         dtype=None,
     ):
-        super().__init__(ema=ema, name=name, dtype=dtype)
+        own = of_classes(num_classes, label_dropout)
+        super().__init__(ema=ema, conditions=[*own, *Conditions(conditions)], name=name, dtype=dtype)
         self.image_shape = checks.shape("image_shape", image_shape)
-        self.num_classes = None if num_classes is None else checks.positive_int("num_classes", num_classes)
-        if network is None and len(self.image_shape) != 3:
-            raise ValueError(
-                f"image_shape: expected (H, W, C), received {self.image_shape}. Other shapes need network=."
-            )
-        self.network = default_unet(self.image_shape, self.num_classes) if network is None else network
+        self.num_classes = own[0].count if own else None
+        self.label_dropout = checks.in_range("label_dropout", label_dropout, 0.0, 1.0)
         self.schedule = schedules.get(schedule)
         self.prediction = predictions.get(prediction)
-        self.label_dropout = checks.in_range("label_dropout", label_dropout, 0.0, 1.0)
+        self.times, self.weight = laws.get_times(times), laws.get_weight(weight)
         self.sampler = samplers.get(sampler)
-        self.clip = len(self.image_shape) == 3 if clip is None else bool(clip)
-        self._build_network()
+        self.clip = self.is_image if clip is None else bool(clip)
+        if self.schedule.ends_in_noise and self.prediction.needs_data:
+            raise ValueError(
+                f"prediction: {self.schedule!r} leaves nothing of the data at t = 1, where {self.prediction!r} says nothing of it. Expected "
+                "'velocity', 'data' or 'flow'."
+            )
+        if network is None:
+            network = default_network(self.image_shape, self.conditions, self.prediction.outputs, self.dtype_policy)
+        self.network = network
+        self._check_network()
         self.keep_average_of("network")
 
-    def _build_network(self):
+    @property
+    def is_image(self):
+        """Whether examples are images, which lie in [-1, 1]."""
+        return len(self.image_shape) == 3
+
+    @property
+    def data_name(self):
+        """What the data is called in ``fit({"image": ..., ...})``."""
+        return "image" if self.is_image else "x"
+
+    def _check_network(self):
         """Calls the network on shapes: it must take these inputs and return what is to be predicted."""
-        inputs = [keras.KerasTensor((None, *self.image_shape)), keras.KerasTensor((None,))]
-        if self.num_classes is not None:
-            inputs.append(keras.KerasTensor((None,), "int32"))
+        symbols = [keras.KerasTensor((None, *self.image_shape)), keras.KerasTensor((None,)), *self.conditions.symbols()]
+        shape = (*self.image_shape[:-1], self.prediction.outputs * self.image_shape[-1])
         try:
-            output = self.network(inputs)
+            output = self.network(symbols)
         except Exception as error:
-            names = "[x_t, t, label]" if self.num_classes is not None else "[x_t, t]"
+            names = ", ".join(["x_t", "t", *self.conditions.specs()])
             raise ValueError(
-                f"network: expected a network that takes {names} with x_t of shape (B, {', '.join(map(str, self.image_shape))}); "
+                f"network: expected a network that takes [{names}] with x_t of shape (B, {', '.join(map(str, self.image_shape))}); "
                 f"it failed on such inputs: {error}"
             ) from error
-        if tuple(output.shape[1:]) != self.image_shape:
+        if tuple(output.shape[1:]) != shape:
             raise ValueError(
-                f"network: expected outputs shaped like x_t, {self.image_shape}, received {tuple(output.shape[1:])}."
+                f"network: expected outputs shaped like {'x_t' if self.prediction.outputs == 1 else 'the prediction wants'}, {shape}, "
+                f"received {tuple(output.shape[1:])}."
             )
 
-    def denoiser(self):
-        """The denoiser that sampling and likelihood use: averaged weights where they are kept."""
-        return Denoiser(self.averaged("network"), self.schedule, self.prediction, self.clip, self.num_classes)
+    def default_optimizer(self):
+        return keras.optimizers.AdamW(1e-3, weight_decay=1e-4, clipnorm=1.0)
+
+    def denoiser(self, training=False):
+        """The denoiser: of the averaged weights where they are kept, unless it is for ``training``."""
+        return Denoiser(self.network_for(training), self.schedule, self.prediction, self.clip and not training)
 
     def call(self, inputs, training=False):
-        """The network's output for [x_t, t] or [x_t, t, label]."""
+        """The network's output for [x_t, t, *conditions]."""
         return self.network(inputs, training=training)
 
     # Training.
 
-    def check_data(self, x, y=None):
-        check = checks.images if len(self.image_shape) == 3 else checks.rows
-        check("x", x, self.image_shape)
-        if self.num_classes is None and y is not None:
-            raise ValueError("y: this model has no classes. Train by fit(x), or make it with num_classes=.")
-        if self.num_classes is not None:
-            if y is None:
-                raise ValueError(f"y: this model has {self.num_classes} classes and needs labels: fit(x, labels).")
-            checks.labels("y", y, self.num_classes, len(x))
+    def check_examples(self, x):
+        (checks.images if self.is_image else checks.rows)("x", x, self.image_shape)
+        return len(x)
 
     def objective(self, batch, training):
-        """|output - target|^2, averaged over an example's values, at a random time each (Ho et al. 2020, Eq. 14)."""
+        """w(t) |output - target|^2, averaged over an example's values, at a random time each (Ho et al. 2020, Eq. 14)."""
         x = ops.cast(batch.x, "float32")
-        size = ops.shape(x)[0]
-        # Evaluation uses the same times and noise each time, so that its figures can be compared.
-        seed = self.seed_generator if training else 0
-        # Times in equal strata over the batch vary less than independent ones (Kingma et al. 2021, appendix I.1).
-        shift = keras.random.uniform((), seed=seed)
-        strata = (ops.cast(ops.arange(size), "float32") + shift) / ops.cast(size, "float32")
-        t = (ops.floor(strata * self.schedule.num_steps) + 1.0) / self.schedule.num_steps
-        t = ops.minimum(t, 1.0)
-        noise = keras.random.normal(ops.shape(x), seed=seed)
-        inputs = [self.schedule.add_noise(x, t, noise), t]
-        if self.num_classes is not None:
-            label = ops.cast(ops.reshape(batch.y, (-1,)), "int32")
-            if training:
-                hidden = keras.random.uniform((size,), seed=seed) < self.label_dropout
-                label = ops.where(hidden, ops.full_like(label, self.num_classes), label)
-            inputs.append(label)
-        output = self.network(inputs, training=training)
-        alpha, sigma = like(self.schedule.alpha(t), x), like(self.schedule.sigma(t), x)
-        error = ops.square(ops.cast(output, "float32") - self.prediction.target(x, noise, alpha, sigma))
-        return ops.mean(ops.reshape(error, (size, -1)), axis=-1), {}
+        t = self.times.times(batch.strata, self.schedule)
+        noise = random.normal(batch.seeds, self.image_shape)
+        values = (
+            self.conditions.dropped(batch.conditions, random.fold_in(batch.seeds, 1)) if training else batch.conditions
+        )
+        return self.loss_at(self.denoiser(training), x, t, noise, values, training), {}
+
+    def loss_at(self, denoiser, x, t, noise, values, training=False):
+        """The loss of each row at given times and noise: float32 tensor (B,)."""
+        output = denoiser.output(self.schedule.add_noise(x, t, noise), t, values, training)
+        losses = self.prediction.loss(output, x, noise, t, self.schedule)
+        if self.weight is None:
+            return losses
+        own = self.prediction.data_weight(self.schedule.alpha(t), self.schedule.sigma(t))
+        return losses * self.weight.weight(t, self.schedule) / own
 
     # Sampling.
 
-    def sample(self, n, *, seed=None, labels=None, guidance=None, steps=None, sampler=None, batch_size=None):
+    def sample(
+        self, n, *, seed=None, labels=None, guidance=None, steps=None, sampler=None, batch_size=None, **conditions
+    ):
         """Draws samples.
 
         Args:
             n: how many.
             seed: int, or None for another result each time. Row i depends on (seed, i) alone.
-            labels: for a model with classes: one int for all rows, or (n,) ints in [0, num_classes); None samples without a class.
-            guidance: how strongly samples are drawn towards their class: None or 1 is the model's own conditional, 2 to 5 are usual.
+            labels: for a model with classes: one int or name for all rows, or (n,) ints in [0, num_classes); None samples without a class.
+            guidance: how strongly samples are drawn towards what they are conditioned on: None or 1 is the model's own conditional, 2 to 5
+                are usual. Or a ``Guidance``, such as ``ClassifierGuidance(classifier)``.
             steps: number of steps; the sampler's own by default.
             sampler: "ddim", "ancestral" or a ``Sampler``; the model's by default.
             batch_size: rows per compiled call; at most 256 by default.
+            **conditions: the model's other conditions, by name: one value for all rows, or n of them.
         Returns:
             numpy float32 array (n, *image_shape); images are in [-1, 1].
         Raises:
-            ValueError: n, labels, guidance, steps or sampler out of range.
+            ValueError: n, labels, conditions, guidance, steps or sampler out of range.
         """
-        seeds = self.row_seeds(n, seed)
-        sampler = samplers.get(self.sampler if sampler is None else sampler, steps)
-        arrays = [seeds, *self._conditions(n, labels, guidance)]
-
-        def run(seeds, label=None, strength=None):
-            return {"x": self._sample(sampler, seeds, label, strength)}
-
-        return self.run_rows(("sample", sampler, len(arrays)), run, arrays, batch_size=batch_size, loop=True)["x"]
+        asked = self.asked(n, seed, {"labels": labels, **conditions}, guidance, sampler, steps)
+        return asked.run(self, "sample", self.sample_rows, batch_size)
 
     def trajectory(
-        self, n, *, frames=8, seed=None, labels=None, guidance=None, steps=None, sampler=None, batch_size=None
+        self,
+        n,
+        *,
+        frames=8,
+        seed=None,
+        labels=None,
+        guidance=None,
+        steps=None,
+        sampler=None,
+        batch_size=None,
+        **conditions,
     ):
         """The way from noise to samples, for a look at it: ``samples`` of the same seed are its last frames.
 
         Args:
             n: how many.
             frames: states after the noise, evenly spaced over the steps; at most as many as steps.
-            seed, labels, guidance, steps, sampler, batch_size: as in ``sample``.
+            seed, labels, guidance, steps, sampler, batch_size, conditions: as in ``sample``.
         Returns:
             numpy float32 array (n, frames + 1, *image_shape): the first frame is noise, the last the sample.
         Raises:
             ValueError: as ``sample``; more frames than steps.
         """
-        seeds = self.row_seeds(n, seed)
-        sampler = samplers.get(self.sampler if sampler is None else sampler, steps)
-        if checks.positive_int("frames", frames) > sampler.steps:
-            raise ValueError(f"frames: expected at most the {sampler.steps} steps of the sampler, received {frames}.")
-        arrays = [seeds, *self._conditions(n, labels, guidance)]
+        asked = self.asked(n, seed, {"labels": labels, **conditions}, guidance, sampler, steps)
+        steps = asked.sampler.steps
+        if checks.positive_int("frames", frames) > steps:
+            raise ValueError(f"frames: expected at most the {steps} steps of the sampler, received {frames}.")
 
-        def run(seeds, label=None, strength=None):
-            denoise = self._denoise(label, strength)
+        def rows(seeds, values, strength, *, sampler, guide):
+            denoise = self.denoise(values, strength, guide)
             states = sampler.path(denoise, self.schedule, seeds, self.image_shape, frames)
-            return {"x": ops.concatenate([ops.swapaxes(states[:-1], 0, 1), self._clipped(states[-1])[:, None]], axis=1)}
+            return ops.concatenate([ops.swapaxes(states[:-1], 0, 1), self.clipped(states[-1])[:, None]], axis=1)
 
-        key = ("trajectory", sampler, frames, len(arrays))
-        return self.run_rows(key, run, arrays, batch_size=batch_size, loop=True)["x"]
+        return asked.run(self, ("trajectory", frames), rows, batch_size)
 
-    def _sample(self, sampler, seeds, label=None, guidance=None):
-        return self._clipped(sampler.sample(self._denoise(label, guidance), self.schedule, seeds, self.image_shape))
+    def asked(self, n, seed, given, guidance, sampler, steps):
+        """What ``sample`` was asked for, checked: see ``Asked``. ``given`` are the conditions by keyword."""
+        sampler = samplers.get(self.sampler if sampler is None else sampler, steps)
+        arrays = {"seeds": self.row_seeds(n, seed), **self.conditions.rows(n, given)}
+        if guidance is None:
+            return Asked(arrays, sampler, None)
+        guide = guidance if isinstance(guidance, guidances.Guidance) else guidances.ClassifierFreeGuidance(guidance)
+        guide.check(self.conditions, {k for k, v in given.items() if v is not None})
+        return Asked({**arrays, "strength": np.full((n,), guide.strength, "float32")}, sampler, guide)
 
-    def _denoise(self, label, guidance):
+    # What takes row seeds and tensors, and is compiled and served.
+
+    def denoise(self, values, strength=None, guide=None):
+        """A function that maps (x_t, t) to an ``Estimate``.
+
+        Args:
+            values: dict from the name of each condition's tensors to a tensor (B, ...).
+            strength: float tensor (B,), the guidance of each row, or None.
+            guide: a ``Guidance``; without a classifier by default.
+        """
         denoiser = self.denoiser()
-        return lambda x_t, t: denoiser(x_t, t, label, guidance)
+        if strength is not None:
+            guide = guidances.ClassifierFreeGuidance() if guide is None else guide
+            denoiser = guide.around(denoiser, self.conditions, strength)
+        return lambda x_t, t: denoiser(x_t, t, values)
 
-    def _clipped(self, x):
+    def sample_rows(self, seeds, values=None, strength=None, *, sampler=None, guide=None, **start):
+        """Samples of row seeds: float32 tensor (B, *image_shape).
+
+        Args:
+            seeds: int32 tensor (B, 2).
+            values, strength, guide: as in ``denoise``.
+            sampler: a ``Sampler``; the model's by default.
+            **start: ``x``, ``start`` and ``steps`` as in ``Sampler.sample``.
+        """
+        sampler = self.sampler if sampler is None else sampler
+        denoise = self.denoise(values or {}, strength, guide)
+        return self.clipped(sampler.sample(denoise, self.schedule, seeds, self.image_shape, **start))
+
+    def clipped(self, x):
+        """``x`` within the range of images, where the model is of such."""
         return ops.clip(x, -1.0, 1.0) if self.clip else x
-
-    def _conditions(self, n, labels, guidance):
-        """The checked condition arrays of n rows: none, [labels], or [labels, guidance]."""
-        if self.num_classes is None:
-            for name, value in (("labels", labels), ("guidance", guidance)):
-                if value is not None:
-                    raise ValueError(
-                        f"{name}: this model has no classes; make it with num_classes= to condition on them."
-                    )
-            return []
-        if labels is None:
-            if guidance is not None:
-                raise ValueError("guidance: it draws samples towards a class; pass labels too.")
-            if self.label_dropout == 0:
-                raise ValueError("labels: this model was trained with label_dropout=0 and samples only with labels.")
-            return [np.full((n,), self.num_classes, "int32")]
-        labels = np.asarray(labels)
-        labels = checks.labels("labels", np.full((n,), labels) if labels.ndim == 0 else labels, self.num_classes, n)
-        if guidance is None or guidance == 1:
-            return [labels]
-        if self.label_dropout == 0:
-            raise ValueError(
-                "guidance: this model was trained with label_dropout=0 and knows no unconditional estimate."
-            )
-        return [labels, np.full((n,), checks.in_range("guidance", guidance, 0.0, 100.0), "float32")]
 
     # Likelihood.
 
-    def log_prob(self, x, *, labels=None, levels=256, num_samples=100, seed=0, batch_size=None):
+    def log_prob(self, x, *, labels=None, levels=256, num_samples=100, seed=0, batch_size=None, **conditions):
         """A lower bound on the log-likelihood of quantised images (see ``variational_bound``).
 
         Args:
             x: float array (B, *image_shape), in [-1, 1], at ``levels`` equally spaced values.
-            labels: as in ``sample``.
+            labels, conditions: as in ``sample``.
             levels: number of values that a pixel can have: 256 for bytes, 17 for the digits.
             num_samples: terms of the bound that are evaluated per example; the schedule's ``num_steps`` gives all of them.
             seed: int; the estimate's randomness.
             batch_size: rows per compiled call.
         Returns:
             numpy float32 array (B,), nats: an unbiased estimate of the bound.
+        Raises:
+            ValueError: x is no images, or not at the levels.
         """
-        x = np.asarray(x)
-        self.check_data(x, None if self.num_classes is None else np.zeros(len(x), "int32"))
-        checks.positive_int("num_samples", num_samples)
-        arrays = [x.astype("float32"), random.row_seeds(seed, len(x)), *self._conditions(len(x), labels, None)]
-
-        def run(x, seeds, label=None):
-            denoiser = self.denoiser()
-            return variational_bound(
-                lambda x_t, t: denoiser(x_t, t, label), self.schedule, x, seeds, levels, num_samples
+        if not self.is_image:
+            raise ValueError(
+                f"log_prob: this bound is of images whose values are at levels; data of shape {self.image_shape} has a density instead. "
+                "kgen.flow's models give one."
             )
+        x = self.examples(x)
+        checks.levels("x", x, checks.positive_int("levels", levels))
+        checks.positive_int("num_samples", num_samples)
+        arrays = {"x": x, "seed": random.row_seeds(seed, len(x))}
+        arrays.update(self.conditions.rows(len(x), {"labels": labels, **conditions}))
+
+        def run(x, seed, **values):
+            return variational_bound(self.denoise(values), self.schedule, x, seed, levels, num_samples)
 
         return self.run_rows(("log_prob", levels, num_samples), run, arrays, batch_size=batch_size, loop=True)
 
@@ -257,43 +314,45 @@ class DDPM(GenerativeModel):
         return bits_per_dim(self.log_prob(x, **kwargs), self.image_shape)
 
     def endpoints(self):
-        inputs = {"seed": SEED}
-        if self.num_classes is not None:
-            none, hidden = self.num_classes, self.label_dropout > 0
-            inputs["label"] = TensorSpec(
-                (), "int32", f"class; {none} means no class", 0, none, none if hidden else None
-            )
-            inputs["guidance"] = TensorSpec(
-                (), "float32", "strength of the class; 1 is the model's own conditional", 0.0, 100.0, 1.0
-            )
+        inputs = dict(self.conditions.specs())
+        if self.conditions.droppable:
+            doc = "strength of what is given; 1 is the model's own conditional"
+            inputs["guidance"] = TensorSpec((), "float32", doc, 0.0, 100.0, 1.0, kind="number")
 
-        def sample(seed, label=None, guidance=None):
-            return {"images": self._sample(self.sampler, seed, label, guidance)}
+        def sample(seed, guidance=None, **values):
+            return {"images": self.sample_rows(seed, values, guidance)}
 
-        def denoise(x, t, label=None, guidance=None):
-            return {"output": ops.cast(self.denoiser().output(x, t, label, guidance), "float32")}
+        def denoise(x, t, guidance=None, **values):
+            denoiser = self.denoiser()
+            if guidance is not None:
+                denoiser = guidances.ClassifierFreeGuidance().around(denoiser, self.conditions, guidance)
+            return {"output": ops.cast(denoiser.output(x, t, values), "float32")}
 
-        outputs = {"images": f"samples in [-1, 1], {self.sampler!r}"}
+        outputs = {"images": f"samples in [-1, 1], {self.sampler!r}" if self.is_image else f"samples, {self.sampler!r}"}
         noisy = {
             "x": TensorSpec(self.image_shape, "float32", "x_t, noised data"),
-            "t": TensorSpec((), "float32", "time: 0 is clean data, 1 is noise", 0.0, 1.0),
-            **{name: spec for name, spec in inputs.items() if name != "seed"},
+            "t": TensorSpec((), "float32", "time: 0 is clean data, 1 is noise", 0.0, 1.0, kind="number"),
         }
         output = {"output": f"the network's output at time t, {self.prediction!r}"}
+        images = ("images",) if self.is_image else ()
         return [
-            Endpoint("sample", sample, inputs, outputs, images=("images",) if len(self.image_shape) == 3 else ()),
-            Endpoint("denoise", denoise, noisy, output),
+            Endpoint("sample", sample, {"seed": SEED, **inputs}, outputs, images=images),
+            Endpoint("denoise", denoise, {**noisy, **inputs}, output),
         ]
 
     def get_config(self):
+        own = [] if self.num_classes is None else list(self.conditions)[:1]
         return {
             **super().get_config(),
             "image_shape": list(self.image_shape),
             "network": keras.saving.serialize_keras_object(self.network),
             "schedule": keras.saving.serialize_keras_object(self.schedule),
             "prediction": keras.saving.serialize_keras_object(self.prediction),
-            "num_classes": self.num_classes,
+            "times": keras.saving.serialize_keras_object(self.times),
+            "weight": self.weight and keras.saving.serialize_keras_object(self.weight),
+            "num_classes": own[0].num_classes if own else None,
             "label_dropout": self.label_dropout,
+            "conditions": self.conditions.get_config()[len(own) :],
             "sampler": keras.saving.serialize_keras_object(self.sampler),
             "clip": self.clip,
         }

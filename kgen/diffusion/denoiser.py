@@ -1,67 +1,60 @@
-"""A denoiser: a network, and what its output means."""
+"""Denoisers: estimates of what is in x_t. The one path of training, sampling, likelihood and serving."""
 
 from keras import ops
 
+from kgen.diffusion.predictions import Estimate, noise_of
 from kgen.diffusion.schedules import like
 
 
 class Denoiser:
-    """Estimates the data and the noise in x_t.
+    """A network, and what its output means.
 
     Args:
-        network: maps [x_t, t] or [x_t, t, label] to a tensor like x_t.
+        network: maps [x_t, t, *conditions] to a tensor like x_t (or what the prediction wants).
         schedule: a ``Schedule``.
-        prediction: a ``Prediction``: what the network returns.
+        prediction: a ``Prediction``: what the network is given and returns.
         clip: whether the estimate of x_0 is clipped to [-1, 1], the range of images.
-        null_label: the label that means "no class", or None for a network without labels.
     """
 
-    def __init__(self, network, schedule, prediction, clip, null_label=None):
-        self.network, self.schedule, self.prediction = network, schedule, prediction
-        self.clip, self.null_label = clip, null_label
+    def __init__(self, network, schedule, prediction, clip=False):
+        self.network, self.schedule, self.prediction, self.clip = network, schedule, prediction, clip
 
-    def output(self, x_t, t, label=None, guidance=None):
-        """The network's output, guided if asked.
-
-        output = output(no class) + guidance (output(class) - output(no class)), both from one pass over a doubled batch.
+    def output(self, x_t, t, conditions, training=False):
+        """The network's output.
 
         Args:
             x_t: float tensor (B, ...).
             t: float tensor (B,), in [0, 1].
-            label: int tensor (B,), or None.
-            guidance: float tensor (B,), or None for the plain conditional output (guidance 1).
+            conditions: dict from the name of each condition's tensors to a tensor (B, ...), in the network's order.
+            training: bool.
         Returns:
-            float tensor (B, ...).
-        Reference:
-            Ho & Salimans, Classifier-free diffusion guidance, 2022, Eq. 6 (guidance = 1 + w), arXiv 2207.12598.
+            tensor (B, ...) of the dtype of x_t.
         """
-        if self.null_label is None:
-            return self.network([x_t, t])
-        if guidance is None:
-            return self.network([x_t, t, label])
-        doubled = self.network(
-            [
-                ops.concatenate([x_t, x_t]),
-                ops.concatenate([t, t]),
-                ops.concatenate([label, ops.full_like(label, self.null_label)]),
-            ]
-        )
-        conditional, unconditional = ops.split(doubled, 2)
-        return unconditional + like(guidance, x_t) * (conditional - unconditional)
+        alpha, sigma = self.levels(t, x_t)
+        inputs = self.prediction.inputs(x_t, t, alpha, sigma)
+        return ops.cast(self.network([*inputs, *conditions.values()], training=training), x_t.dtype)
 
-    def __call__(self, x_t, t, label=None, guidance=None):
+    def levels(self, t, x):
+        """alpha and sigma at times t (B,), shaped to multiply x."""
+        return like(self.schedule.alpha(t), x), like(self.schedule.sigma(t), x)
+
+    def estimate(self, output, x_t, t):
+        """The ``Estimate`` that an output makes; with ``clip``, of the data that is clipped."""
+        alpha, sigma = self.levels(t, x_t)
+        found = self.prediction.estimate(output, x_t, alpha, sigma)
+        if not self.clip:
+            return found
+        data = ops.clip(found.data, -1.0, 1.0)
+        return Estimate(data, noise_of(data, x_t, alpha, sigma), found.variance)
+
+    def __call__(self, x_t, t, conditions):
         """Estimates x_0 and eps.
 
         Args:
-            x_t, label, guidance: as in ``output``.
+            x_t, conditions: as in ``output``.
             t: float tensor, a scalar or (B,).
         Returns:
-            ``(data, noise)``, float tensors like ``x_t``, with x_t = alpha data + sigma noise.
+            ``Estimate``, with x_t = alpha data + sigma noise.
         """
         t = ops.broadcast_to(t, (ops.shape(x_t)[0],))
-        output = ops.cast(self.output(x_t, t, label, guidance), x_t.dtype)
-        alpha, sigma = like(self.schedule.alpha(t), x_t), like(self.schedule.sigma(t), x_t)
-        data = self.prediction.data(output, x_t, alpha, sigma)
-        if self.clip:
-            data = ops.clip(data, -1.0, 1.0)
-        return data, (x_t - alpha * data) / sigma
+        return self.estimate(self.output(x_t, t, conditions), x_t, t)

@@ -6,49 +6,85 @@ from keras import ops
 
 from kgen.core import checks, random
 from kgen.core.config import Configured, resolve
+from kgen.diffusion import grids
+from kgen.diffusion.schedules import at_least, like
 
 
 class Sampler(Configured):
-    """Base class: ``steps`` steps over equally spaced times from 1 to 0, in one compiled loop.
+    """Base class: ``steps`` steps over a grid of times, in one compiled loop.
+
+    What a step knows of those before it is its carry, a tuple of tensors (B, ...) whose first is x. Rows may start at times of their own
+    and take their own number of steps. The last step ends in data: at t = 0 there is no noise, even where sigma(0) > 0.
 
     Args:
-        steps: number of steps, each one evaluation of the denoiser.
+        steps: number of steps.
+        grid: "uniform", "karras", "log_snr", or a ``TimeGrid``.
     """
 
-    def __init__(self, steps=50):
+    def __init__(self, steps=50, grid="uniform"):
         self.steps = checks.positive_int("steps", steps)
+        self.grid = grids.get(grid)
 
-    def step(self, denoise, schedule, x_t, t, s, seeds, draw):
-        """From time t to the earlier time s.
+    def calls(self, steps=None):
+        """How often ``steps`` steps (the sampler's own by default) evaluate the denoiser."""
+        return self.steps if steps is None else steps
+
+    def init(self, x):
+        """The carry at the start: a tuple whose first is ``x``."""
+        return (x,)
+
+    def step(self, denoise, schedule, carry, t, s, seeds, i):
+        """From time t to time s.
 
         Args:
-            denoise: maps (x_t, t) to estimates (data, noise).
+            denoise: maps (x_t, t) to an ``Estimate``.
             schedule: a ``Schedule``.
-            x_t: float tensor (B, ...).
-            t, s: float scalar tensors, 1 >= t > s >= 0.
-            seeds: int32 tensor (B, 2), row seeds.
-            draw: int32 scalar tensor that names this step's random numbers.
+            carry: what ``init`` or the step before returned.
+            t, s: float tensors (B,).
+            seeds: int32 tensor (B, 2): row seeds of this step alone.
+            i: int32 scalar tensor, the number of the step, from 0.
         Returns:
-            x_s: float tensor (B, ...).
+            the new carry.
         """
         raise NotImplementedError
 
-    def times(self):
-        """The times that the steps run between: float32 tensor (steps + 1,), from 1 to 0."""
-        return ops.cast(ops.arange(self.steps, -1, -1), "float32") / self.steps
+    def times(self, schedule, rows, steps=None, start=None, dtype="float32"):
+        """The times of every row: float tensor (B, count + 1), falling from ``start`` to 0.
 
-    def sample(self, denoise, schedule, seeds, shape):
-        """Draws x_1 from N(0, I) and takes all steps.
+        Args:
+            schedule: a ``Schedule``.
+            rows: B.
+            steps: int tensor (B,), at most ``self.steps``, which is the default for all.
+            start: float tensor (B,), in (0, 1]; 1 by default.
+        """
+        ones = ops.ones((rows, 1), dtype=dtype)
+        steps = self.steps * ones if steps is None else ops.cast(ops.reshape(steps, (-1, 1)), dtype)
+        start = ones if start is None else ops.cast(ops.reshape(start, (-1, 1)), dtype)
+        return self.grid.times(schedule, steps, start, self.steps)
+
+    def start(self, schedule, seeds, shape):
+        """x_1: float32 tensor (B, *shape) from N(0, prior_scale^2)."""
+        return schedule.prior_scale * random.normal(seeds, shape, draw=0)
+
+    def sample(self, denoise, schedule, seeds, shape, *, x=None, steps=None, start=None):
+        """Takes all steps.
 
         Args:
             denoise, schedule: as in ``step``.
             seeds: int32 tensor (B, 2), row seeds.
             shape: shape of one row.
+            x: where to start, float tensor (B, *shape) at the times ``start``; noise at t = 1 by default.
+            steps, start: as in ``times``.
         Returns:
-            float32 tensor (B, *shape).
+            float tensor (B, *shape).
         """
-        body = self._body(denoise, schedule, seeds)
-        return ops.fori_loop(0, self.steps, body, random.normal(seeds, shape, draw=0))
+        x = self.start(schedule, seeds, shape) if x is None else x
+        times = self.times(schedule, ops.shape(x)[0], steps, start, keras.backend.standardize_dtype(x.dtype))
+        return ops.fori_loop(0, self.steps, self._body(denoise, schedule, seeds, times), self.init(x))[0]
+
+    def run(self, denoise, schedule, seeds, x, times):
+        """As ``sample``, between any times (B, K + 1), rising ones too: float tensor like ``x``."""
+        return ops.fori_loop(0, times.shape[1] - 1, self._body(denoise, schedule, seeds, times), self.init(x))[0]
 
     def path(self, denoise, schedule, seeds, shape, frames):
         """The states that ``sample`` passes through.
@@ -59,55 +95,88 @@ class Sampler(Configured):
         Returns:
             float32 tensor (frames + 1, B, *shape), from x_1 to the sample.
         """
-        step = self._body(denoise, schedule, seeds)
+        x = self.start(schedule, seeds, shape)
+        step = self._body(denoise, schedule, seeds, self.times(schedule, ops.shape(x)[0]))
         ends = np.round(np.arange(frames + 1) * self.steps / frames)
         # Each state is written to the place of the next frame, where the frame itself is the last that comes.
         places = ops.convert_to_tensor(np.searchsorted(ends, np.arange(1, self.steps + 1)).astype("int32"))
         numbers = ops.reshape(ops.arange(frames + 1, dtype="int32"), (-1, *[1] * (len(shape) + 1)))
 
+        def body(i, state):
+            carry, kept = state
+            carry = step(i, carry)
+            return carry, ops.where(ops.equal(numbers, places[i]), carry[0][None], kept)
+
+        return ops.fori_loop(0, self.steps, body, (self.init(x), ops.repeat(x[None], frames + 1, axis=0)))[1]
+
+    def _body(self, denoise, schedule, seeds, times):
         def body(i, carry):
-            x, kept = carry
-            x = step(i, x)
-            return x, ops.where(ops.equal(numbers, places[i]), x[None], kept)
+            t, s = ops.take(times, i, axis=1), ops.take(times, i + 1, axis=1)
+            new = self.step(denoise, schedule, carry, t, s, random.fold_in(seeds, i + 1), i)
+            moving = ops.not_equal(t, s)  # a row that has arrived stays
+            return tuple(
+                ops.where(ops.reshape(moving, (-1, *[1] * (len(a.shape) - 1))), a, b)
+                for a, b in zip(new, carry, strict=True)
+            )
 
-        x = random.normal(seeds, shape, draw=0)
-        return ops.fori_loop(0, self.steps, body, (x, ops.repeat(x[None], frames + 1, axis=0)))[1]
-
-    def _body(self, denoise, schedule, seeds):
-        times = self.times()
-        return lambda i, x: self.step(denoise, schedule, x, times[i], times[i + 1], seeds, i + 1)
+        return body
 
 
-def posterior_variance(schedule, t, s):
-    """The variance of q(x_s | x_t, x_0): sigma_s^2/sigma_t^2 (1 - alpha_t^2/alpha_s^2), a scalar tensor."""
-    share = -ops.expm1(schedule.log_alpha_bar(t) - schedule.log_alpha_bar(s))
-    return ops.square(schedule.sigma(s) / schedule.sigma(t)) * share
+def levels(schedule, t, x):
+    """alpha and sigma at times t (B,), shaped to multiply x; at t = 0 there is no noise, even where sigma(0) > 0."""
+    sigma = schedule.sigma(t)
+    return like(schedule.alpha(t), x), like(ops.where(t > 0, sigma, ops.zeros_like(sigma)), x)
+
+
+def transition(schedule, t, s, x):
+    """How x_s comes from x_t and x_0: q(x_s | x_t, x_0) = N(a x_t + b x_0, variance).
+
+    With k = snr(t)/snr(s): a = (alpha_s/alpha_t) k, b = alpha_s (1 - k), variance = sigma_s^2 (1 - k).
+
+    Args:
+        schedule: a ``Schedule``.
+        t, s: float tensors (B,), t > s.
+        x: float tensor (B, ...), for the shape.
+    Returns:
+        ``(a, b, variance, widest)``, shaped to multiply x; ``widest`` is the variance of q(x_t | x_s), the upper bound of learned ones.
+    """
+    (alpha_t, sigma_t), (alpha_s, sigma_s) = levels(schedule, t, x), levels(schedule, s, x)
+    difference = like(schedule.log_snr(t) - schedule.log_snr(s), x)
+    none = sigma_s <= 0
+    lost = ops.where(none, ops.ones_like(sigma_s), -ops.expm1(difference))
+    # (alpha_s/alpha_t) k without a division by alpha_t, which may be 0.
+    a = alpha_t * ops.square(sigma_s) / (alpha_s * ops.square(sigma_t))
+    return a, alpha_s * lost, ops.square(sigma_s) * lost, ops.square(sigma_t) * lost
 
 
 @keras.saving.register_keras_serializable(package="kgen")
 class AncestralSampler(Sampler):
-    """Draws from p(x_s | x_t) = q(x_s | x_t, x_0 = estimate).
-
-    mean = (alpha_t/alpha_s) (sigma_s^2/sigma_t^2) x_t + alpha_s (1 - alpha_t^2/alpha_s^2)/sigma_t^2 x_0, variance as in
-    ``posterior_variance``.
+    """Draws from p(x_s | x_t) = q(x_s | x_t, x_0 = estimate), with the posterior's variance or, where it is learned, the model's.
 
     Args:
         steps: number of steps; 1000 are DDPM's own.
+        grid: as in ``Sampler``.
     Reference:
-        Ho et al. 2020, Eq. 7, arXiv 2006.11239; Kingma et al. 2021, Eq. 25 for any t and s, arXiv 2107.00630.
+        Ho et al. 2020, Eq. 7, arXiv 2006.11239; Kingma et al. 2021, Eq. 25 for any t and s, arXiv 2107.00630; Nichol & Dhariwal 2021,
+        Eq. 15 (learned variance), arXiv 2102.09672.
     """
 
-    def __init__(self, steps=1000):
-        super().__init__(steps)
+    def __init__(self, steps=1000, grid="uniform"):
+        super().__init__(steps, grid)
 
-    def step(self, denoise, schedule, x_t, t, s, seeds, draw):
-        data, _ = denoise(x_t, t)
-        ratio = ops.exp(0.5 * (schedule.log_alpha_bar(t) - schedule.log_alpha_bar(s)))
-        share = 1.0 - ops.square(ratio)
-        sigma_t, sigma_s = schedule.sigma(t), schedule.sigma(s)
-        mean = ratio * ops.square(sigma_s / sigma_t) * x_t + schedule.alpha(s) * share / ops.square(sigma_t) * data
-        z = random.normal(seeds, tuple(x_t.shape[1:]), draw)
-        return mean + ops.sqrt(posterior_variance(schedule, t, s)) * z
+    def step(self, denoise, schedule, carry, t, s, seeds, i):
+        (x,) = carry
+        estimate = denoise(x, t)
+        a, b, variance, widest = transition(schedule, t, s, x)
+        if estimate.variance is not None:  # between the two, by their logarithms; none in the last step
+            log = estimate.variance * ops.log(widest) + (1.0 - estimate.variance) * ops.log(at_least(variance, 1e-20))
+            variance = ops.where(variance > 0, ops.exp(log), ops.zeros_like(log))
+        return (a * x + b * estimate.data + ops.sqrt(variance) * noise_like(x, seeds),)
+
+
+def noise_like(x, seeds):
+    """Standard normal numbers of a step, shaped like x."""
+    return ops.cast(random.normal(seeds, tuple(x.shape[1:])), x.dtype)
 
 
 @keras.saving.register_keras_serializable(package="kgen")
@@ -117,23 +186,24 @@ class DDIMSampler(Sampler):
     Args:
         steps: number of steps.
         eta: 0 is deterministic given x_1, 1 is the ancestral sampler.
+        grid: as in ``Sampler``.
     Reference:
         Song et al., Denoising diffusion implicit models, 2021, Eq. 12 and 16, arXiv 2010.02502.
     """
 
-    def __init__(self, steps=50, eta=0.0):
-        super().__init__(steps)
+    def __init__(self, steps=50, eta=0.0, grid="uniform"):
+        super().__init__(steps, grid)
         self.eta = checks.in_range("eta", eta, 0.0, 1.0)
 
-    def step(self, denoise, schedule, x_t, t, s, seeds, draw):
-        data, noise = denoise(x_t, t)
-        alpha_s, sigma_s = schedule.alpha(s), schedule.sigma(s)
+    def step(self, denoise, schedule, carry, t, s, seeds, i):
+        (x,) = carry
+        estimate = denoise(x, t)
+        alpha, sigma = levels(schedule, s, x)
         if self.eta == 0:
-            return alpha_s * data + sigma_s * noise
-        variance = self.eta**2 * posterior_variance(schedule, t, s)
-        kept = ops.sqrt(ops.maximum(ops.square(sigma_s) - variance, 0.0))
-        z = random.normal(seeds, tuple(x_t.shape[1:]), draw)
-        return alpha_s * data + kept * noise + ops.sqrt(variance) * z
+            return (alpha * estimate.data + sigma * estimate.noise,)
+        variance = self.eta**2 * transition(schedule, t, s, x)[2]
+        kept = ops.sqrt(at_least(ops.square(sigma) - variance, 0.0))
+        return (alpha * estimate.data + kept * estimate.noise + ops.sqrt(variance) * noise_like(x, seeds),)
 
 
 def get(sampler, steps=None):

@@ -1,48 +1,99 @@
-"""Noise schedules: how much of the data is left at time t, from t = 0 (all of it) to t = 1 (next to nothing).
+"""Schedules: how much of the data and how much noise there is at time t, from t = 0 (data) to t = 1 (next to nothing of it).
 
-x_t = alpha(t) x_0 + sigma(t) eps, alpha^2 + sigma^2 = 1 (variance preserving); alpha_bar = alpha^2.
+x_t = alpha(t) x_0 + sigma(t) eps. The ratio alpha/sigma falls with t; its logarithm, times two, is the log signal-to-noise ratio. The same
+x_t come from the process dx = f(t) x dt + g(t) dw, with f = d ln alpha/dt and g^2 = d sigma^2/dt - 2 f sigma^2.
+
+Times are float tensors in [0, 1] of any shape, float32 unless they are float64. Reference: Kingma et al., Variational diffusion models,
+2021, sections 3.1 and 4, arXiv 2107.00630; Song et al., Score-based generative modeling through SDEs, 2021, arXiv 2011.13456.
 """
 
-import math
-
 import keras
-import numpy as np
 from keras import ops
 
-from kgen.core import checks
+from kgen import backend
 from kgen.core.config import Configured, resolve
 
-# alpha_bar stays above this, so that every prediction can be turned into every other at t = 1.
-SMALLEST = 1e-6
+LEAST = 1e-12  # what stands in for 0 where a logarithm is taken
+
+
+def floats(t):
+    """``t`` as a float tensor: float64 where it is that already, else float32."""
+    t = ops.convert_to_tensor(t)
+    return t if keras.backend.standardize_dtype(t.dtype) == "float64" else ops.cast(t, "float32")
+
+
+def at_least(x, low):
+    """max(x, low) for a number ``low``, of the dtype of ``x``: on torch ``ops.maximum`` makes float32 of float64."""
+    return ops.where(x > low, x, ops.full_like(x, low))
+
+
+def at_most(x, high):
+    """min(x, high) for a number ``high``, of the dtype of ``x``."""
+    return ops.where(x < high, x, ops.full_like(x, high))
+
+
+def like(values, x):
+    """One value per row (B,), shaped to multiply ``x`` (B, ...)."""
+    return ops.cast(ops.reshape(values, (-1,) + (1,) * (len(x.shape) - 1)), x.dtype)
 
 
 class Schedule(Configured):
-    """Base class. A schedule implements ``log_alpha_bar(t)``: ln alpha(t)^2, 0 at t = 0 and falling."""
+    """Base class. A schedule implements ``alpha`` and ``sigma``; what follows from them is here."""
 
-    num_steps = 1000  # the grid on which models train and on which the variational bound is taken
+    num_steps = None  # the grid of times on which models train and the bound is taken; None: all times
+    first_time = 0.0  # the smallest time that training draws; above 0 where sigma(0) = 0 leaves nothing to predict
+    prior_scale = 1.0  # standard deviation of x_1, at which sampling starts
+    ends_in_noise = False  # whether alpha(1) = 0
 
-    def log_alpha_bar(self, t):
-        """ln alpha_bar at times t.
-
-        Args:
-            t: float tensor of any shape, in [0, 1].
-        Returns:
-            float32 tensor of the same shape, at most 0.
-        """
-        raise NotImplementedError
+    @property
+    def last_time(self):
+        """The last time above 0 of grids that are not equal steps of time."""
+        return 1.0 / self.num_steps if self.num_steps else self.first_time
 
     def alpha(self, t):
-        """What is left of the data: float32, in (0, 1]."""
-        return ops.exp(0.5 * self.log_alpha_bar(t))
+        """What is left of the data: float tensor like t, at least 0."""
+        raise NotImplementedError
 
     def sigma(self, t):
-        """The noise's standard deviation: float32, in [0, 1)."""
-        return ops.sqrt(-ops.expm1(self.log_alpha_bar(t)))
+        """The noise's standard deviation: float tensor like t, at least 0."""
+        raise NotImplementedError
+
+    def log_snr(self, t):
+        """ln alpha^2 / sigma^2, finite at both ends: it stops at +-55, where float32 has long lost the smaller part."""
+        alpha, sigma = self.alpha(t), self.sigma(t)
+        return 2.0 * (ops.log(at_least(alpha, LEAST)) - ops.log(at_least(sigma, LEAST)))
 
     def snr(self, t):
-        """The signal-to-noise ratio alpha^2 / sigma^2; infinite at t = 0."""
-        log_alpha_bar = self.log_alpha_bar(t)
-        return ops.exp(log_alpha_bar) / -ops.expm1(log_alpha_bar)
+        """alpha^2 / sigma^2."""
+        return ops.exp(self.log_snr(t))
+
+    def time(self, log_snr):
+        """The inverse of ``log_snr``: the time at which it is this; 0 or 1 beyond its ends.
+
+        By bisection, to the precision of the dtype; schedules with a closed form have it in place of this.
+        """
+        log_snr = floats(log_snr)
+        low, high = ops.zeros_like(log_snr), ops.ones_like(log_snr)
+        count = 50 if keras.backend.standardize_dtype(log_snr.dtype) == "float64" else 26
+
+        def halve(_, ends):
+            low, high = ends
+            middle = 0.5 * (low + high)
+            late = self.log_snr(middle) < log_snr
+            return ops.where(late, low, middle), ops.where(late, middle, high)
+
+        low, high = ops.fori_loop(0, count, halve, (low, high))
+        return 0.5 * (low + high)
+
+    def drift(self, t):
+        """f(t) = d ln alpha / dt: float tensor like t (B,), by automatic differentiation."""
+        return backend.grad(lambda u: ops.log(at_least(self.alpha(u), LEAST)), floats(t))
+
+    def diffusion(self, t):
+        """g(t) = sqrt(d sigma^2/dt - 2 f sigma^2): float tensor like t (B,)."""
+        t = floats(t)
+        growth = backend.grad(lambda u: ops.square(self.sigma(u)), t)
+        return ops.sqrt(at_least(growth - 2.0 * self.drift(t) * ops.square(self.sigma(t)), 0.0))
 
     def add_noise(self, x, t, noise):
         """x_t = alpha(t) x + sigma(t) noise, with one time per row.
@@ -56,88 +107,20 @@ class Schedule(Configured):
         return like(self.alpha(t), x) * x + like(self.sigma(t), x) * noise
 
 
-def like(values, x):
-    """One value per row (B,), shaped to multiply ``x`` (B, ...)."""
-    return ops.cast(ops.reshape(values, (-1,) + (1,) * (len(x.shape) - 1)), x.dtype)
-
-
-@keras.saving.register_keras_serializable(package="kgen")
-class LinearSchedule(Schedule):
-    """beta_k grows linearly over ``num_steps`` steps; alpha_bar_k = prod_{j <= k} (1 - beta_j), and ln alpha_bar is linear between them.
-
-    Args:
-        beta_start, beta_end: beta_1 and beta_num_steps.
-        num_steps: number of steps.
-    Reference:
-        Ho et al., Denoising diffusion probabilistic models, 2020, section 4, arXiv 2006.11239.
-    """
-
-    def __init__(self, beta_start=1e-4, beta_end=0.02, num_steps=1000):
-        if not 0 < beta_start <= beta_end < 1:
-            raise ValueError(
-                f"beta_start, beta_end: expected 0 < beta_start <= beta_end < 1, received {beta_start} and {beta_end}."
-            )
-        self.beta_start, self.beta_end = beta_start, beta_end
-        self.num_steps = checks.positive_int("num_steps", num_steps)
-        betas = np.linspace(beta_start, beta_end, num_steps, dtype="float64")
-        table = np.concatenate([[0.0], np.cumsum(np.log1p(-betas))])
-        self._table = np.maximum(table, math.log(SMALLEST)).astype("float32")
-
-    def log_alpha_bar(self, t):
-        position = ops.clip(ops.cast(t, "float32"), 0.0, 1.0) * self.num_steps
-        below = ops.clip(ops.cast(ops.floor(position + 1e-4), "int32"), 0, self.num_steps - 1)
-        share = ops.clip(position - ops.cast(below, "float32"), 0.0, 1.0)
-        table = ops.convert_to_tensor(self._table)
-        return (1.0 - share) * ops.take(table, below) + share * ops.take(table, below + 1)
-
-
-@keras.saving.register_keras_serializable(package="kgen")
-class CosineSchedule(Schedule):
-    """alpha_bar(t) = f(t)/f(0), f(t) = cos^2(pi/2 (t + s)/(1 + s)).
-
-    Args:
-        offset: s, which keeps the first steps from being too small.
-        num_steps: the grid for training and for the bound.
-    Reference:
-        Nichol & Dhariwal, Improved denoising diffusion probabilistic models, 2021, Eq. 17, arXiv 2102.09672.
-    """
-
-    def __init__(self, offset=0.008, num_steps=1000):
-        self.offset = checks.in_range("offset", offset, 0.0, 1.0)
-        self.num_steps = checks.positive_int("num_steps", num_steps)
-
-    def log_alpha_bar(self, t):
-        angle = (ops.cast(t, "float32") + self.offset) / (1.0 + self.offset) * (math.pi / 2)
-        first = math.cos(self.offset / (1.0 + self.offset) * math.pi / 2)
-        return ops.clip(2.0 * ops.log(ops.maximum(ops.cos(angle) / first, 1e-9)), math.log(SMALLEST), 0.0)
-
-
-@keras.saving.register_keras_serializable(package="kgen")
-class SigmoidSchedule(Schedule):
-    """alpha_bar(t) = (S(end) - S(start + t (end - start))) / (S(end) - S(start)), S(u) = 1/(1 + exp(-u/temperature)).
-
-    Args:
-        start, end, temperature: shape of the curve.
-        num_steps: the grid for training and for the bound.
-    Reference:
-        Jabri et al., Scalable adaptive computation for iterative generation, 2022, appendix B, arXiv 2212.11972.
-    """
-
-    def __init__(self, start=-3.0, end=3.0, temperature=1.0, num_steps=1000):
-        if not start < end or temperature <= 0:
-            raise ValueError(
-                f"start, end, temperature: expected start < end and temperature > 0, received {start}, {end} and {temperature}."
-            )
-        self.start, self.end, self.temperature = start, end, temperature
-        self.num_steps = checks.positive_int("num_steps", num_steps)
-
-    def log_alpha_bar(self, t):
-        low, high = (1.0 / (1.0 + math.exp(-u / self.temperature)) for u in (self.start, self.end))
-        u = (self.start + ops.cast(t, "float32") * (self.end - self.start)) / self.temperature
-        return ops.clip(ops.log(ops.maximum((high - ops.sigmoid(u)) / (high - low), SMALLEST)), math.log(SMALLEST), 0.0)
-
-
 def get(schedule):
-    """A ``Schedule`` from itself, "linear", "cosine" or "sigmoid", or its configuration."""
-    aliases = {"linear": LinearSchedule, "cosine": CosineSchedule, "sigmoid": SigmoidSchedule}
+    """A ``Schedule`` from itself, its short name, or its configuration."""
+    from kgen.diffusion import processes as other
+    from kgen.diffusion import variance_preserving as vp
+
+    aliases = {
+        "linear": vp.LinearSchedule,
+        "scaled_linear": vp.ScaledLinearSchedule,
+        "cosine": vp.CosineSchedule,
+        "sigmoid": vp.SigmoidSchedule,
+        "vp": vp.VPSchedule,
+        "sub_vp": other.SubVPSchedule,
+        "ve": other.VESchedule,
+        "edm": other.EDMSchedule,
+        "rectified_flow": other.RectifiedFlowSchedule,
+    }
     return resolve("schedule", schedule, Schedule, aliases)

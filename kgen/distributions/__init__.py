@@ -13,7 +13,11 @@ import difflib
 
 from kgen.backend import probability
 from kgen.backend.probability import stateless_seed
-from kgen.distributions.discretized import discretized_logistic_log_prob, discretized_logistic_mixture_log_prob
+from kgen.distributions.discretized import (
+    discretized_logistic_log_prob,
+    discretized_logistic_mixture_log_prob,
+    discretized_logistic_mixture_mean,
+)
 from kgen.distributions.divergence import kl_divergence, monte_carlo_kl
 
 # The names that are classes of the backend in use; TFP spells them the same way.
@@ -35,6 +39,7 @@ __all__ = [
     *_CLASSES,
     "discretized_logistic_log_prob",
     "discretized_logistic_mixture_log_prob",
+    "discretized_logistic_mixture_mean",
     "kl_divergence",
     "monte_carlo_kl",
     "stateless_seed",

@@ -4,11 +4,13 @@ import math
 import numbers
 
 import keras
+import numpy as np
 from keras import ops
 
 # At exp(-40) a logistic is a point mass to float32 long since. The bound keeps (edge - loc) / scale and its
 # gradients below the largest float32 for any log_scale and any |loc| up to 1e20.
 _MIN_LOG_SCALE = -40.0
+_EDGES = 16  # between levels, that a mean looks at in one go
 
 
 def discretized_logistic_log_prob(x, loc, log_scale, levels=256):
@@ -93,6 +95,46 @@ def discretized_logistic_mixture_log_prob(x, logits, loc, log_scale, levels=256)
             )
     log_prob = discretized_logistic_log_prob(x[..., None], loc, log_scale, levels)
     return ops.logsumexp(ops.log_softmax(logits, axis=-1) + log_prob, axis=-1)
+
+
+def discretized_logistic_mixture_mean(logits, loc, log_scale, levels=256):
+    """The mean of equally spaced levels in [-1, 1] under a mixture of K discretized logistics per channel.
+
+        E[x] = 1 - w sum_{k=0}^{levels-2} F(e_k),   e_k = -1 + (2 k + 1) / (levels - 1),   w = 2 / (levels - 1),
+
+    where F is the mixture's distribution function and e_k the edge above level k: x is 1 less w for each edge that it stays below. It is not
+    the mean of the ``loc`` where a component reaches past -1 or 1, whose mass beyond counts as the outermost level, or is narrower than a level.
+
+    Args:
+        logits: float tensor (..., C, K), unnormalised log weights.
+        loc: float tensor (..., C, K), in units of x.
+        log_scale: float tensor (..., C, K), log of the scale in units of x; below -40 it counts as -40.
+        levels: int, at least 2.
+    Returns:
+        float tensor (..., C), in [-1, 1].
+    Raises:
+        ValueError: ``levels`` is not an int of at least 2.
+    """
+    logits, loc, log_scale = _floats(logits, loc, log_scale)
+    if not isinstance(levels, numbers.Integral) or levels < 2:
+        raise ValueError(f"`levels` must be an int of at least 2; received {levels!r}.")
+    last = int(levels) - 1
+    weights, inverse_scale = ops.softmax(logits, axis=-1), ops.exp(-ops.maximum(log_scale, _MIN_LOG_SCALE))
+    # A few edges at a time: all of 256 levels would be 255 numbers for each of a component's.
+    chunk = min(last, _EDGES)
+    edges = np.zeros(-(-last // chunk) * chunk)
+    edges[:last] = (2.0 * np.arange(last) + 1.0) / last - 1.0
+    counts = np.arange(len(edges)) < last  # the last chunk may have places to spare
+    edges, counts = (
+        ops.convert_to_tensor(a.reshape(-1, chunk, 1).astype("float64"), dtype=loc.dtype) for a in (edges, counts)
+    )
+
+    def add(i, below):
+        z = (ops.take(edges, i, axis=0) - loc[..., None, :]) * inverse_scale[..., None, :]
+        return below + ops.sum(ops.sigmoid(z) * ops.take(counts, i, axis=0) * weights[..., None, :], axis=(-2, -1))
+
+    below = ops.fori_loop(0, int(edges.shape[0]), add, ops.zeros_like(loc[..., 0]))
+    return ops.clip(1.0 - (2.0 / last) * below, -1.0, 1.0)  # but for rounding, it is inside
 
 
 def _floats(x, *parameters):

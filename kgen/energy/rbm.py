@@ -112,7 +112,9 @@ class RBM(GenerativeModel):
         if self.chains and training:
             self.chain_states.assign(model_v)
         model_energy = gibbs.free_energy(self.visible, weights, model_v)
-        losses = gibbs.free_energy(self.visible, weights, v) - ops.mean(model_energy)
+        if self.chains:  # which are no row's; a chain that started at row i is row i's, and has its weight
+            model_energy = ops.mean(model_energy)
+        losses = gibbs.free_energy(self.visible, weights, v) - model_energy
         error = ops.mean(ops.square(v - self._reconstructed(v, weights)), axis=-1)
         return losses, {"reconstruction": error}
 

@@ -2,8 +2,8 @@
 
 from kgen.flow.autoregression import MaskedAutoregressive
 from kgen.flow.chain import Chain, Step
-from kgen.flow.conditioners import MADE, dense_conditioner
-from kgen.flow.couplings import Coupling, checkerboard
+from kgen.flow.conditioners import MADE, convolutional_conditioner, dense_conditioner
+from kgen.flow.couplings import Coupling, channel_halves, checkerboard
 from kgen.flow.dequantization import Dequantization
 from kgen.flow.flow import Flow
 from kgen.flow.maf import MAF
@@ -32,6 +32,8 @@ __all__ = [
     "Squeeze",
     "Step",
     "Transform",
+    "channel_halves",
     "checkerboard",
+    "convolutional_conditioner",
     "dense_conditioner",
 ]

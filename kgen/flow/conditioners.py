@@ -7,6 +7,7 @@ import numpy as np
 from keras import layers, ops
 
 from kgen.core import checks
+from kgen.layers.place import PlaceBias
 
 
 def dense_conditioner(shape, size, condition_size=0, widths=(128, 128), dropout=0.0):
@@ -32,6 +33,43 @@ def dense_conditioner(shape, size, condition_size=0, widths=(128, 128), dropout=
             h = layers.Dropout(dropout, name=f"dropout_{i}")(h)
     h = layers.Dense(math.prod(shape) * size, kernel_initializer="zeros", name="dense_out")(h)
     return keras.Model(inputs if condition_size else x, layers.Reshape((*shape, size), name="reshape")(h))
+
+
+def convolutional_conditioner(shape, size, condition_size=0, widths=(32, 32), dropout=0.0):
+    """Residual blocks of 3x3 convolutions over an image, whose last layer starts at zero; arguments as in ``dense_conditioner``.
+
+    The first layer has ``widths[0]`` channels, a bias for each place, and the condition added to it; block i goes through ``widths[i]``.
+
+    Returns:
+        ``keras.Model`` that maps x (B, H, W, C), or [x, condition (B, condition_size)], to (B, H, W, C, size).
+    Raises:
+        ValueError: ``shape`` is not that of an image, or there are no widths.
+    Reference:
+        Dinh et al., Density estimation using Real NVP, 2017, section 3.6; without its batch and weight normalisation, arXiv 1605.08803.
+    """
+    if len(shape) != 3:
+        raise ValueError(f"shape: a convolutional network takes images (H, W, C), received {tuple(shape)}.")
+    if not widths:
+        raise ValueError("widths: a convolutional network needs the channels of at least one block, received none.")
+    x = keras.Input(shape, name="x")
+    inputs = [x]
+    h = PlaceBias(name="place")(layers.Conv2D(widths[0], 3, padding="same", name="conv_in")(x))
+    if condition_size:
+        inputs.append(keras.Input((condition_size,), name="condition"))
+        given = layers.Dense(widths[0], use_bias=False, name="dense_condition")(inputs[1])
+        h = layers.Add(name="add_condition")([h, layers.Reshape((1, 1, widths[0]), name="reshape_condition")(given)])
+    for i, width in enumerate(widths):
+        r = layers.ReLU(name=f"relu_{i}_0")(h)
+        r = layers.ReLU(name=f"relu_{i}_1")(layers.Conv2D(width, 3, padding="same", name=f"conv_{i}_0")(r))
+        if dropout:
+            r = layers.Dropout(dropout, name=f"dropout_{i}")(r)
+        h = layers.Add(name=f"add_{i}")([h, layers.Conv2D(widths[0], 3, padding="same", name=f"conv_{i}_1")(r)])
+    h = layers.ReLU(name="relu_out")(h)
+    h = layers.Conv2D(shape[-1] * size, 3, padding="same", kernel_initializer="zeros", name="conv_out")(h)
+    return keras.Model(inputs if condition_size else x, layers.Reshape((*shape, size), name="reshape")(h))
+
+
+CONDITIONERS = {"dense": dense_conditioner, "convolutional": convolutional_conditioner}
 
 
 @keras.saving.register_keras_serializable(package="kgen")

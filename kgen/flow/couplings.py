@@ -9,7 +9,7 @@ from keras import ops
 from kgen.core import checks
 from kgen.flow import transforms
 from kgen.flow.chain import Step, rows_sum
-from kgen.flow.conditioners import dense_conditioner
+from kgen.flow.conditioners import CONDITIONERS
 
 
 def checkerboard(shape, parity=0):
@@ -27,6 +27,12 @@ def checkerboard(shape, parity=0):
     return np.broadcast_to(board[..., None] if len(shape) == 3 else board, shape).astype("float32")
 
 
+def channel_halves(shape, parity=0):
+    """A mask of the last axis, Real NVP, section 3.6: 1 on its first half with parity 0, on the rest with parity 1; shaped as ``shape``."""
+    first = np.arange(shape[-1]) < shape[-1] // 2
+    return np.broadcast_to(first != bool(parity), shape).astype("float32")
+
+
 @keras.saving.register_keras_serializable(package="kgen")
 class Coupling(Step):
     """Keeps the values where ``mask`` is 1, and transforms the others by parameters that depend on those kept.
@@ -36,17 +42,20 @@ class Coupling(Step):
     Args:
         transform: f: "affine", "spline", or a ``Transform``.
         mask: array of zeros and ones, shaped like a row.
-        network: maps b x (B, *shape), or [b x, condition], to (B, *shape, transform.size); dense layers by default.
-        widths, dropout: of the default network.
+        network: maps b x (B, *shape), or [b x, condition], to (B, *shape, transform.size): "dense", "convolutional" for images, or a
+            ``keras.Model``.
+        widths, dropout: of the networks with a name.
     Reference:
         Dinh et al., Density estimation using Real NVP, 2017, Eq. 9, arXiv 1605.08803.
     """
 
-    def __init__(self, transform="affine", *, mask, network=None, widths=(128, 128), dropout=0.0, **kwargs):
+    def __init__(self, transform="affine", *, mask, network="dense", widths=(128, 128), dropout=0.0, **kwargs):
         super().__init__(**kwargs)
         self.transform = transforms.get(transform)
         self.mask = np.asarray(mask, "float32")
-        self.network, self.own_network = network, network is None
+        name = "dense" if network is None else network  # as a file of 0.1 has it
+        self.network_name = checks.one_of("network", name, list(CONDITIONERS)) if isinstance(name, str) else None
+        self.network = network if self.network_name is None else None
         self.widths = tuple(checks.positive_int("widths", w) for w in widths)
         self.dropout = checks.in_range("dropout", dropout, 0.0, 0.95)
         if not np.isin(self.mask, (0, 1)).all() or self.mask.min() == self.mask.max():
@@ -56,8 +65,9 @@ class Coupling(Step):
         shape = tuple(shape)
         if self.mask.shape != shape:
             raise ValueError(f"mask: expected the shape of a row, {shape}, received {self.mask.shape}.")
-        if self.own_network:
-            self.network = dense_conditioner(shape, self.transform.size, condition_size, self.widths, self.dropout)
+        if self.network_name is not None:
+            conditioner = CONDITIONERS[self.network_name]
+            self.network = conditioner(shape, self.transform.size, condition_size, self.widths, self.dropout)
         x, wanted = ops.zeros((1, *shape)), (*shape, self.transform.size)
         received = tuple(self.network([x, ops.zeros((1, condition_size))] if condition_size else x).shape[1:])
         if received != wanted:
@@ -83,7 +93,7 @@ class Coupling(Step):
             **super().get_config(),
             "transform": keras.saving.serialize_keras_object(self.transform),
             "mask": self.mask.astype(int).tolist(),
-            "network": None if self.own_network else keras.saving.serialize_keras_object(self.network),
+            "network": self.network_name or keras.saving.serialize_keras_object(self.network),
             "widths": list(self.widths),
             "dropout": self.dropout,
         }
@@ -91,4 +101,9 @@ class Coupling(Step):
     @classmethod
     def from_config(cls, config):
         network = config["network"]
-        return cls(**{**config, "network": network and keras.saving.deserialize_keras_object(network)})
+        return cls(
+            **{
+                **config,
+                "network": keras.saving.deserialize_keras_object(network) if isinstance(network, dict) else network,
+            }
+        )

@@ -52,8 +52,9 @@ def couplings_of(shape, name, number, transform, widths, dropout):
         raise ValueError(
             f"shape: a coupling transforms some values given others and needs at least 2, received {shape}."
         )
+    number = number_of(name, number)  # before the masks
     masks, steps = [checkerboard(shape, parity) for parity in (0, 1)], []
-    for i in range(number_of(name, number)):
+    for i in range(number):
         steps += [ActNorm(), Coupling(transform, mask=masks[i % 2], widths=widths, dropout=dropout)]
     return steps
 

@@ -1,5 +1,7 @@
 """Generative adversarial networks."""
 
+from kgen.gan.adversarial import AdversarialModel, Player, Turn
+from kgen.gan.augmentation import Augmentation
 from kgen.gan.conditional import ConditionalGAN
 from kgen.gan.conditioning import ConcatenationConditioning, Conditioning, ProjectionConditioning
 from kgen.gan.dcgan import DCGAN, DCGANDiscriminator, DCGANGenerator
@@ -14,7 +16,8 @@ from kgen.gan.losses import (
     WassersteinLoss,
 )
 from kgen.gan.networks import Discriminator, Generator
-from kgen.gan.regularizers import R1, R2, GradientPenalty, Regularizer
+from kgen.gan.pool import ImagePool
+from kgen.gan.regularizers import R1, R2, GradientPenalty, PathLength, Regularizer
 from kgen.gan.wgan_gp import WGANGP
 
 __all__ = [
@@ -23,6 +26,8 @@ __all__ = [
     "R1",
     "R2",
     "WGANGP",
+    "AdversarialModel",
+    "Augmentation",
     "ConcatenationConditioning",
     "ConditionalGAN",
     "Conditioning",
@@ -32,12 +37,16 @@ __all__ = [
     "Generator",
     "GradientPenalty",
     "HingeLoss",
+    "ImagePool",
     "LeastSquaresLoss",
     "Loss",
     "MinimaxLoss",
     "NonSaturatingLoss",
+    "PathLength",
+    "Player",
     "ProjectionConditioning",
     "Regularizer",
     "RelativisticLoss",
+    "Turn",
     "WassersteinLoss",
 ]

@@ -3,8 +3,9 @@
 import keras
 
 from kgen.core import checks
+from kgen.core.conditions import LabelCondition
 from kgen.gan.gan import GAN
-from kgen.gan.networks import Discriminator, Generator
+from kgen.gan.networks import Discriminator, Generator, is_image
 
 
 @keras.saving.register_keras_serializable(package="kgen")
@@ -13,12 +14,12 @@ class ConditionalGAN(GAN):
 
     Args:
         shape: as in ``GAN``.
-        num_classes: number of classes.
+        num_classes: number of classes, or a list of their names, by which they can be asked for.
         latent_dim: length of the latent vector z.
         conditioning: how the discriminator sees the class: "projection", "concatenation", or a ``Conditioning``. It concerns the default
             discriminator; the default generator takes the class as a one-hot vector beside z.
         generator, discriminator: as in ``GAN``, with [z, label] and [x, label] as inputs.
-        loss: as in ``GAN``; the hinge loss by default, with which Miyato & Koyama trained.
+        adversarial_loss: as in ``GAN``; the hinge loss by default, with which Miyato & Koyama trained.
         **kwargs: ``regularizers``, ``n_critic``, ``ema`` ... as in ``GAN``.
     Reference:
         Mirza & Osindero, Conditional generative adversarial nets, 2014, arXiv 1411.1784; Miyato & Koyama, cGANs with projection
@@ -34,23 +35,23 @@ class ConditionalGAN(GAN):
         conditioning="projection",
         generator=None,
         discriminator=None,
-        loss="hinge",
+        adversarial_loss="hinge",
         name="conditional_gan",
         **kwargs,
     ):
-        num_classes = checks.positive_int("num_classes", num_classes)
+        classes = LabelCondition(num_classes).count
         latent_dim = checks.positive_int("latent_dim", latent_dim)
         if generator is None:
-            generator = Generator(latent_dim, shape, num_classes=num_classes)
+            generator = Generator(latent_dim, shape, num_classes=classes, dtype=kwargs.get("dtype"))
         if discriminator is None:
-            spectral = len(tuple(shape)) == 3
-            discriminator = Discriminator(shape, spectral=spectral, num_classes=num_classes, conditioning=conditioning)
+            told = {"num_classes": classes, "conditioning": conditioning}
+            discriminator = Discriminator(shape, spectral=is_image(shape), dtype=kwargs.get("dtype"), **told)
         super().__init__(
             shape,
             latent_dim,
             generator=generator,
             discriminator=discriminator,
-            loss=loss,
+            adversarial_loss=adversarial_loss,
             num_classes=num_classes,
             name=name,
             **kwargs,

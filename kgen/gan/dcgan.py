@@ -13,7 +13,7 @@ from keras import layers
 
 from kgen.core import checks, random
 from kgen.gan.gan import GAN
-from kgen.gan.networks import checked_widths, halvings
+from kgen.gan.networks import checked_widths, halvings, is_image
 from kgen.networks.configured import ConfiguredNetwork
 
 WIDTHS = (128, 256, 512, 1024)  # the paper's, of 64x64 images
@@ -29,7 +29,7 @@ def _norm(name):
 
 
 def _widths(shape, widths):
-    if len(shape) != 3:
+    if not is_image(shape):
         raise ValueError(f"shape: DCGAN makes images, expected (H, W, C), received {shape}.")
     widths = checked_widths("widths", WIDTHS[: halvings(shape)] if widths is None else widths, shape)
     if not widths:
@@ -99,7 +99,7 @@ class DCGANDiscriminator(ConfiguredNetwork):
 
 @keras.saving.register_keras_serializable(package="kgen")
 class DCGAN(GAN):
-    """A GAN of images with the networks of Radford et al. and z uniform on [-1, 1]. They train with ``Adam(2e-4, beta_1=0.5)``.
+    """A GAN of images with the networks of Radford et al. and z uniform on [-1, 1].
 
     Args:
         shape: (H, W, C) of images in [-1, 1].
@@ -107,24 +107,21 @@ class DCGAN(GAN):
         widths: channels of both networks, the largest images first; by default the paper's 128, 256, 512, 1024, as many as halve both
             sides evenly down to 4.
         generator, discriminator: in place of ``DCGANGenerator`` and ``DCGANDiscriminator``.
-        **kwargs: ``loss``, ``regularizers``, ``ema`` ... as in ``GAN``.
+        **kwargs: ``adversarial_loss``, ``regularizers``, ``ema`` ... as in ``GAN``.
     """
 
     def __init__(
         self, shape, latent_dim=100, *, widths=None, generator=None, discriminator=None, name="dcgan", **kwargs
     ):
-        latent_dim = checks.positive_int("latent_dim", latent_dim)
+        latent_dim, dtype = checks.positive_int("latent_dim", latent_dim), kwargs.get("dtype")
         super().__init__(
             shape,
             latent_dim,
-            generator=DCGANGenerator(latent_dim, shape, widths) if generator is None else generator,
-            discriminator=DCGANDiscriminator(shape, widths) if discriminator is None else discriminator,
+            generator=DCGANGenerator(latent_dim, shape, widths, dtype=dtype) if generator is None else generator,
+            discriminator=DCGANDiscriminator(shape, widths, dtype=dtype) if discriminator is None else discriminator,
             name=name,
             **kwargs,
         )
-
-    def noise(self, n, seed):
-        return keras.random.uniform((n, self.latent_dim), -1.0, 1.0, seed=seed)
 
     def latent(self, seeds):
         return 2.0 * random.uniform(seeds, (self.latent_dim,)) - 1.0

@@ -124,4 +124,4 @@ ALIASES = {
 
 def get(loss):
     """A loss from its name, its configuration, or itself."""
-    return resolve("loss", loss, Loss, ALIASES)
+    return resolve("adversarial_loss", loss, Loss, ALIASES)

@@ -11,6 +11,28 @@ from kgen.layers import SpectralNormalization
 from kgen.networks.configured import ConfiguredNetwork
 
 
+def run_network(network, x, values=None, training=False):
+    """``network(x)``, or ``network([x, ...])`` with the tensors of conditions: float32."""
+    values = list((values or {}).values())
+    return ops.cast(network([x, *values] if values else x, training=training), "float32")
+
+
+def run_once(name, network, tensors):
+    """What a network returns for tensors of one row; raises ValueError where it does not take them."""
+    try:
+        return network(tensors[0] if len(tensors) == 1 else tensors)
+    except Exception as error:
+        takes = " and ".join(
+            f"(B, {', '.join(map(str, t.shape[1:]))})" if len(t.shape) > 1 else "(B,)" for t in tensors
+        )
+        raise ValueError(f"{name}: expected a network of inputs {takes}; it failed on them: {error}") from error
+
+
+def is_image(shape):
+    """Whether examples of a shape are images (H, W, C)."""
+    return len(tuple(shape)) == 3
+
+
 def halvings(shape, most=4):
     """How often both sides of an image (H, W, C) can be halved evenly, down to 4 pixels or fewer."""
     sides, count = shape[:2], 0
@@ -23,7 +45,7 @@ def checked_widths(name, widths, shape):
     """Feature channels of an image's stages, each of which halves the sides, or widths of dense layers: a tuple of ints."""
     widths = tuple(checks.positive_int(name, w) for w in widths)
     factor = 2 ** len(widths)
-    if len(shape) == 3 and (shape[0] % factor or shape[1] % factor):
+    if is_image(shape) and (shape[0] % factor or shape[1] % factor):
         raise ValueError(
             f"{name}: {len(widths)} stages halve the sides that often, and need them divisible by {factor}; received shape {shape}."
         )
@@ -31,27 +53,39 @@ def checked_widths(name, widths, shape):
 
 
 def _default_widths(shape):
-    return [min(32 * 2**i, 128) for i in range(halvings(shape))] if len(shape) == 3 else [256, 256]
+    """64, 128, 256 as in the code of Gulrajani et al. 2017."""
+    return [min(64 * 2**i, 256) for i in range(halvings(shape))] if is_image(shape) else [256, 256]
+
+
+def _innermost(widths):
+    """Channels of the smallest images."""
+    return max(min(2 * widths[-1], 256), widths[-1]) if widths else 64
+
+
+STAGES = ("strided", "plain")
 
 
 @keras.saving.register_keras_serializable(package="kgen")
 class Generator(ConfiguredNetwork):
     """Maps latent vectors, with a class where there are some, to examples.
 
-    Images: a dense layer, then nearest-neighbour upsampling and a 3x3 convolution for each stage, with BatchNorm and ReLU, and tanh at
-    the end. Other shapes: dense layers with leaky ReLU, and nothing at the end. The class is a one-hot vector beside z.
+    Images: a dense layer to the smallest image, then a transposed 4x4 convolution of stride 2 for each stage, with BatchNorm and ReLU, and
+    a 3x3 convolution with tanh at the end. Other shapes: dense layers with leaky ReLU, and nothing at the end. The class is a one-hot
+    vector beside z.
 
     Args:
         latent_dim: length of z.
         shape: shape of one example; (H, W, C) is an image.
         widths: feature channels of the stages, the largest images first; or widths of the dense layers.
         num_classes: number of classes, or None.
+        stages: of images: "strided", or "plain", which is kgen 0.1's nearest-neighbour upsampling and a 3x3 convolution.
     Call:
         z or [z, label]: float (B, latent_dim), int (B,). Returns float (B, *shape), images in [-1, 1].
     """
 
-    def __init__(self, latent_dim, shape, widths=None, num_classes=None, name="generator", **kwargs):
+    def __init__(self, latent_dim, shape, widths=None, num_classes=None, stages="strided", name="generator", **kwargs):
         shape = tuple(shape)
+        checks.one_of("stages", stages, STAGES)
         widths = checked_widths("widths", _default_widths(shape) if widths is None else widths, shape)
         z = keras.Input((latent_dim,), name="z")
         inputs, h = z, z
@@ -59,18 +93,34 @@ class Generator(ConfiguredNetwork):
             label = keras.Input((), dtype="int32", name="label")
             inputs = [z, label]
             h = layers.Concatenate(name="join_label")([z, ops.one_hot(label, num_classes)])
-        x = _image(h, shape, widths) if len(shape) == 3 else _vector(h, shape, widths)
+        image = _image if stages == "strided" else _plain_image
+        x = image(h, shape, widths) if is_image(shape) else _vector(h, shape, widths)
         super().__init__(inputs, x, name=name, **kwargs)
         self._arguments = {
             "latent_dim": latent_dim,
             "shape": list(shape),
             "widths": list(widths),
             "num_classes": num_classes,
+            "stages": stages,
             "name": name,
         }
 
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        return cls(**{"stages": "plain", **config})  # as files of kgen 0.1 mean it
+
 
 def _image(h, shape, widths):
+    small = (shape[0] >> len(widths), shape[1] >> len(widths), _innermost(widths))
+    h = layers.Dense(math.prod(small), use_bias=False, name="dense")(h)
+    h = _normalised(layers.Reshape(small, name="reshape")(h), "norm")
+    for i, width in reversed(list(enumerate(widths))):
+        up = layers.Conv2DTranspose(width, 4, strides=2, padding="same", use_bias=False, name=f"conv_{i}")
+        h = _normalised(up(h), f"norm_{i}")
+    return layers.Conv2D(shape[-1], 3, padding="same", activation="tanh", dtype="float32", name="conv_out")(h)
+
+
+def _plain_image(h, shape, widths):
     small = (shape[0] >> len(widths), shape[1] >> len(widths), widths[-1] if widths else 32)
     h = layers.Dense(math.prod(small), use_bias=False, name="dense")(h)
     h = _normalised(layers.Reshape(small, name="reshape")(h), "norm")
@@ -96,7 +146,8 @@ def _vector(h, shape, widths):
 class Discriminator(ConfiguredNetwork):
     """Maps examples, with a class where there are some, to one logit each. Nothing in it mixes the rows of a batch.
 
-    Images: a 3x3 and a strided 4x4 convolution for each stage; other shapes: dense layers over flattened rows. Leaky ReLU throughout.
+    Images: a 4x4 convolution of stride 2 for each stage, and a 3x3 convolution; other shapes: dense layers over flattened rows. Leaky ReLU
+    throughout.
 
     Args:
         shape: shape of one example; (H, W, C) is an image.
@@ -104,6 +155,7 @@ class Discriminator(ConfiguredNetwork):
         spectral: whether every layer is spectrally normalised (Miyato et al. 2018).
         num_classes: number of classes, or None.
         conditioning: "projection", "concatenation", or a ``Conditioning``; of no effect without classes.
+        stages: of images: "strided", or "plain", which is kgen 0.1's 3x3 and strided 4x4 convolution for each.
     Call:
         x or [x, label]: float (B, *shape), int (B,). Returns float (B, 1).
     """
@@ -115,10 +167,12 @@ class Discriminator(ConfiguredNetwork):
         spectral=False,
         num_classes=None,
         conditioning="projection",
+        stages="strided",
         name="discriminator",
         **kwargs,
     ):
         shape = tuple(shape)
+        checks.one_of("stages", stages, STAGES)
         widths = checked_widths("widths", _default_widths(shape) if widths is None else widths, shape)
         conditioning = conditionings.get(conditioning) if num_classes is not None else conditionings.Conditioning()
 
@@ -130,16 +184,23 @@ class Discriminator(ConfiguredNetwork):
         if num_classes is not None:
             label = keras.Input((), dtype="int32", name="label")
             inputs = [x, label]
-        image = len(shape) == 3
-        h = x if image or len(shape) == 1 else layers.Flatten(name="flatten")(x)
+        h = x if is_image(shape) or len(shape) == 1 else layers.Flatten(name="flatten")(x)
         h = conditioning.join(h, label, num_classes)
-        leaky = {"padding": "same", "activation": "leaky_relu"}
-        for i, width in enumerate(widths):
-            if image:
+        if not is_image(shape):
+            for i, width in enumerate(widths):
+                h = wrap(layers.Dense(width, activation="leaky_relu", name=f"dense_{i}"))(h)
+        elif stages == "strided":
+            for i, width in enumerate([*widths, _innermost(widths)]):
+                last = i == len(widths)
+                convolution = layers.Conv2D(
+                    width, 3 if last else 4, strides=1 if last else 2, padding="same", name=f"conv_{i}"
+                )
+                h = layers.LeakyReLU(negative_slope=0.1, name=f"leaky_{i}")(wrap(convolution)(h))
+        else:
+            leaky = {"padding": "same", "activation": "leaky_relu"}
+            for i, width in enumerate(widths):
                 h = wrap(layers.Conv2D(width, 3, **leaky, name=f"conv_{i}"))(h)
                 h = wrap(layers.Conv2D(width, 4, strides=2, **leaky, name=f"stride_{i}"))(h)
-            else:
-                h = wrap(layers.Dense(width, activation="leaky_relu", name=f"dense_{i}"))(h)
         h = layers.Flatten(name="features")(h)
         super().__init__(inputs, conditioning.logit(h, label, num_classes, wrap), name=name, **kwargs)
         self._arguments = {
@@ -150,5 +211,10 @@ class Discriminator(ConfiguredNetwork):
             "conditioning": keras.saving.serialize_keras_object(conditioning)
             if num_classes is not None
             else "projection",
+            "stages": stages,
             "name": name,
         }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        return cls(**{"stages": "plain", **config})  # as files of kgen 0.1 mean it

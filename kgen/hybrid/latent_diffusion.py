@@ -13,11 +13,10 @@ import keras
 import numpy as np
 from keras import ops
 
-from kgen.core import Batch, Endpoint, GenerativeModel, TensorSpec, checks
+from kgen.core import Endpoint, GenerativeModel, TensorSpec, checks
+from kgen.core.conditions import Conditions, of_classes
 from kgen.core.inputs import first_rows
-from kgen.diffusion import DDPM, samplers
-from kgen.hybrid.presets import default_denoiser
-from kgen.vae import VAE, VQVAE
+from kgen.diffusion import DDPM
 
 MEASURED = 10_000  # examples that shift and scale are measured on, at most
 
@@ -30,10 +29,9 @@ class LatentDiffusion(GenerativeModel):
     are decoded. There is no ``log_prob``: the diffusion model bounds the density of latents, which is not one of the data.
 
     Args:
-        autoencoder: a trained ``kgen.vae.VAE`` or ``kgen.vae.VQVAE``. The model keeps a frozen copy.
-        network: maps [z_t, t], or [z_t, t, label] where there are classes, to a tensor like z_t. By default a U-Net for latents
-            (h, w, c), dense layers for vectors.
-        schedule, prediction, num_classes, label_dropout, sampler, ema: as in ``kgen.diffusion.DDPM``.
+        autoencoder: a trained autoencoder of ``kgen.vae``, such as ``VAE`` or ``VQVAE``. The model keeps a frozen copy.
+        network: maps [z_t, t, *conditions] to a tensor like z_t. By default a U-Net for latents (h, w, c), dense layers for vectors.
+        schedule, prediction, times, weight, num_classes, label_dropout, conditions, sampler, ema: as in ``kgen.diffusion.DDPM``.
     """
 
     likelihood = "implicit"
@@ -45,27 +43,36 @@ class LatentDiffusion(GenerativeModel):
         network=None,
         schedule="cosine",
         prediction="velocity",
+        times="uniform",
+        weight=None,
         num_classes=None,
         label_dropout=0.1,
+        conditions=(),
         sampler="ddim",
         ema=0.999,
         name="latent_diffusion",
         dtype=None,
     ):
-        super().__init__(ema=ema, name=name, dtype=dtype)
+        own = of_classes(num_classes, label_dropout)
+        super().__init__(ema=ema, conditions=[*own, *Conditions(conditions)], name=name, dtype=dtype)
         self.autoencoder = _frozen_copy(autoencoder)
         self.image_shape = self.autoencoder.image_shape
-        self.latent_shape = tuple(_latent(self.autoencoder, ops.zeros((1, *self.image_shape))).shape[1:])
-        self.num_classes = None if num_classes is None else checks.positive_int("num_classes", num_classes)
-        if network is None:
-            network = default_denoiser(self.latent_shape, self.num_classes)
+        self.latent_shape = tuple(self.autoencoder.latent_shape)
+        self.num_classes = own[0].count if own else None
+        if network is None and len(self.latent_shape) not in (1, 3):
+            raise ValueError(
+                f"network: latents of shape {self.latent_shape} are neither vectors nor maps and need network=."
+            )
         self.prior = DDPM(
             self.latent_shape,
             network=network,
             schedule=schedule,
             prediction=prediction,
+            times=times,
+            weight=weight,
             num_classes=num_classes,
             label_dropout=label_dropout,
+            conditions=conditions,
             sampler=sampler,
             clip=False,  # latents have no bounds
             ema=ema,
@@ -81,16 +88,18 @@ class LatentDiffusion(GenerativeModel):
             shape=channels, initializer="zeros", trainable=False, dtype="float32", name="scale"
         )
 
+    @property
+    def data_name(self):
+        """What the data is called in ``fit({"image": ..., ...})``."""
+        return "image" if len(self.image_shape) == 3 else "x"
+
     # Training.
 
-    def check_data(self, x, y=None):
-        self.autoencoder.check_data(x)
-        if self.num_classes is None and y is not None:
-            raise ValueError("y: this model has no classes. Train by fit(x), or make it with num_classes=.")
-        if self.num_classes is not None:
-            if y is None:
-                raise ValueError(f"y: this model has {self.num_classes} classes and needs labels: fit(x, labels).")
-            checks.labels("y", y, self.num_classes, len(x))
+    def default_optimizer(self):
+        return self.prior.default_optimizer()
+
+    def check_examples(self, x):
+        return self.autoencoder.check_examples(x)
 
     def adapt(self, x, *, batch_size=None):
         """Measures the shift and scale of the latents of ``x``; ``fit`` does it where nobody did, with its own data: of a dataset with
@@ -100,9 +109,9 @@ class LatentDiffusion(GenerativeModel):
             x: float array (N, *image_shape), of which up to 10,000 evenly spaced rows are used.
             batch_size: rows per compiled call; at most 256 by default.
         """
-        x = self._data(x)
+        x = self.examples(x)
         x = x[:: -(-len(x) // MEASURED)]
-        z = self.run_rows("latent", lambda x: _latent(self.autoencoder, x), [x], batch_size=batch_size)
+        z = self.run_rows("latent", self.autoencoder.latent_rows, [x], batch_size=batch_size)
         z = z.reshape(-1, z.shape[-1]).astype("float64")
         scale = z.std(axis=0)
         if not (scale > 0).any():
@@ -114,23 +123,33 @@ class LatentDiffusion(GenerativeModel):
         self.scale.assign(np.where(scale > 0, scale, 1.0))
 
     def prepare(self, x, y):
-        if not self._adapted():
-            first = checks.as_array(x)
-            first = first_rows(x, MEASURED)[0] if first is None else first
-            if first is None:
-                raise ValueError(
-                    "x: the scale of the latents cannot be measured on an iterator; call adapt(array of examples) first."
-                )
-            self.adapt(first)
+        if self._adapted():
+            return
+        first = x[self.data_name] if isinstance(x, dict) else x
+        first = first_rows(x, MEASURED)[0] if checks.as_array(first) is None else first
+        if first is None:
+            raise ValueError(
+                "x: the scale of the latents cannot be measured on an iterator; call adapt(array of examples) first."
+            )
+        self.adapt(first[self.data_name] if isinstance(first, dict) else first)
+
+    def train_on_batch(self, x, y=None, *args, **kwargs):
+        """As ``keras.Model.train_on_batch``; of one batch the scale of the latents is not measured."""
         self._check_adapted()
+        return super().train_on_batch(x, y, *args, **kwargs)
+
+    def evaluate(self, x=None, y=None, **kwargs):
+        """As ``keras.Model.evaluate``."""
+        self._check_adapted()
+        return super().evaluate(x, y, **kwargs)
 
     def _adapted(self):
         return bool(ops.convert_to_numpy(self.scale).any())
 
     def objective(self, batch, training):
         """The diffusion loss of the latents (see ``DDPM.objective``)."""
-        z = ops.stop_gradient(self._encode(ops.cast(batch.x, "float32")))
-        return self.prior.objective(Batch(z, batch.y, batch.weight), training)
+        z = ops.stop_gradient(self.encode_rows(ops.cast(batch.x, "float32")))
+        return self.prior.objective(batch._replace(x=z), training)
 
     def update_averages(self, finite):
         self.prior.update_averages(finite)
@@ -139,50 +158,49 @@ class LatentDiffusion(GenerativeModel):
         """The network's output for [z_t, t] or [z_t, t, label]."""
         return self.prior(inputs, training=training)
 
-    # What takes and gives tensors, and is compiled and served.
+    # What takes row seeds and tensors, and is compiled and served.
 
-    def _encode(self, x):
-        return (_latent(self.autoencoder, x) - self.shift) / self.scale
+    def encode_rows(self, x):
+        """Scaled latents: float32 tensor (B, *latent_shape), of x (B, *image_shape)."""
+        return (self.autoencoder.latent_rows(x) - self.shift) / self.scale
 
-    def _decode(self, z):
-        return _from_latent(self.autoencoder, self.shift + self.scale * z)
+    def decode_rows(self, z):
+        """Examples of scaled latents: float32 tensor (B, *image_shape)."""
+        return self.autoencoder.from_latent_rows(self.shift + self.scale * z)
 
-    def _sample(self, sampler, seeds, label=None, guidance=None):
-        return self._decode(self.prior._sample(sampler, seeds, label, guidance))
+    def sample_rows(self, seeds, values=None, strength=None, **options):
+        """Samples of row seeds, as ``DDPM.sample_rows``, decoded: float32 tensor (B, *image_shape)."""
+        return self.decode_rows(self.prior.sample_rows(seeds, values, strength, **options))
 
     # The protocol.
 
-    def sample(self, n, *, seed=None, labels=None, guidance=None, steps=None, sampler=None, batch_size=None):
+    def sample(
+        self, n, *, seed=None, labels=None, guidance=None, steps=None, sampler=None, batch_size=None, **conditions
+    ):
         """Draws latents by the diffusion model and decodes them, in one compiled call.
 
         Args:
-            n, seed, labels, guidance, steps, sampler, batch_size: as in ``DDPM.sample``.
+            n, seed, labels, guidance, steps, sampler, batch_size, conditions: as in ``DDPM.sample``.
         Returns:
             numpy float32 array (n, *image_shape); images are in [-1, 1].
         Raises:
             ValueError: n, labels, guidance, steps or sampler out of range; the model has not been trained.
         """
         self._check_adapted()
-        seeds = self.row_seeds(n, seed)
-        sampler = samplers.get(self.prior.sampler if sampler is None else sampler, steps)
-        arrays = [seeds, *self.prior._conditions(n, labels, guidance)]
-
-        def run(seeds, label=None, strength=None):
-            return self._sample(sampler, seeds, label, strength)
-
-        return self.run_rows(("sample", sampler, len(arrays)), run, arrays, batch_size=batch_size, loop=True)
+        asked = self.prior.asked(n, seed, {"labels": labels, **conditions}, guidance, sampler, steps)
+        return asked.run(self, "sample", self.sample_rows, batch_size)
 
     def encode(self, x, *, batch_size=None):
         """The scaled latents: numpy float32 array (B, *latent_shape), for x (B, *image_shape)."""
         self._check_adapted()
-        return self.run_rows("encode", self._encode, [self._data(x)], batch_size=batch_size)
+        return self.run_rows("encode", self.encode_rows, [self.examples(x)], batch_size=batch_size)
 
     def decode(self, z, *, batch_size=None):
         """The examples of scaled latents: numpy float32 array (B, *image_shape), for z (B, *latent_shape)."""
         self._check_adapted()
         z = np.asarray(z)
         checks.rows("z", z, self.latent_shape)
-        return self.run_rows("decode", self._decode, [z.astype("float32")], batch_size=batch_size)
+        return self.run_rows("decode", self.decode_rows, [z.astype("float32")], batch_size=batch_size)
 
     def reconstruct(self, x, *, batch_size=None):
         """``decode(encode(x))``, the autoencoder's own: numpy float32 array (B, *image_shape)."""
@@ -194,11 +212,6 @@ class LatentDiffusion(GenerativeModel):
                 f"{self.name}: the scale of the latents is not known yet. Train the model by fit, or call adapt(x)."
             )
 
-    def _data(self, x):
-        x = checks.data_array("x", x)
-        self.autoencoder.check_data(x)
-        return x.astype("float32")
-
     def endpoints(self):
         self._check_adapted()
         images = ("images",) if len(self.image_shape) == 3 else ()
@@ -207,42 +220,32 @@ class LatentDiffusion(GenerativeModel):
         z = TensorSpec(self.latent_shape, "float32", "scaled latent")
         prior = self.prior.endpoints()[0]
 
-        def sample(seed, label=None, guidance=None):
-            return {"images": self._sample(self.prior.sampler, seed, label, guidance)}
+        def sample(seed, guidance=None, **values):
+            return {"images": self.sample_rows(seed, values, guidance)}
 
         return [
             Endpoint("sample", sample, prior.inputs, {"images": f"decoded samples, {self.prior.sampler!r}"}, images),
-            Endpoint("encode", lambda x: {"z": self._encode(x)}, {"x": x}, {"z": "scaled latents"}),
-            Endpoint("decode", lambda z: {"images": self._decode(z)}, {"z": z}, {"images": "decoded latents"}, images),
+            Endpoint("encode", lambda x: {"z": self.encode_rows(x)}, {"x": x}, {"z": "scaled latents"}),
+            Endpoint(
+                "decode", lambda z: {"images": self.decode_rows(z)}, {"z": z}, {"images": "decoded latents"}, images
+            ),
         ]
 
     def get_config(self):
         prior = self.prior.get_config()
-        names = ("network", "schedule", "prediction", "num_classes", "label_dropout", "sampler")
+        left_out = {*super().get_config(), "image_shape", "clip"}
         return {
             **super().get_config(),
             "autoencoder": keras.saving.serialize_keras_object(self.autoencoder),
-            **{name: prior[name] for name in names},
+            **{name: value for name, value in prior.items() if name not in left_out},
         }
 
 
 def _frozen_copy(autoencoder):
     """A copy that is not trained and has no optimizer: the caller's own goes on as it was."""
-    if not isinstance(autoencoder, (VAE, VQVAE)):
+    if not hasattr(autoencoder, "latent_rows"):
         raise TypeError(f"autoencoder: expected a trained kgen.vae.VAE or kgen.vae.VQVAE, received {autoencoder!r}.")
     copy = type(autoencoder).from_config(autoencoder.get_config())
     copy.set_weights(autoencoder.get_weights())
     copy.trainable = False
     return copy
-
-
-def _latent(autoencoder, x):
-    """What diffuses: float32 tensor (B, *latent_shape), for x (B, *image_shape)."""
-    if isinstance(autoencoder, VQVAE):
-        return autoencoder.latent(x)
-    return autoencoder.posterior.mean(autoencoder._encode(x))
-
-
-def _from_latent(autoencoder, z):
-    """The examples of latents: float32 tensor (B, *image_shape)."""
-    return autoencoder.from_latent(z) if isinstance(autoencoder, VQVAE) else autoencoder._mean(z)

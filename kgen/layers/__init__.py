@@ -2,8 +2,10 @@
 
 from kgen.layers.attention import SpatialAttention
 from kgen.layers.causal import CausalAttention
+from kgen.layers.cross import CrossAttention
 from kgen.layers.embedding import SinusoidalEmbedding
 from kgen.layers.norm import GroupNormalization
+from kgen.layers.place import PlaceBias
 from kgen.layers.quantizer import VectorQuantizer
 from kgen.layers.rotary import rotary_angles, rotate
 from kgen.layers.shifted import DownRightShiftedConv2D, DownShiftedConv2D
@@ -12,9 +14,11 @@ from kgen.layers.spectral import SpectralNormalization
 
 __all__ = [
     "CausalAttention",
+    "CrossAttention",
     "DownRightShiftedConv2D",
     "DownShiftedConv2D",
     "GroupNormalization",
+    "PlaceBias",
     "SinusoidalEmbedding",
     "SpatialAttention",
     "SpectralNormalization",

@@ -5,6 +5,7 @@ import math
 import keras
 from keras import ops
 
+from kgen import backend
 from kgen.core import checks
 
 USAGE_DECAY = 0.99  # of the counts that show which codes are dead, where the codebook itself is trained by gradient
@@ -23,7 +24,8 @@ class VectorQuantizer(keras.layers.Layer):
     code j:  N_j <- g N_j + (1 - g) n_j,  m_j <- g m_j + (1 - g) sum z,  e_j = m_j / N_j.
 
     A code is dead where N_j < revive_below T/K, for T vectors in the batch: a training call first puts every dead code on a random
-    vector of its batch. All codes are dead at the start, so that the first batch makes the first codebook.
+    vector of its batch. All codes are dead at the start, so that the first batch makes the first codebook. Replicas of one step (``tf.distribute``)
+    count and draw over the whole batch: each dead code gets one vector of one replica, and the codebook is that of one device.
 
     Args:
         num_codes: K.
@@ -52,7 +54,7 @@ class VectorQuantizer(keras.layers.Layer):
         self.seed_generator = keras.random.SeedGenerator()
         shape = (self.num_codes, self.dim)
         start = keras.initializers.RandomUniform(-1.0 / self.num_codes, 1.0 / self.num_codes)
-        # Replicas of one step that see different rows agree on the mean.
+        # Replicas of one step assign the same numbers, whose mean they are.
         self.codebook = self.add_weight(
             shape=shape, initializer=start, trainable=ema is None, aggregation="mean", name="codebook"
         )
@@ -89,19 +91,22 @@ class VectorQuantizer(keras.layers.Layer):
         flat = ops.reshape(ops.cast(z, "float32"), (-1, self.dim))
         fixed = ops.stop_gradient(flat)
         codebook, counts = ops.convert_to_tensor(self.codebook), ops.convert_to_tensor(self.counts)
-        fair = ops.cast(ops.shape(flat)[0], "float32") / self.num_codes
+        rows = ops.shape(flat)[0]
+        fair = backend.replica_sum(ops.cast(rows, "float32")) / self.num_codes
         dead = None
         if training and self.revive_below:
-            rows = self._random_rows(fixed)
-            dead = ops.logical_and(counts < self.revive_below * fair, ops.isfinite(ops.sum(rows, axis=-1)))
-            codebook = ops.where(dead[:, None], rows, codebook)
+            drawn = self._random_rows(fixed)
+            dead = ops.logical_and(counts < self.revive_below * fair, ops.isfinite(ops.sum(drawn, axis=-1)))
+            codebook = ops.where(dead[:, None], drawn, codebook)
             counts = ops.where(dead, fair, counts)
         codes = self._nearest(ops.stop_gradient(codebook), fixed)
         nearest = ops.take(codebook, codes, axis=0)
         chosen = ops.one_hot(codes, self.num_codes, dtype="float32")
         used = ops.sum(chosen, axis=0)
         if training:
-            self._learn(codebook, counts, dead, used, ops.matmul(ops.transpose(chosen), fixed))
+            used = backend.replica_sum(used)
+            totals = backend.replica_sum(ops.matmul(ops.transpose(chosen), fixed))
+            self._learn(codebook, counts, dead, used, totals)
         errors = self.commitment * ops.square(flat - ops.stop_gradient(nearest))
         if self.ema is None:
             errors = errors + ops.square(fixed - nearest)
@@ -110,11 +115,16 @@ class VectorQuantizer(keras.layers.Layer):
         return quantized, ops.reshape(codes, (-1, *shape[:-1])), losses, _perplexity(used)
 
     def _random_rows(self, rows):
-        """A random row of ``rows`` (T, dim) for each code: (K, dim)."""
+        """A random row of the whole batch for each code, (K, dim), the same ones on each replica, of which this one has ``rows`` (T, dim)."""
+        here = ops.shape(rows)[0]
+        first, total = backend.first_row(here), backend.replica_sum(ops.cast(here, "float32"))
         share = keras.random.uniform((self.num_codes,), seed=self.seed_generator)
-        count = ops.shape(rows)[0]
-        index = ops.cast(ops.floor(share * ops.cast(count, "float32")), "int32")
-        return ops.take(rows, ops.minimum(index, count - 1), axis=0)
+        # One replica's draw counts: that of the first one that has rows.
+        share = backend.replica_sum(ops.where(ops.logical_and(first == 0, here > 0), share, 0.0))
+        index = ops.cast(ops.minimum(ops.floor(share * total), total - 1.0), "int32") - first
+        mine = ops.logical_and(index >= 0, index < here)
+        found = ops.take(rows, ops.clip(index, 0, ops.maximum(here - 1, 0)), axis=0)
+        return backend.replica_sum(ops.where(mine[:, None], found, 0.0))
 
     def _learn(self, codebook, counts, dead, used, totals):
         """Takes one step of the averages. ``codebook`` and ``counts`` are those after revival; ``totals`` (K, dim) sums each code's z."""

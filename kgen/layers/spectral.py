@@ -50,7 +50,7 @@ class SpectralNormalization(layers.Wrapper):
         kernel = ops.cast(self._kernel(), "float32")
         kernel = ops.reshape(kernel, (-1, kernel.shape[-1]))
         fixed = ops.stop_gradient(kernel)
-        u = ops.convert_to_tensor(self.u)
+        u = _unit(ops.convert_to_tensor(self.u))  # of any length as it starts
         if training:
             for _ in range(self.power_iterations):
                 u = _unit(ops.matmul(_unit(ops.matmul(fixed, u)), fixed))

@@ -77,7 +77,7 @@ def maximum_mean_discrepancy(real, generated, *, bandwidth=None):
 
 
 def sliced_wasserstein_distance(real, generated, *, projections=500, seed=0):
-    """2-Wasserstein distance between projections on random directions: the root of its mean square.
+    """2-Wasserstein distance between projections on random directions, exact on each: the root of its mean square.
 
     Args:
         real: float array (N, D).
@@ -98,10 +98,11 @@ def sliced_wasserstein_distance(real, generated, *, projections=500, seed=0):
     directions = np.random.default_rng(seed).normal(size=(real.shape[1], projections))
     directions /= np.linalg.norm(directions, axis=0)
     x, y = np.sort(real @ directions, axis=0), np.sort(generated @ directions, axis=0)
-    count = max(len(x), len(y))  # both quantile functions at the same levels
-    levels = (np.arange(count) + 0.5) / count
-    x, y = (a[(levels * len(a)).astype(int)] for a in (x, y))
-    return float(np.sqrt(np.mean((x - y) ** 2)))
+    # Both quantile functions are steps: between any two levels where one of them steps, both are constant. Levels in whole numbers of 1 / (n m).
+    n, m = len(x), len(y)
+    steps = np.union1d(np.arange(n) * m, np.arange(m) * n)
+    widths = np.diff(np.append(steps, n * m)) / (n * m)
+    return float(np.sqrt(widths @ np.mean((x[steps // m] - y[steps // n]) ** 2, axis=1)))
 
 
 def classifier_two_sample_test(real, generated, *, classifier=None, seed=0):
@@ -137,18 +138,19 @@ def classifier_two_sample_test(real, generated, *, classifier=None, seed=0):
     return right / asked, float(stats.binom.sf(right - 1, asked, 0.5))
 
 
-def inception_score(probabilities, *, splits=10, seed=2020):
+def inception_score(probabilities, *, splits=None, seed=2020):
     """exp of the mutual information between image and class: high where images are clear and classes many.
 
         IS = exp( E_x KL( p(y|x) || p(y) ) )
 
     Args:
         probabilities: float array (N, C), a classifier's, each row with sum 1.
-        splits: parts that the shuffled rows are divided into.
+        splits: parts that the shuffled rows are divided into. Each part's score is at most its number of rows, and too low where that is not many
+            times C: None takes 10, or as many fewer as leave 10 C rows to each part (at least 1).
         seed: int, of the shuffle; the default is `torch-fidelity`'s.
 
     Returns:
-        `(score, deviation)`: mean and standard deviation over the parts, the score in [1, C].
+        `(score, deviation)`: mean and standard deviation over the parts, the score in [1, C]; of one part the deviation is 0 and says nothing.
 
     Raises:
         TypeError: `probabilities` are not real numbers.
@@ -157,7 +159,9 @@ def inception_score(probabilities, *, splits=10, seed=2020):
     Reference:
         Salimans et al., Improved Techniques for Training GANs, 2016, Section 4, arXiv 1606.03498.
     """
-    p = check_features(probabilities, "probabilities", minimum=max(splits, 1))
+    p = check_features(probabilities, "probabilities", minimum=max(splits or 1, 1))
+    if splits is None:
+        splits = max(1, min(10, len(p) // (10 * p.shape[1])))
     if splits < 1:
         raise ValueError(f"`splits` must be at least 1, received {splits}.")
     if p.min() < 0 or np.abs(p.sum(1) - 1).max() > 1e-3:

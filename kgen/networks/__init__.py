@@ -4,7 +4,18 @@ from kgen.networks.autoencoder import SpatialDecoder, SpatialEncoder
 from kgen.networks.convnet import ConvDecoder, ConvEncoder
 from kgen.networks.mlp import MLP
 from kgen.networks.pixelnet import PixelNet
+from kgen.networks.residual import ResidualMLP
 from kgen.networks.transformer import Transformer
 from kgen.networks.unet import UNet
 
-__all__ = ["MLP", "ConvDecoder", "ConvEncoder", "PixelNet", "SpatialDecoder", "SpatialEncoder", "Transformer", "UNet"]
+__all__ = [
+    "MLP",
+    "ConvDecoder",
+    "ConvEncoder",
+    "PixelNet",
+    "ResidualMLP",
+    "SpatialDecoder",
+    "SpatialEncoder",
+    "Transformer",
+    "UNet",
+]

@@ -6,11 +6,13 @@ import keras
 from keras import layers
 
 from kgen.layers import GroupNormalization, SinusoidalEmbedding, SpatialAttention, silu
+from kgen.networks.configured import ConfiguredNetwork
+from kgen.networks.given import Given
 
 
 @keras.saving.register_keras_serializable(package="kgen")
-class UNet(keras.Model):
-    """A U-Net over images, conditioned on a time and optionally on a class.
+class UNet(ConfiguredNetwork):
+    """A U-Net over images, conditioned on a time and optionally on a class and other conditions.
 
     Residual blocks (group normalisation, SiLU, 3x3 convolution, twice; the embedding of time and class is added between,
     or scales and shifts the second normalisation), strided convolutions downwards, nearest-neighbour upsampling and a
@@ -28,13 +30,16 @@ class UNet(keras.Model):
             levels of side 16 and below (Nichol & Dhariwal 2021; Dhariwal & Nichol 2021: 32, 16 and 8).
         head_dim: channels per attention head.
         num_classes: number of classes, or None. Label ``num_classes`` itself means "no class".
+        conditions: further ``kgen.core.conditions``: labels and vectors are added to the embedding of time, pictures are stacked on x_t
+            (enlarged by whole pixels where they are smaller), sequences are attended to beside the self-attention, where that stands.
         out_channels: channels of the output; C by default.
         groups: groups of the normalisations.
         dropout: rate inside the residual blocks, before their last convolution.
         scale_shift: whether time and class scale and shift the second normalisation of a block, h <- (1 + s) norm(h) + b, rather than being added
             before it: h <- norm(h + b). ("Adaptive group normalisation".) The weights of one do not fit the other.
     Call:
-        [x, t] or [x, t, label]: float (B, H, W, C), float (B,) in [0, 1], int (B,) in [0, num_classes].
+        [x, t, label, *conditions]: float (B, H, W, C), float (B,) in [0, 1], int (B,) in [0, num_classes], and the tensors of the
+        conditions; without ``num_classes`` there is no label.
         Returns float32 (B, H, W, out_channels).
     Reference:
         Ho et al., Denoising diffusion probabilistic models, 2020, appendix B, arXiv 2006.11239;
@@ -50,6 +55,7 @@ class UNet(keras.Model):
         attention=(False, True),
         head_dim=32,
         num_classes=None,
+        conditions=(),
         out_channels=None,
         groups=8,
         dropout=0.0,
@@ -71,16 +77,18 @@ class UNet(keras.Model):
             inputs.append(label)
             start = keras.initializers.RandomNormal(0.0, 1.0)
             embedding = embedding + layers.Embedding(num_classes + 1, width, start, name="label_embedding")(label)
-        embedding = silu(embedding)
+        given = Given(conditions)
+        inputs += given.inputs
+        embedding = silu(given.embedded(embedding))
 
         def residual(h, filters, name):
             out = GroupNormalization(groups, name=f"{name}_norm_1")(h)
             out = layers.Conv2D(filters, 3, padding="same", name=f"{name}_conv_1")(silu(out))
             width = 2 * filters if scale_shift else filters
-            given = layers.Dense(width, name=f"{name}_embedding")(embedding)
-            given = layers.Reshape((1, 1, width), name=f"{name}_shift")(given)
+            shift = layers.Dense(width, name=f"{name}_embedding")(embedding)
+            shift = layers.Reshape((1, 1, width), name=f"{name}_shift")(shift)
             norm = GroupNormalization(groups, name=f"{name}_norm_2")
-            out = norm(out) * (1.0 + given[..., :filters]) + given[..., filters:] if scale_shift else norm(out + given)
+            out = norm(out) * (1.0 + shift[..., :filters]) + shift[..., filters:] if scale_shift else norm(out + shift)
             out = silu(out)
             if dropout:
                 # With a seed: without one, Keras on torch drops by torch's global state, which no file keeps.
@@ -92,9 +100,10 @@ class UNet(keras.Model):
             return h + out
 
         def attend(h, name):
-            return SpatialAttention(max(1, h.shape[-1] // head_dim), groups, name=name)(h)
+            heads = max(1, h.shape[-1] // head_dim)
+            return given.attended(SpatialAttention(heads, groups, name=name)(h), heads, groups, name)
 
-        h = layers.Conv2D(channels[0], 3, padding="same", name="conv_in")(x)
+        h = layers.Conv2D(channels[0], 3, padding="same", name="conv_in")(given.stacked(x))
         skips = [h]
         for level, filters in enumerate(channels):
             for block in range(blocks):
@@ -139,19 +148,13 @@ class UNet(keras.Model):
             "attention": list(attention),
             "head_dim": head_dim,
             "num_classes": num_classes,
+            "conditions": given.conditions.get_config(),
             "out_channels": out_channels,
             "groups": groups,
             "dropout": dropout,
             "scale_shift": scale_shift,
             "name": name,
         }
-
-    def get_config(self):
-        return dict(self._arguments)
-
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        return cls(**config)
 
 
 def _check(image_shape, channels, attention, groups):

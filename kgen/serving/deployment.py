@@ -22,7 +22,7 @@ _SERVERS = {
 
 
 def write(base, manifest):
-    """Writes ``models.config``, ``monitoring.config``, ``docker-compose.yml`` and ``README.md`` beside the versions.
+    """Writes ``models.config``, ``monitoring.config``, ``docker-compose.yml`` and ``SERVING.md`` beside the versions.
 
     A file that is there already is rewritten only where it is, to the letter, one that kgen wrote: its first line has a checksum of the rest.
 
@@ -37,7 +37,7 @@ def write(base, manifest):
         "models.config": _models_config(name),
         "monitoring.config": 'prometheus_config {\n  enable: true\n  path: "/monitoring/prometheus/metrics"\n}\n',
         "docker-compose.yml": _docker_compose(name),
-        "README.md": _readme(name, manifest),
+        "SERVING.md": _readme(name, manifest),
     }
     for file, text in files.items():
         path = base / file

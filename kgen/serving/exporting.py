@@ -43,7 +43,7 @@ def export(model, base, *, default=None, batch_sizes=BATCH_SIZES):
 
     In the version stand also warm-up requests for the signatures that a stock server runs, ``batching_params.pbtxt``, and
     ``manifest.json``: fingerprint, endpoints with shapes and units, the figures of ``base/metrics.json``, versions. Beside the
-    versions come ``models.config``, ``monitoring.config``, ``docker-compose.yml`` and a ``README.md`` with the commands that start
+    versions come ``models.config``, ``monitoring.config``, ``docker-compose.yml`` and a ``SERVING.md`` with the commands that start
     a server and ask it; of these, one that was edited, or that kgen did not write, is left as it is.
 
     The version appears whole or not at all. On JAX and torch the work is done by a fresh process on TensorFlow.

@@ -13,7 +13,7 @@ import numpy as np
 
 import kgen
 from kgen import backend
-from kgen.core import checks
+from kgen.core import checks, presets
 from kgen.serving import bundle, marking, signatures, warmup
 from kgen.serving.protobuf import read_saved_model_signatures
 
@@ -71,7 +71,7 @@ def verify(base, model=None, *, batch_sizes=None, tolerance=1e-4, repeats=3):
 
     Args:
         base: TF Serving's base path, such as a recipe's folder, or one version's folder in it.
-        model: the model that was exported; ``base/model.keras`` if None.
+        model: the model that was exported; ``base/model.keras``, or the preset in ``base``, if None.
         batch_sizes: numbers of rows of the requests; those that the version was exported with if None.
         tolerance: the largest difference allowed, relative to 1 + |value| / 10.
         repeats: timed answers of each request; no more once they have taken five seconds together.
@@ -84,9 +84,9 @@ def verify(base, model=None, *, batch_sizes=None, tolerance=1e-4, repeats=3):
     version = newest(base)
     if model is None:
         file = version.parent / "model.keras"
-        if not file.exists():
+        if not file.exists() and not presets.is_preset(file.parent):
             raise FileNotFoundError(f"{file} does not exist: pass model=, the model that {version} was exported from.")
-        model = kgen.load(file)
+        model = kgen.load(file if file.exists() else file.parent)
     sizes = _sizes(batch_sizes, bundle.read_manifest(version).get("batch_sizes"))
     report = Report()
     endpoints = model.endpoints()

@@ -221,8 +221,7 @@ class DiscretizedLogisticLikelihood(_Levels):
         return _total(distributions.discretized_logistic_mixture_log_prob(x, logits, loc, log_scale, self.levels))
 
     def mean(self, parameters):
-        logits, loc, _ = self._parts(parameters)
-        return ops.clip(ops.sum(ops.softmax(logits, axis=-1) * loc, axis=-1), -1.0, 1.0)
+        return distributions.discretized_logistic_mixture_mean(*self._parts(parameters), self.levels)
 
     def sample(self, parameters, seeds, draw):
         logits, loc, log_scale = self._parts(parameters)

@@ -63,6 +63,26 @@ def test_a_detector_raises_as_many_false_alarms_as_it_was_told():
     assert anomaly.auroc([0.0, 1.0, 2.0], [1.5, 3.0]) == pytest.approx(5 / 6)
 
 
+@pytest.mark.parametrize(("n", "share"), [(20, 0.05), (19, 0.05), (9, 0.1), (12, 0.3)])
+def test_few_examples_set_a_threshold_that_keeps_its_promise(n, share):
+    normal = RNG.normal(size=(3000, n, 2))
+    alarms = [anomaly.Detector(Linear(), x, false_alarms=share)(RNG.normal(size=(20, 2))).mean() for x in normal]
+    # On average over draws of the examples: floor((n + 1) a) / (n + 1), for a score without ties.
+    expected = np.floor((n + 1) * share + 1e-9) / (n + 1)
+    assert expected <= share + 1e-9
+    assert np.mean(alarms) == pytest.approx(expected, abs=4 * np.std(alarms) / 3000**0.5)
+
+
+def test_too_few_examples_for_a_threshold():
+    for n, share, message in (
+        (18, 0.05, "x: expected at least 19 normal examples for false_alarms=0.05, received 18"),
+        (50, 0.0, "false_alarms: expected a number between 0 and 1, both excluded, received 0"),
+        (50, 1.0, "false_alarms: expected a number between 0 and 1, both excluded, received 1"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            anomaly.Detector(Linear(), RNG.normal(size=(n, 2)), false_alarms=share)
+
+
 def test_a_class_of_fashion_mnist_held_out():
     try:
         x, y = kgen.data.load("fashion_mnist", split="train")

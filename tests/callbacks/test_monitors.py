@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from core.one_loss import OneLoss
 
+import kgen
 from kgen.autoregressive import GPT
 from kgen.callbacks import (
     DeadCodes,
@@ -88,7 +89,7 @@ def test_dead_codes():
     assert monitor.value == pytest.approx(1 / 8)
 
 
-def gan(constant=False, rate=1e-3):
+def gan(constant=False, rate=1e-3, generator_rate=1e-4):
     layers = [keras.layers.Dense(16, "relu"), keras.layers.Dense(2)]
     if constant:  # whatever the noise
         layers = [keras.layers.Dense(2, kernel_initializer="zeros", bias_initializer="ones")]
@@ -97,26 +98,75 @@ def gan(constant=False, rate=1e-3):
     model = GAN((2,), 2, generator=generator, discriminator=judge, ema=None)
     if constant:
         generator.trainable = False
-    model.compile({"generator": keras.optimizers.Adam(1e-4), "discriminator": keras.optimizers.Adam(rate)})
+    model.compile({"generator": keras.optimizers.Adam(generator_rate), "discriminator": keras.optimizers.Adam(rate)})
     return model
 
 
 POINTS = RNG.normal(size=(512, 2)).astype("float32")
 
 
-def test_mode_collapse():
-    far = POINTS * 0.5
-    healthy(gan(), far, ModeCollapse(far, least=0.05))
-    monitor = ModeCollapse(POINTS, patience=2, stop=True)
+def test_a_healthy_gan_is_left_alone():
+    points = 0.5 * POINTS + 1.0
+    monitors = [ModeCollapse(points, after=100), DiscriminatorBalance()]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        model = gan(generator_rate=5e-3)
+        assert "faults" not in model.fit(points, epochs=20, batch_size=64, verbose=0, callbacks=monitors).history
+    assert all(m.faults == [] and m.value is not None for m in monitors)
+
+
+def test_mode_collapse_of_a_gan_is_seen_after_its_start():
+    monitor = ModeCollapse(POINTS, patience=2, after=20, stop=True)
     with pytest.warns(
-        RuntimeWarning, match="ModeCollapse, since epoch 1: samples lie 0.00 times as far apart as examples"
+        RuntimeWarning, match="ModeCollapse, since epoch 3: samples reach 1.0 clusters of the data, as many"
     ):
-        ended = history(gan(constant=True), POINTS, monitor)
-    assert len(ended["generator_loss"]) == 2 and ended["faults"][0]["last"] == 1  # stop=True
+        ended = history(gan(constant=True), POINTS, monitor, epochs=9)
+    assert len(ended["generator_loss"]) == 4 and ended["faults"][0]["last"] == 3  # 8 steps an epoch; stop=True
+
+
+class Draws:
+    """A model that gives rows of ``x``; of the given classes, where it has some."""
+
+    def __init__(self, x, y=None):
+        self.x, self.y, self.num_classes = x, y, None if y is None else int(y.max()) + 1
+
+    def sample(self, n, seed=None, labels=None):
+        rng = np.random.default_rng(seed)
+        if self.y is None:
+            assert labels is None
+            return self.x[rng.integers(0, len(self.x), n)]
+        return np.stack([rng.choice(self.x[self.y == label]) for label in np.broadcast_to(labels, n)])
+
+
+def judged(monitor, model):
+    monitor.set_model(model)
+    return monitor.find({})
+
+
+def test_samples_of_one_class_or_a_few_modes_are_a_collapse():
+    x, y = kgen.data.load("digits", split="train")
+    monitor = ModeCollapse(x[np.argsort(y, kind="stable")], after=0)  # the order of rows says nothing
+    assert judged(monitor, Draws(x)) is None and abs(monitor.value - 1) < 0.2
+    for digit in range(10):
+        assert "clusters of the data" in judged(monitor, Draws(x[y == digit]))
+    assert judged(monitor, Draws(x * np.nan)) == "samples are not finite" and monitor.value is None
+    grid = kgen.data.load("gaussian_grid", split="train")[0]
+    mode = np.unique(np.round(grid / np.abs(grid).max() * 2), axis=0, return_inverse=True)[1].reshape(-1)
+    assert len(np.unique(mode)) == 25
+    monitor = ModeCollapse(grid, after=0)
+    assert judged(monitor, Draws(grid)) is None
+    assert "samples reach" in judged(monitor, Draws(grid[mode < 3])) and monitor.value < 0.35
+
+
+def test_a_model_of_classes_is_asked_for_all_of_them():
+    x, y = kgen.data.load("digits", split="train")
+    monitor = ModeCollapse(x, after=0)
+    assert judged(monitor, Draws(x, y)) is None and monitor.value > 0.8
+    assert judged(ModeCollapse(x, after=0, sample={"labels": 3}), Draws(x, y)) is not None
+    assert judged(monitor, Draws(np.repeat(x[:1], len(x), 0), y)) is not None
 
 
 def test_discriminator_too_strong_and_too_weak():
-    healthy(gan(), POINTS, DiscriminatorBalance(weak=-10.0))
     strong = DiscriminatorBalance(strong=5.0, patience=2)
     faulty(gan(constant=True, rate=3e-2), POINTS + 3, strong, "the discriminator is too strong", epochs=12)
     weak = DiscriminatorBalance()
@@ -130,6 +180,20 @@ def test_discriminator_too_strong_and_too_weak():
     model.compile("adam")
     with pytest.raises(ValueError, match="expected a model that logs 'real_logit', this one logs"):
         history(model, POINTS, DiscriminatorBalance())
+
+
+def test_a_monitor_names_what_the_model_does_not_have():
+    class NoCodes(keras.Model):
+        encode = None
+
+    for monitor, model, absent in (
+        (DeadCodes(IMAGES), NoCodes(), "a model with encode and num_codes, NoCodes has no num_codes"),
+        (PosteriorCollapse(IMAGES), gan(), "expected a model with encode, GAN has no encode"),
+        (DivergingChains(POINTS), gan(), "expected a model with sample and energy, GAN has no energy"),
+    ):
+        monitor.set_model(model)
+        with pytest.raises(TypeError, match=absent):
+            monitor.on_train_begin()
 
 
 def energy_model(slope):
@@ -212,7 +276,9 @@ def test_a_fault_that_turns_into_another_is_warned_of_again():
         ([1.0, 0.9, 0.8, 0.85, 0.8, 0.78, 0.77, 0.76, 0.75, 0.75, 0.74, 0.73], None),
         ([1.0, 0.9, float("nan")], "loss is nan"),
         ([1.0, 0.9, 0.85, 0.8, 0.82, 0.78, 60.0], "loss is 60 after a median of 0.8"),
-        ([1.0, 3.0] * 6, "loss swings by 2 from epoch to epoch"),
+        ([1.0, 3.0] * 6, "loss swings by 2 every 2 epochs"),
+        (list(2 + np.sin(np.arange(32) * 2 * np.pi / 8)), "every 8 epochs"),
+        ([1.0, 1.01] * 20, None),  # too little to matter
     ],
 )
 def test_nan_spikes_and_oscillation(values, saw):
@@ -222,6 +288,28 @@ def test_nan_spikes_and_oscillation(values, saw):
     assert (saw is None and not any(found)) or any(f and saw in f for f in found)
     healthy_until = next((i for i, f in enumerate(found) if f), len(values))
     assert healthy_until >= (len(values) if saw is None else 2)
+
+
+def test_losses_that_are_only_noisy_are_left_alone():
+    rng = np.random.default_rng(0)
+    runs = 1 + 0.3 * rng.normal(size=(200, 100))  # independent from epoch to epoch
+    runs[100:] *= 0.3 + 3 * np.exp(-np.arange(100) / 15)  # as they fall
+    seen = 0
+    for run in runs:
+        monitor = LossFaults()
+        monitor.on_train_begin()
+        seen += any(monitor.find({"loss": value}) for value in run)
+    assert seen <= 6  # 1 % are expected: of 200, more than 6 in 2 of 1,000 tests
+
+
+def test_an_oscillation_is_seen_through_noise():
+    rng = np.random.default_rng(0)
+    for period in (2, 3, 5.5, 9):
+        times = np.arange(60)
+        run = 2 - times / 100 + 0.7 * np.cos(2 * np.pi * times / period) + 0.2 * rng.normal(size=60)
+        monitor = LossFaults(spike=1e9)
+        monitor.on_train_begin()
+        assert any("swings" in (monitor.find({"loss": value}) or "") for value in run), period
 
 
 def test_tensorboard_gets_the_value_and_the_fault(tmp_path):
@@ -239,8 +327,8 @@ def test_tensorboard_gets_the_value_and_the_fault(tmp_path):
 def test_wrong_arguments():
     for make, message in (
         (lambda: PosteriorCollapse(IMAGES[:1]), "x: expected at least 2 examples, received 1"),
-        (lambda: ModeCollapse(np.zeros((5, 2))), "x: expected examples that differ"),
-        (lambda: ModeCollapse(POINTS, n=1), "x, n: expected at least 2 examples and 2 samples"),
+        (lambda: ModeCollapse(np.zeros((50, 2))), "x: expected examples that differ"),
+        (lambda: ModeCollapse(POINTS, n=1), "x, n: expected at least 16 examples and 2 samples"),
         (lambda: DeadCodes(IMAGES, used=2.0), "used: expected a number in"),
         (lambda: DivergingChains(POINTS[:1]), "x: expected at least 2 examples, received 1"),
         (lambda: ExposureBias(np.zeros((4, 7), int)), "x: expected tokens .* received shape .4, 7."),

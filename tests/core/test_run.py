@@ -6,16 +6,20 @@ import pathlib
 import keras
 import numpy as np
 import pytest
-from core.one_loss import Location
+from core.one_loss import Location, OneLoss
 from PIL import Image
 
 import kgen
-from kgen.core import Run, pictures
+from kgen.core import Run, pictures, run
 
 FIGURES = {
     "frechet_distance": {"value": np.float32(1.25), "unit": "squared distance", "floor": 0.5, "samples": 1000},
     "nats": {"value": -3.0, "unit": "nats per example"},
 }
+
+
+PRESET = ["README.md", "config.json", "metadata.json", "model.safetensors"]
+LEFT = sorted([*PRESET, "metrics.json", "model.keras", "samples.png"])
 
 
 def leave_a_run(out, value=1.25):
@@ -30,8 +34,8 @@ def leave_a_run(out, value=1.25):
 def test_a_run_leaves_what_it_says(tmp_path):
     out = tmp_path / "mean_toys"
     leave_a_run(out)
-    assert sorted(os.listdir(out)) == ["metrics.json", "model.keras", "model_card.md", "samples.png"]
-    assert kgen.load(out).dim == 2
+    assert sorted(os.listdir(out)) == LEFT
+    assert kgen.load(out / "model.keras").dim == kgen.load(out).dim == kgen.from_preset(out).dim == 2
     metrics = json.loads((out / "metrics.json").read_text())
     assert metrics["recipe"] == "mean_toys"
     assert metrics["figures"]["frechet_distance"] == {**FIGURES["frechet_distance"], "value": 1.25}
@@ -39,8 +43,13 @@ def test_a_run_leaves_what_it_says(tmp_path):
     assert set(metrics["versions"]) == {"kgen", "keras", "python", keras.config.backend()}
     assert metrics["versions"]["kgen"] == kgen.__version__
     assert metrics["hardware"]["cores"] == os.cpu_count() and metrics["hardware"]["cpu"]
-    card = (out / "model_card.md").read_text()
-    assert "# mean_toys" in card and "A mean." in card and f"keras {keras.__version__}" in card
+    card = (out / "README.md").read_text()
+    assert (
+        card.startswith("---\nlibrary_name: keras\n")
+        and "# mean_toys" in card
+        and "A mean." in card
+        and f"keras {keras.__version__}" in card
+    )
     assert "| frechet distance | 1.25 | 0.5 | squared distance | 1000 |" in card
     assert "| nats | -3 |  | nats per example |  |" in card
 
@@ -88,7 +97,7 @@ def test_an_earlier_run_is_kept_whole(tmp_path):
     assert json.loads((tmp_path / "metrics.json").read_text())["figures"]["value"]["value"] == 3.0
     for n, value in (("1", 1.0), ("2", 2.0)):
         archived = tmp_path / "archive" / n
-        assert sorted(os.listdir(archived)) == ["metrics.json", "model.keras", "model_card.md", "samples.png"]
+        assert sorted(os.listdir(archived)) == LEFT
         assert json.loads((archived / "metrics.json").read_text())["figures"]["value"]["value"] == value
         assert kgen.load(archived).dim == 2
     Run(tmp_path)  # alone, it moves nothing
@@ -158,3 +167,102 @@ def test_curves_of_training(tmp_path):
     with pytest.raises(ValueError, match="history: expected lists of numbers by name, received .'faults'."):
         pictures.save_curves({"faults": [{}]}, tmp_path / "d.png")
     assert not (tmp_path / "d.png").exists()
+
+
+# The preset in a run's folder.
+
+
+def scrambled(model):
+    for i, v in enumerate(model.weights):
+        noise = np.random.default_rng(i).uniform(0.5, 1.0, size=v.shape)
+        v.assign(noise.astype(v.dtype) if "float" in v.dtype else keras.ops.convert_to_numpy(v) + 1)
+    return model
+
+
+def test_a_runs_preset_has_the_averages_in_both_places(tmp_path):
+    model = scrambled(OneLoss(ema=0.9))
+    Run(tmp_path / "run").save_model(model)
+    model.save_to_preset(tmp_path / "whole")
+    for averaged, again in zip(model.averaged("network").weights, model.network.weights, strict=True):
+        assert np.abs(keras.ops.convert_to_numpy(averaged) - keras.ops.convert_to_numpy(again)).max() > 1e-3
+    loaded = kgen.load(tmp_path / "run")
+    assert not loaded.compiled
+    for network in (loaded.network, loaded.averaged("network")):
+        for there, here in zip(network.weights, model.averaged("network").weights, strict=True):
+            np.testing.assert_array_equal(keras.ops.convert_to_numpy(there), keras.ops.convert_to_numpy(here))
+    np.testing.assert_array_equal(loaded.sample(3, seed=0), model.sample(3, seed=0))
+    sizes = [(tmp_path / name / "model.safetensors").stat().st_size for name in ("run", "whole")]
+    assert sizes[0] < 0.7 * sizes[1]
+    metadata = json.loads((tmp_path / "run" / "metadata.json").read_text())
+    assert metadata["weights"] == "averaged"
+    loaded.compile("adam")
+    assert np.isfinite(loaded.fit(np.ones((8, 4), "float32"), verbose=0).history["loss"]).all()
+
+
+def test_half_precision_of_kernels_alone(tmp_path):
+    model = scrambled(OneLoss(dim=4))
+    model.network.layers[0].kernel.assign(np.full((4, 8), 1e5, "float32"))  # beyond float16: kept as it is
+    Run(tmp_path).save_preset(model, dtype="float16")
+    loaded = kgen.load(tmp_path)
+    assert [v.dtype for v in loaded.weights] == [v.dtype for v in model.weights]
+    worst = []
+    for there, here in zip(loaded.weights, model.weights, strict=True):
+        there, here = keras.ops.convert_to_numpy(there), keras.ops.convert_to_numpy(here)
+        if here.ndim < 2 or here.max() > 65504:
+            np.testing.assert_array_equal(there, here)
+        else:
+            np.testing.assert_allclose(there, here, rtol=2.0**-11)
+            worst.append(np.abs(there - here).max())
+    assert worst and max(worst) > 0
+    with pytest.raises(ValueError, match="dtype: expected None .* or 'float16', received 'int8'"):
+        Run(tmp_path / "other").save_preset(model, dtype="int8")
+
+
+def test_the_card_is_sealed_with_the_preset(tmp_path):
+    run = leave_a_run(tmp_path)
+    assert kgen.from_preset(tmp_path).dim == 2
+    run.write_card("Another text.")
+    assert "Another text." in (tmp_path / "README.md").read_text() and kgen.from_preset(tmp_path).dim == 2
+    (tmp_path / "README.md").write_text("changed by hand")
+    with pytest.raises(ValueError, match=r"README.md: expected SHA-256"):
+        kgen.from_preset(tmp_path)
+
+
+def test_what_else_a_run_leaves_may_stand_beside_its_preset(tmp_path):
+    leave_a_run(tmp_path).save_text("samples", "one")
+    for name in ("1", "12", "archive", "checkpoints"):
+        (tmp_path / name).mkdir()
+    for name in ("SERVING.md", "docker-compose.yml", "models.config", "monitoring.config", "beat.wav", "training.png"):
+        (tmp_path / name).write_text("")
+    assert kgen.from_preset(tmp_path).dim == 2
+    for name in ("payload.py", ".hidden", "model.weights.h5", "01", "a.png.exe"):
+        (tmp_path / name).write_text("")
+        with pytest.raises(ValueError, match=f"expected a preset's files alone .* received '{name}' too"):
+            kgen.from_preset(tmp_path)
+        (tmp_path / name).unlink()
+
+
+def test_a_model_that_nobody_else_could_load_leaves_model_keras_alone(tmp_path):
+    class Own(Location):
+        """Registered nowhere."""
+
+    with pytest.warns(RuntimeWarning, match="no preset was written: .*class_name='Own'"):
+        Run(tmp_path).save_model(Own(2))
+    assert os.listdir(tmp_path) == ["model.keras"]
+
+
+def test_an_old_run_becomes_a_preset(tmp_path):
+    model = scrambled(OneLoss(ema=0.9))
+    model.compile("adam")
+    model.save(tmp_path / "model.keras")
+    (tmp_path / "model_card.md").write_text("# old\n\nWhat it is.\n")
+    (tmp_path / "README.md").write_text("how to start a server")
+    (tmp_path / "1").mkdir()
+    size = run.to_preset(tmp_path, dtype="float16")
+    assert size == (tmp_path / "model.safetensors").stat().st_size
+    assert sorted(os.listdir(tmp_path)) == sorted(["1", "model.keras", *PRESET])
+    assert "# old\n\nWhat it is." in (tmp_path / "README.md").read_text()
+    np.testing.assert_allclose(kgen.load(tmp_path).sample(3, seed=0), model.sample(3, seed=0), atol=1e-2)
+    run.to_preset(tmp_path)  # again, exactly; the card stays
+    np.testing.assert_array_equal(kgen.load(tmp_path).sample(3, seed=0), model.sample(3, seed=0))
+    assert "What it is." in (tmp_path / "README.md").read_text()

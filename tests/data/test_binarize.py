@@ -50,6 +50,15 @@ def test_dynamically_each_epoch_draws_anew():
     assert len(dynamic_binarization(x)[0]) == 1  # without labels: x alone
 
 
+def test_data_to_evaluate_on_stay_the_same():
+    x = np.random.default_rng(0).uniform(-1, 1, (10, 8)).astype("float32")
+    data = dynamic_binarization(x, batch_size=4, anew=False)
+    before = [data[i][0] for i in range(3)]
+    data.on_epoch_end()  # as Keras calls it after each evaluation
+    for i in range(3):
+        np.testing.assert_array_equal(data[i][0], before[i])
+
+
 @pytest.mark.parametrize("make", [binarize, dynamic_binarization])
 @pytest.mark.parametrize(
     ("x", "message"),

@@ -89,7 +89,9 @@ def test_mixed_sizes(tmp_path):
     for i in range(3):
         draw(tmp_path / f"{i}.png", size=(7, 9), value=80)
     draw(tmp_path / "4.png", size=(20, 30), value=80)
-    with pytest.raises(ValueError, match=r"2 different sizes.* 3 of 4 images: try image_size=\(7, 9\)"):
+    with pytest.raises(
+        ValueError, match=r"2 different sizes.*--image-size of a command.* 3 of 4 images: try image_size=\(7, 9\)"
+    ):
         from_folder(tmp_path)
     x, _ = from_folder(tmp_path, image_size=(7, 9))
     assert x.shape == (4, 7, 9, 1)
@@ -167,7 +169,8 @@ def test_corrupt_images_are_named(tmp_path):
     with pytest.raises(ValueError) as caught:
         from_folder(tmp_path)
     message = str(caught.value)
-    assert "7 of 8 images cannot be read" in message and "skip_corrupt=True" in message
+    assert "7 of 8 images cannot be read" in message
+    assert "Repair or remove them. In Python, skip_corrupt=True leaves them out." in message
     assert all(f"a/{name} (" in message for name in names[:5]) and not any(n in message for n in names[5:])
     with pytest.warns(UserWarning, match=r"7 of 8 images cannot be read: a/0.png .*They are left out"):
         x, y = load(tmp_path, skip_corrupt=True)

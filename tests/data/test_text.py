@@ -60,6 +60,13 @@ def test_windows_are_pieces_of_the_tokens():
     assert not np.array_equal(TokenWindows(np.arange(100), 10, batch_size=4, seed=2)[0][0], batches[0])
 
 
+def test_windows_to_evaluate_on_stay_the_same():
+    windows = TokenWindows(np.arange(100), 10, batch_size=4, steps=3, anew=False)
+    before = windows[1][0]
+    windows.on_epoch_end()  # as Keras calls it after each evaluation
+    np.testing.assert_array_equal(windows[1][0], before)
+
+
 def test_every_window_is_possible_and_an_epoch_covers_the_tokens_once():
     windows = TokenWindows(np.arange(12), 10, batch_size=50)
     assert len(windows) == 1 and set(windows[0][0][:, 0]) == {0, 1, 2}

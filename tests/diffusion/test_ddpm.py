@@ -8,10 +8,27 @@ import pytest
 from keras import ops
 
 import kgen
+from kgen import backend
 from kgen.core import random
-from kgen.diffusion import DDPM, DDIMSampler, Denoiser, LinearSchedule
+from kgen.core.conditions import Conditions, ImageCondition, LabelCondition, SequenceCondition
+from kgen.diffusion import (
+    DDPM,
+    AncestralSampler,
+    ClassifierFreeGuidance,
+    CosineSchedule,
+    DDIMSampler,
+    Denoiser,
+    EDMSchedule,
+    Estimate,
+    LearnedVariance,
+    LinearSchedule,
+    VelocityPrediction,
+    ZeroTerminalSNR,
+)
 from kgen.diffusion.bound import variational_bound
 from kgen.networks import MLP, UNet
+
+COMPILE = {"jit_compile": False} if keras.config.backend() == "tensorflow" else {}
 
 
 def small(num_classes=None, **kwargs):
@@ -55,16 +72,17 @@ def test_same_seed_same_rows(conditional):
 def test_guidance_is_the_formula():
     """A network that says 2 for class 0 and 1 for no class gives 1 + g (2 - 1)."""
 
-    def network(inputs):
+    def network(inputs, training=False):
         x, _, label = inputs
         return ops.zeros_like(x) + ops.reshape(ops.where(label == 0, 2.0, 1.0), (-1, 1))
 
-    denoiser = Denoiser(network, LinearSchedule(), None, clip=False, null_label=3)
-    x, t = np.zeros((2, 3), "float32"), np.full((2,), 0.5, "float32")
-    label, guidance = np.zeros((2,), "int32"), np.array([1.0, 3.0], "float32")
-    tensors = [ops.convert_to_tensor(v) for v in (x, t, label, guidance)]
-    np.testing.assert_allclose(ops.convert_to_numpy(denoiser.output(*tensors))[:, 0], [2.0, 4.0])
-    np.testing.assert_allclose(ops.convert_to_numpy(denoiser.output(*tensors[:3]))[:, 0], [2.0, 2.0])
+    plain = Denoiser(network, LinearSchedule(), VelocityPrediction())
+    x, t, strength = np.zeros((2, 3), "float32"), np.full((2,), 0.5, "float32"), np.array([1.0, 3.0], "float32")
+    x, t, strength = (ops.convert_to_tensor(v) for v in (x, t, strength))
+    given = {"label": ops.zeros((2,), dtype="int32")}
+    guided = ClassifierFreeGuidance().around(plain, Conditions(LabelCondition(3, dropout=0.1)), strength)
+    np.testing.assert_allclose(ops.convert_to_numpy(guided.output(x, t, given))[:, 0], [2.0, 4.0])
+    np.testing.assert_allclose(ops.convert_to_numpy(plain.output(x, t, given))[:, 0], [2.0, 2.0])
 
 
 def test_guidance_one_is_the_conditional_and_stronger_guidance_differs(conditional):
@@ -87,7 +105,7 @@ def test_bound_is_the_sum_of_its_terms_for_gaussian_data():
     def denoise(x_t, t):
         alpha, sigma = (ops.reshape(f(t), (-1, 1)) for f in (schedule.alpha, schedule.sigma))
         data = alpha * scale**2 / (alpha**2 * scale**2 + sigma**2) * x_t
-        return data, None
+        return Estimate(data, None)
 
     rng = np.random.default_rng(0)
     x = (np.round(np.clip(scale * rng.normal(size=(500, dim)), -1, 1) * 127.5 + 127.5) / 127.5 - 1).astype("float32")
@@ -116,13 +134,129 @@ def test_bound_is_the_sum_of_its_terms_for_gaussian_data():
     assert abs(difference.mean()) < 5 * difference.std() / math.sqrt(len(x))
 
 
+def test_a_learned_variance_at_its_lower_bound_gives_the_same_bound():
+    schedule, rng = LinearSchedule(num_steps=20, beta_start=0.01, beta_end=0.4), np.random.default_rng(0)
+    x = ops.convert_to_tensor((np.round(rng.uniform(-1, 1, (50, 6)) * 127.5 + 127.5) / 127.5 - 1).astype("float32"))
+    seeds = random.row_seeds(0, 50)
+
+    def bound(variance):
+        def denoise(x_t, t):
+            return Estimate(0.5 * x_t, None, None if variance is None else variance * ops.ones_like(x_t))
+
+        return ops.convert_to_numpy(variational_bound(denoise, schedule, x, seeds, 256, 19))
+
+    np.testing.assert_allclose(bound(0.0), bound(None), rtol=1e-4)
+    assert (bound(1.0) != bound(None)).all()
+
+
+def test_the_gradient_of_a_learned_variance_is_its_own():
+    """The divergence trains the variance alone: with weight 0 its half of the output has no gradient, the other half the same."""
+    rng = np.random.default_rng(0)
+    x, noise, output = (ops.convert_to_tensor(rng.normal(size=(4, 2, s)).astype("float32")) for s in (3, 3, 6))
+    t = ops.convert_to_tensor(np.array([0.1, 0.4, 0.7, 1.0], "float32"))
+
+    def slope(weight):
+        law = LearnedVariance("noise", weight)
+        return ops.convert_to_numpy(backend.grad(lambda o: law.loss(o, x, noise, t, CosineSchedule()), output))
+
+    off, on = slope(0.0), slope(1.0)
+    assert not off[..., 3:].any() and on[..., 3:].any()
+    np.testing.assert_allclose(on[..., :3], off[..., :3], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"schedule": EDMSchedule(sigma_max=5.0), "prediction": "data", "times": "log_normal"},
+        {"schedule": ZeroTerminalSNR(), "weight": "min_snr"},
+        {"schedule": "rectified_flow", "prediction": "flow", "times": "logit_normal"},
+        {"schedule": "linear", "prediction": LearnedVariance(), "sampler": AncestralSampler(4)},
+    ],
+    ids=["edm", "zero terminal snr", "rectified flow", "learned variance"],
+)
+def test_processes_train_sample_save_and_have_a_bound(arguments, data, tmp_path):
+    outputs = 2 if isinstance(arguments.get("prediction"), LearnedVariance) else 1
+    network = UNet((4, 4, 1), channels=(8,), blocks=1, attention=(False,), groups=4, out_channels=outputs)
+    model = DDPM((4, 4, 1), network=network, **{"sampler": DDIMSampler(4), **arguments})
+    model.compile(keras.optimizers.Adam(1e-2), **COMPILE)
+    losses = model.fit(data[0], epochs=6, verbose=0).history["loss"]
+    assert np.mean(losses[-2:]) < np.mean(losses[:2])
+    x = model.sample(3, seed=0)
+    assert np.isfinite(x).all() and np.abs(x).max() <= 1
+    levels = np.round(data[0][:2] * 127.5 + 127.5) / 127.5 - 1
+    assert np.isfinite(model.log_prob(levels.astype("float32"), num_samples=3)).all()
+    model.save(tmp_path / "m.keras")
+    again = kgen.load(tmp_path / "m.keras")
+    assert again.get_config() == model.get_config()
+    np.testing.assert_allclose(again.sample(3, seed=0), x, atol=1e-5)
+
+
+def test_a_batch_whose_place_says_something():
+    """Times must not go with a row's place in the batch: eight rows of one kind stand beside each other here, as in sorted data."""
+    keras.utils.set_random_seed(0)
+    seen = []
+
+    class Watched(DDPM):
+        def loss_at(self, denoiser, x, t, noise, values, training=False):
+            seen.append(ops.convert_to_numpy(t))
+            return super().loss_at(denoiser, x, t, noise, values, training)
+
+    model = Watched((2,), network=MLP((2,), (2,), widths=(4,), time=True), ema=None)
+    model.compile("sgd", run_eagerly=True)
+    for _ in range(150):
+        model.train_on_batch(np.zeros((8, 2), "float32"))
+    times = np.array([t for t in seen if t.shape == (8,)])
+    assert len(times) >= 150
+    # Each place draws all times: their mean is 1/2 within 4 standard errors, and over one batch they are even.
+    assert np.abs(times.mean(0) - 0.5).max() < 4 / (12 * len(times)) ** 0.5
+    gaps = np.diff(np.sort(times, axis=1), axis=1)
+    assert gaps.max() < 0.13 and gaps.min() > 0.12
+
+
+def test_a_model_of_several_conditions(data, tmp_path):
+    x, y = data
+    conditions = [ImageCondition((2, 2, 1), name="low", dropout=0.2), SequenceCondition(3, 7, dropout=0.2)]
+    network = UNet(
+        (4, 4, 1),
+        channels=(8,),
+        blocks=1,
+        attention=(True,),
+        groups=4,
+        conditions=[LabelCondition(["a", "b", "c"]), *conditions],
+    )
+    model = DDPM(
+        (4, 4, 1), network=network, num_classes=["a", "b", "c"], conditions=conditions, sampler=DDIMSampler(2), ema=None
+    )
+    model.compile(keras.optimizers.Adam(1e-2), **COMPILE)
+    text = np.array([[1, 2, 0], [3, 0, 0]] * 32)
+    model.fit({"image": x, "label": y, "low": x[:, :2, :2], "text": text}, verbose=0)
+    model.save(tmp_path / "m.keras")
+    given = {"labels": "b", "low": np.full((2, 2, 1), 0.5, "float32"), "text": [1, 2, 0]}
+    sample = model.sample(2, seed=0, **given)
+    np.testing.assert_allclose(kgen.load(tmp_path / "m.keras").sample(2, seed=0, **given), sample, atol=1e-5)
+    for name, value in (("labels", "c"), ("low", np.full((2, 2, 1), -0.5, "float32")), ("text", [1, 3, 0])):
+        assert np.abs(model.sample(2, seed=0, **{**given, name: value}) - sample).max() > 1e-6, name
+    # What is masked changes nothing.
+    masked = {**given, "text": np.array([[1, 2, 5]] * 2), "text_mask": np.array([[1, 1, 0]] * 2)}
+    np.testing.assert_allclose(model.sample(2, seed=0, **masked), sample, atol=1e-6)
+    inputs = model.endpoints()[0].inputs
+    assert (
+        list(inputs) == ["seed", "label", "low", "text", "text_mask", "guidance"] and inputs["label"].choices[1] == "b"
+    )
+
+
 def test_bits_per_dim_converts_the_bound(conditional, data):
     x, y = data
-    bits = conditional.bits_per_dim(x[:8], labels=y[:8], levels=256, num_samples=10)
+    x = (np.round(x[:8] * 127.5 + 127.5) / 127.5 - 1).astype("float32")
+    bits = conditional.bits_per_dim(x, labels=y[:8], levels=256, num_samples=10)
     assert bits.shape == (8,) and (bits > 1).all()
     np.testing.assert_allclose(
-        bits, -conditional.log_prob(x[:8], labels=y[:8], num_samples=10) / (16 * math.log(2)), rtol=1e-6
+        bits, -conditional.log_prob(x, labels=y[:8], num_samples=10) / (16 * math.log(2)), rtol=1e-6
     )
+    with pytest.raises(ValueError, match=r"x: expected values at 17 equally spaced levels from -1 to 1, received"):
+        conditional.log_prob(x, labels=y[:8], levels=17)
+    with pytest.raises(ValueError, match="log_prob: this bound is of images whose values are at levels"):
+        DDPM((2,), network=MLP((2,), (2,), widths=(4,), time=True)).log_prob(np.zeros((1, 2), "float32"))
 
 
 def test_vectors_with_a_network_of_ones_own():
@@ -190,14 +324,22 @@ def test_wrong_arguments(conditional):
         conditional.sample(2, labels=1, guidance=-1)
     with pytest.raises(ValueError, match="guidance: it draws samples towards a class; pass labels too"):
         conditional.sample(2, guidance=2.0)
-    with pytest.raises(ValueError, match="labels: this model was trained with label_dropout=0"):
-        small(num_classes=3, label_dropout=0.0).sample(2)
+    sure = small(num_classes=3, label_dropout=0.0)
+    with pytest.raises(
+        ValueError, match="labels: this model has 3 classes; pass one int for all rows, .* no class would be"
+    ):
+        sure.sample(2)
+    with pytest.raises(ValueError, match="guidance: this model has never been trained without its conditions"):
+        sure.sample(2, labels=1, guidance=2.0)
+    assert sure.endpoints()[0].inputs["label"].high == 2 and "guidance" not in sure.endpoints()[0].inputs
+    with pytest.raises(ValueError, match="prediction: ZeroTerminalSNR.* leaves nothing of the data at t = 1"):
+        small(schedule=ZeroTerminalSNR(), prediction="noise")
     with pytest.raises(ValueError, match=r"seed: expected an integer in \[0, 2\*\*62\) or None, received -1"):
         plain.sample(2, seed=-1)
     with pytest.raises(
-        ValueError, match=r"image_shape: expected \(H, W, C\), received \(8,\). Other shapes need network="
+        ValueError, match=r"image_shape: expected \(H, W, C\) or \(D,\), received \(8, 2\). Other shapes need network="
     ):
-        DDPM((8,))
+        DDPM((8, 2))
     with pytest.raises(
         ValueError, match=r"network: expected outputs shaped like x_t, \(4, 4, 1\), received \(4, 4, 2\)"
     ):

@@ -4,64 +4,126 @@ For data N(mu, S), x_t is N(alpha mu, alpha^2 S + sigma^2 I), the optimal estima
 probability-flow ODE scales each eigen-direction by the ratio of standard deviations.
 """
 
+import functools
+
+import keras
 import numpy as np
 import pytest
 from keras import ops
 
 from kgen import backend
 from kgen.core import random
-from kgen.diffusion import AncestralSampler, CosineSchedule, DDIMSampler, LinearSchedule, samplers
+from kgen.diffusion import (
+    AncestralSampler,
+    CosineSchedule,
+    DDIMSampler,
+    EDMSchedule,
+    Estimate,
+    KarrasGrid,
+    LinearSchedule,
+    LogSNRGrid,
+    RectifiedFlowSchedule,
+    SubVPSchedule,
+    UniformGrid,
+    VESchedule,
+    VPSchedule,
+    ZeroTerminalSNR,
+    grids,
+    samplers,
+)
+from kgen.diffusion.predictions import noise_of
+from kgen.diffusion.schedules import like
 
-MEAN, SCALE = np.array([0.5, -1.0, 0.0], "float32"), np.array([0.3, 1.0, 0.05], "float32")
+MEAN, SCALE = np.array([0.5, -1.0, 0.0]), np.array([0.3, 1.0, 0.05])
 
 
 def optimal(schedule):
     def denoise(x_t, t):
-        mean, variance = ops.convert_to_tensor(MEAN), ops.convert_to_tensor(SCALE**2)
-        alpha, sigma = schedule.alpha(t), schedule.sigma(t)
-        gain = alpha * variance / (alpha**2 * variance + sigma**2)
-        data = mean + gain * (x_t - alpha * mean)
-        return data, (x_t - alpha * data) / sigma
+        mean, variance = (ops.cast(ops.convert_to_tensor(v), x_t.dtype) for v in (MEAN, SCALE**2))
+        alpha, sigma = like(schedule.alpha(t), x_t), like(schedule.sigma(t), x_t)
+        data = mean + alpha * variance / (alpha**2 * variance + sigma**2) * (x_t - alpha * mean)
+        return Estimate(data, noise_of(data, x_t, alpha, sigma))
 
     return denoise
 
 
-def draw(sampler, schedule, n=64, seed=0):
-    run = backend.jit(lambda seeds: sampler.sample(optimal(schedule), schedule, seeds, (3,)))
+def draw(sampler, schedule, n=64, seed=0, **options):
+    run = backend.jit(lambda seeds: sampler.sample(optimal(schedule), schedule, seeds, (3,), **options))
     return ops.convert_to_numpy(run(ops.convert_to_tensor(random.row_seeds(seed, n))))
 
 
-def exact_flow(schedule, n=64, seed=0):
-    """Where the probability-flow ODE ends for the same starting noise."""
-    x = ops.convert_to_numpy(random.normal(random.row_seeds(seed, n), (3,), draw=0))
-    one = np.float32(1.0)
-    alpha, sigma = (float(ops.convert_to_numpy(f(one))) for f in (schedule.alpha, schedule.sigma))
+def noise(n=64, seed=0):
+    return ops.convert_to_numpy(random.normal(random.row_seeds(seed, n), (3,), draw=0))
+
+
+def exact_flow(schedule, x):
+    """Where the probability-flow ODE from x at t = 1 ends."""
+    alpha, sigma = (float(ops.convert_to_numpy(f(np.ones((1,))))[0]) for f in (schedule.alpha, schedule.sigma))
     return MEAN + (x - alpha * MEAN) * SCALE / np.sqrt(alpha**2 * SCALE**2 + sigma**2)
 
 
+def order_of(sampler_of, schedule, steps):
+    """The order of convergence towards the flow, in float64, schedules included (on JAX, which has none unless asked, in float32)."""
+    dtype = "float32" if keras.config.backend() == "jax" else "float64"
+    x = (schedule.prior_scale * noise(32)).astype(dtype)
+    seeds = ops.convert_to_tensor(random.row_seeds(0, 32))
+    errors = []
+    for sampler in map(sampler_of, steps):
+        run = backend.jit(
+            functools.partial(lambda k, x: k.sample(optimal(schedule), schedule, seeds, (3,), x=x), sampler)
+        )
+        found = ops.convert_to_numpy(run(ops.convert_to_tensor(x)))
+        assert found.dtype == dtype
+        errors.append(np.abs(found - exact_flow(schedule, x.astype("float64"))).mean())
+    return -np.polyfit(np.log(steps), np.log(errors), 1)[0], errors
+
+
 def test_ddim_converges_with_order_one():
-    schedule = CosineSchedule()
-    steps = np.array([40, 80, 160, 320])
-    errors = [np.abs(draw(DDIMSampler(k), schedule) - exact_flow(schedule)).mean() for k in steps]
-    order = -np.polyfit(np.log(steps), np.log(errors), 1)[0]
-    assert 0.85 < order < 1.15, (order, errors)
-    assert errors[-1] < 5e-3
+    order, errors = order_of(DDIMSampler, CosineSchedule(), np.array([40, 80, 160, 320]))
+    assert 0.85 < order < 1.15 and errors[-1] < 5e-3, (order, errors)
+
+
+PROCESSES = [
+    CosineSchedule(),
+    LinearSchedule(),
+    ZeroTerminalSNR(),
+    VPSchedule(),
+    SubVPSchedule(),
+    VESchedule(),
+    EDMSchedule(),
+    RectifiedFlowSchedule(),
+]
+
+
+@pytest.mark.parametrize("schedule", PROCESSES, ids=lambda s: type(s).__name__)
+@pytest.mark.parametrize("grid", [UniformGrid(), KarrasGrid(), LogSNRGrid()], ids=lambda g: type(g).__name__)
+def test_each_process_and_grid_ends_in_data(schedule, grid):
+    """Ends of all kinds: alpha(1) = 0, sigma(0) = 0, sigma(0) > 0. None divides by zero, and all end at the data's moments."""
+    x = draw(DDIMSampler(80, grid=grid), schedule, 512)
+    sums = (
+        noise(512).mean(0),
+        noise(512).std(0),
+    )  # of these very draws, so that the tolerance is the discretisation's alone
+    np.testing.assert_allclose(x.mean(0), MEAN + SCALE * sums[0], atol=0.03)
+    np.testing.assert_allclose(x.std(0), SCALE * sums[1], rtol=0.25, atol=0.01)
+    times = ops.convert_to_numpy(DDIMSampler(6, grid=grid).times(schedule, 1))[0]
+    assert times[0] == 1.0 and times[-2] > 0 and times[-1] == 0.0 and (np.diff(times) < 0).all()
 
 
 def exact_moments(sampler, schedule, eta):
     """Mean and standard deviation per direction after all steps: each step is linear in x and adds known noise."""
-    t = np.arange(sampler.steps, -1, -1, dtype="float32") / sampler.steps
+    t = np.arange(sampler.steps, -1, -1) / sampler.steps
     alpha, sigma = (ops.convert_to_numpy(f(t)).astype("float64") for f in (schedule.alpha, schedule.sigma))
     mean, variance = np.zeros(3), np.ones(3)
     for i in range(sampler.steps):
         a, b, s, r = alpha[i], alpha[i + 1], sigma[i], sigma[i + 1]
         gain = a * SCALE**2 / (a**2 * SCALE**2 + s**2)
-        noise = eta**2 * (r / s) ** 2 * (1 - (a / b) ** 2)
-        kept = np.sqrt(max(r**2 - noise, 0.0))
+        added = eta**2 * (r / s) ** 2 * (1 - (a / b) ** 2)
+        kept = np.sqrt(max(r**2 - added, 0.0))
         # x_s = b data + kept (x - a data)/s + noise, data = MEAN + gain (x - a MEAN)
         slope = (b - kept * a / s) * gain + kept / s
         mean = (b - kept * a / s) * (MEAN - gain * a * MEAN) + slope * mean
-        variance = slope**2 * variance + noise
+        variance = slope**2 * variance + added
     return mean, np.sqrt(variance)
 
 
@@ -97,16 +159,63 @@ def test_eta_one_is_the_ancestral_sampler():
     np.testing.assert_allclose(a, b, atol=2e-5)
 
 
+def test_a_learned_variance_is_between_its_bounds():
+    schedule, n = LinearSchedule(), 3000
+    plain = optimal(schedule)
+    seeds, x = ops.convert_to_tensor(random.row_seeds(1, n)), ops.zeros((n, 3))
+    t, s = ops.full((n,), 0.5), ops.full((n,), 0.4)
+    _, _, variance, widest = (ops.convert_to_numpy(v)[0, 0] for v in samplers.transition(schedule, t, s, x))
+    for share, expected in ((0.0, variance), (1.0, widest), (0.5, np.sqrt(variance * widest))):
+
+        def denoise(x, t, share=share):
+            return plain(x, t)._replace(variance=share * ops.ones_like(x))
+
+        (end,) = AncestralSampler(10).step(denoise, schedule, (x,), t, s, seeds, 0)
+        np.testing.assert_allclose(ops.convert_to_numpy(end).var(0), expected, rtol=0.15)
+    (end,) = AncestralSampler(10).step(denoise, schedule, (x,), s, ops.zeros((n,)), seeds, 0)
+    assert np.ptp(ops.convert_to_numpy(end), axis=0).max() == 0  # the last step adds no noise
+
+
+def test_rows_have_their_own_start_and_number_of_steps():
+    schedule = CosineSchedule()
+    steps = ops.convert_to_tensor(np.array([4, 10, 7], "int32"))
+    together = draw(DDIMSampler(10), schedule, 3, steps=steps)
+    for row, count in enumerate((4, 10, 7)):
+        np.testing.assert_allclose(together[row], draw(DDIMSampler(count), schedule, 3)[row], atol=1e-5)
+    start = ops.convert_to_tensor(np.array([0.3, 1.0, 0.6], "float32"))
+    x = ops.convert_to_tensor(noise(3))
+    some = draw(DDIMSampler(10, grid="log_snr"), schedule, 3, x=x, start=start)
+    all_alike = [
+        draw(DDIMSampler(10, grid="log_snr"), schedule, 3, x=x, start=ops.full((3,), s)) for s in (0.3, 1.0, 0.6)
+    ]
+    np.testing.assert_allclose(some, [all_alike[i][i] for i in range(3)], atol=1e-5)
+
+
+def test_backwards_and_forwards_again():
+    """``run`` takes rising times too: from data to noise and back is where it began, up to the order of the steps."""
+    schedule = CosineSchedule()
+    x = ops.convert_to_tensor((MEAN + SCALE * noise(8)).astype("float32"))
+    up = ops.convert_to_tensor(np.tile(np.linspace(0.0, 0.9, 201, dtype="float32"), (8, 1)))
+    seeds = ops.convert_to_tensor(random.row_seeds(0, 8))
+    encoded = DDIMSampler(200).run(optimal(schedule), schedule, seeds, x, up)
+    again = DDIMSampler(200).run(optimal(schedule), schedule, seeds, encoded, ops.flip(up, axis=1))
+    np.testing.assert_allclose(ops.convert_to_numpy(again), ops.convert_to_numpy(x), atol=0.05)
+
+
 def test_one_step_returns_the_estimate_at_the_start():
     schedule = LinearSchedule()
-    noise = random.normal(random.row_seeds(0, 8), (3,), draw=0)
-    estimate, _ = optimal(schedule)(noise, np.float32(1.0))
-    np.testing.assert_allclose(draw(DDIMSampler(1), schedule, 8), ops.convert_to_numpy(estimate), atol=1e-6)
+    estimate = optimal(schedule)(ops.convert_to_tensor(noise(8)), ops.ones((8,)))
+    np.testing.assert_allclose(draw(DDIMSampler(1), schedule, 8), ops.convert_to_numpy(estimate.data), atol=1e-6)
 
 
 def test_arguments():
     assert samplers.get("ddim", steps=7) == DDIMSampler(7)
-    assert samplers.get(DDIMSampler(9, eta=0.5), steps=7) == DDIMSampler(7, eta=0.5)
+    assert samplers.get(DDIMSampler(9, eta=0.5, grid="karras"), steps=7) == DDIMSampler(7, eta=0.5, grid=KarrasGrid())
+    assert DDIMSampler(9).calls() == 9 and DDIMSampler(9).calls(4) == 4
+    again = keras.saving.deserialize_keras_object(
+        keras.saving.serialize_keras_object(DDIMSampler(3, grid=KarrasGrid(5)))
+    )
+    assert again.grid == KarrasGrid(5) and again.grid != grids.get("karras")
     with pytest.raises(ValueError, match="steps: expected an integer of at least 1, received 0"):
         DDIMSampler(0)
     with pytest.raises(ValueError, match=r"eta: expected a number in \[0, 1\], received 2"):

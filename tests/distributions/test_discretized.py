@@ -170,3 +170,27 @@ def test_wrong_arguments():
         kd.discretized_logistic_mixture_log_prob(x, loc[:, 0], loc, loc)
     with pytest.raises(ValueError, match=r"received loc \(2, 3, 4\) with x \(2, 3\) and logits \(2, 3, 5\)"):
         kd.discretized_logistic_mixture_log_prob(x, loc, loc[..., :4], loc)
+
+
+@pytest.mark.parametrize("levels", [2, 17, 256])
+def test_the_mean_is_the_sum_over_the_levels(levels):
+    rng = np.random.default_rng(0)
+    logits, loc = rng.normal(size=(40, 3, 4)), rng.uniform(-2, 2, size=(40, 3, 4))
+    log_scale = rng.uniform(-9, 2, size=(40, 3, 4))  # from a point to wider than all levels
+    expected = np.einsum(
+        "kbcj,bcj,k->bc",
+        np.exp(exact_log_prob(loc, np.exp(log_scale), levels)),
+        special.softmax(logits, axis=-1),
+        np.linspace(-1, 1, levels),
+    )
+    given = [a.astype("float32") for a in (logits, loc, log_scale)]
+    np.testing.assert_allclose(to_numpy(kd.discretized_logistic_mixture_mean(*given, levels)), expected, atol=2e-4)
+    given[2] = np.full_like(given[2], -np.float32(1e30))  # a point mass: the level that is nearest
+    given[1][:] = -0.999
+    expected = np.round(0.0005 * (levels - 1)) * 2 / (levels - 1) - 1
+    np.testing.assert_allclose(to_numpy(kd.discretized_logistic_mixture_mean(*given, levels)), expected, atol=1e-5)
+
+
+def test_the_mean_takes_two_levels_at_least():
+    with pytest.raises(ValueError, match="`levels` must be an int of at least 2; received 1"):
+        kd.discretized_logistic_mixture_mean(np.zeros((1, 1)), np.zeros((1, 1)), np.zeros((1, 1)), 1)

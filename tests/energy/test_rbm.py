@@ -149,6 +149,24 @@ def test_the_gradient_is_that_of_the_log_likelihood():
         np.testing.assert_allclose(ops.convert_to_numpy(a), ops.convert_to_numpy(b), atol=0.02)
 
 
+@pytest.mark.parametrize("chains", [0, 3000])
+def test_three_to_one_by_weights_is_three_to_one_by_copies(chains):
+    rows = to_data(states(4)[[3, 9]])
+    copies = np.repeat(rows, [4500, 1500], axis=0), np.ones(6000, "float32")
+    weights = np.repeat(rows, 3000, axis=0), np.repeat(np.array([1.5, 0.5], "float32"), 3000)
+    steps = []
+    for x, weight in (copies, weights):
+        keras.utils.set_random_seed(0)
+        model = machine(size=4, hidden=3, scale=0.5, chains=chains)
+        before = [ops.convert_to_numpy(v) for v in model.trainable_variables]
+        model.compile(keras.optimizers.SGD(1.0))
+        model.fit(x, sample_weight=weight, batch_size=6000, verbose=0)
+        after = [ops.convert_to_numpy(v) for v in model.trainable_variables]
+        steps.append(np.concatenate([(a - b).ravel() for a, b in zip(after, before, strict=True)]))
+    np.testing.assert_allclose(steps[0], steps[1], atol=0.04)
+    assert np.abs(steps[0]).max() > 0.2
+
+
 @pytest.mark.parametrize("chains", [0, 400])
 def test_training_finds_the_distribution_of_the_data(chains):
     copies = (states(4)[:, :2] == states(4)[:, 2:]).sum(axis=1)  # of which independent units know nothing

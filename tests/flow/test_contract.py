@@ -14,7 +14,9 @@ LABELS = {"labels": 1}
 trained = trained_models(
     {
         "realnvp of images with classes": Case(
-            lambda: RealNVP((4, 4, 1), couplings=2, widths=(16,), dropout=0.1, num_classes=3, dequantize=9, ema=0.9),
+            lambda: RealNVP(
+                (4, 4, 1), couplings=2, scales=2, widths=(8,), dropout=0.1, num_classes=3, dequantize=9, ema=0.9
+            ),
             (X, Y),
             sample=LABELS,
             log_prob={"num_samples": 4, **LABELS},

@@ -36,7 +36,7 @@ def test_projection_and_concatenation_compute_their_formulas():
 
 def test_the_classes_of_images_are_planes():
     discriminator = Discriminator((4, 4, 1), [3], num_classes=2, conditioning="concatenation")
-    assert discriminator.get_layer("conv_0").kernel.shape == (3, 3, 3, 3)  # one channel and two classes
+    assert discriminator.get_layer("conv_0").kernel.shape == (4, 4, 3, 3)  # one channel and two classes
     x = np.zeros((2, 4, 4, 1), "float32")
     assert np.ptp(logits(discriminator, x, np.array([0, 1], "int32"))) > 1e-4
 
@@ -53,7 +53,7 @@ def test_samples_are_of_their_class(conditioning):
         4,
         generator=Generator(4, (2,), [32], num_classes=3),
         discriminator=discriminator,
-        loss="non_saturating",
+        adversarial_loss="non_saturating",
         regularizers="r1",
         ema=0.99,
     )
@@ -89,7 +89,7 @@ def test_wrong_labels(model):
         model.fit(x)
     with says("y: expected integers in [0, 3), received values from 0 to 3."):
         model.fit(x, np.array([0, 1, 2, 3]))
-    with says("labels: this model has 3 classes; pass one int for all rows, or 5 of them in [0, 3)."):
+    with says("labels: this model has 3 classes; pass one int for all rows, or 5 of them in [0, 3). It has not"):
         model.sample(5)
     with says("labels: expected integers in [0, 3), received values from 7 to 7."):
         model.sample(5, labels=7)
@@ -101,5 +101,5 @@ def test_wrong_labels(model):
         "conditioning: expected one of 'projection', 'concatenation', received 'project'. Did you mean 'projection'?"
     ):
         ConditionalGAN((2,), 3, conditioning="project")
-    with says("generator: expected a network of inputs (B, 4) and labels (B,); it failed on them: "):
+    with says("generator: expected a network of inputs (B, 4) and (B,); it failed on them: "):
         ConditionalGAN((2,), 3, 4, generator=Generator(4, (2,)))

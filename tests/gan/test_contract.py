@@ -1,6 +1,7 @@
 """The contract of every model, over this family's."""
 
 import keras
+from gan.parts import Jitter
 from keras import layers
 
 from kgen.gan import DCGAN, GAN, R1, WGANGP, ConditionalGAN, Discriminator
@@ -9,6 +10,11 @@ from contract import *
 from contract import Case, X, Y, trained_models
 
 SHAPE = X.shape[1:]
+
+
+def least_squares():
+    parts = {"regularizers": R1(0.1, every=2), "augmentation": Jitter()}
+    return GAN(SHAPE, 3, adversarial_loss="least_squares", ema=0.9, **parts)
 
 
 def wgan_gp():
@@ -31,7 +37,7 @@ players = {"falls": None, "log_prob": None}
 classes = {**players, "data": (X, Y), "sample": {"labels": 1}}
 trained = trained_models(
     {
-        "gan": Case(lambda: GAN(SHAPE, 3, loss="least_squares", regularizers=R1(0.1), ema=0.9), **players),
+        "gan": Case(least_squares, **players),
         "dcgan": Case(lambda: DCGAN(SHAPE, 3, widths=[4, 8], ema=None), **players),
         "wgan_gp": Case(wgan_gp, **players),
         "conditional": Case(conditional, **classes),

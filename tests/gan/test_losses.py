@@ -45,7 +45,9 @@ def test_names():
     assert {name: type(losses.get(name)) for name in losses.ALIASES} == losses.ALIASES
     hinge = losses.get("hinge")
     assert losses.get(hinge) is hinge
-    with pytest.raises(ValueError, match="loss: expected one of 'minimax'.*received 'hing'. Did you mean 'hinge'?"):
-        GAN((2,), loss="hing")
-    with pytest.raises(TypeError, match="loss: expected 'minimax'.* or a Loss, received 3"):
-        GAN((2,), loss=3)
+    with pytest.raises(
+        ValueError, match="adversarial_loss: expected one of 'minimax'.*received 'hing'. Did you mean 'hinge'?"
+    ):
+        GAN((2,), adversarial_loss="hing")
+    with pytest.raises(TypeError, match="adversarial_loss: expected 'minimax'.* or a Loss, received 3"):
+        GAN((2,), adversarial_loss=3)

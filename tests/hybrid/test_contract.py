@@ -2,10 +2,10 @@
 
 import numpy as np
 
+from kgen.core.conditions import LabelCondition
 from kgen.diffusion import AncestralSampler, DDIMSampler
 from kgen.hybrid import LatentDiffusion
-from kgen.hybrid.presets import residual_denoiser
-from kgen.networks import MLP, SpatialDecoder, SpatialEncoder
+from kgen.networks import MLP, ResidualMLP, SpatialDecoder, SpatialEncoder
 from kgen.vae import VAE, VQVAE
 
 from contract import *
@@ -26,7 +26,7 @@ def vqvae():
 
 
 def over_vae():
-    network = residual_denoiser(3, num_classes=3, width=16, blocks=1)
+    network = ResidualMLP(3, 16, 1, conditions=[LabelCondition(3, dropout=0.1)])
     return LatentDiffusion(vae(), network=network, num_classes=3, sampler=DDIMSampler(3), ema=0.9)
 
 

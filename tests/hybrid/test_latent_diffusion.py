@@ -6,10 +6,10 @@ import pytest
 from keras import ops
 
 import kgen
+from kgen.core.conditions import LabelCondition
 from kgen.diffusion import DDIMSampler
 from kgen.hybrid import LatentDiffusion
-from kgen.hybrid.presets import residual_denoiser
-from kgen.networks import MLP, SpatialDecoder, SpatialEncoder, UNet
+from kgen.networks import MLP, ResidualMLP, SpatialDecoder, SpatialEncoder, UNet
 from kgen.vae import VAE, VQVAE
 
 COMPILE = keras.config.backend() == "jax"  # TensorFlow's XLA takes longer to compile than these take to run
@@ -50,7 +50,11 @@ def model(autoencoder, x, y):
 def small(autoencoder):
     """A model with 10 classes over a VAE, without classes over a VQ-VAE."""
     classes = 10 if isinstance(autoencoder, VAE) else None
-    network = residual_denoiser(3, 10, width=16, blocks=1) if classes else MLP((2, 2, 3), (2, 2, 3), (16,), time=True)
+    network = (
+        ResidualMLP(3, 16, 1, conditions=[LabelCondition(10, dropout=0.1)])
+        if classes
+        else MLP((2, 2, 3), (2, 2, 3), (16,), time=True)
+    )
     model = LatentDiffusion(autoencoder, network=network, num_classes=classes, sampler=DDIMSampler(3))
     model.compile(keras.optimizers.Adam(1e-3), jit_compile=COMPILE)
     return model
@@ -117,7 +121,7 @@ def test_it_learns_the_distribution_of_latents():
     mean_only = keras.Sequential([keras.Input((1,)), keras.layers.Activation("linear")])
     model = LatentDiffusion(
         VAE((1,), 1, encoder=kernel, decoder=mean_only),
-        network=residual_denoiser(1, None, 32, 1),
+        network=ResidualMLP(1, 32, 1),
         sampler=DDIMSampler(20),
     )
     data = np.repeat([[3.0], [7.0]], [1000, 3000], axis=0).astype("float32")

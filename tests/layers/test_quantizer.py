@@ -1,5 +1,11 @@
 """Vector quantisation: the nearest code, gradients, the averages' formula, dead codes, the exact distortion of uniform data."""
 
+import os
+import pathlib
+import subprocess
+import sys
+
+import keras
 import numpy as np
 import pytest
 from keras import ops
@@ -136,6 +142,17 @@ def test_vectors_that_are_not_finite_revive_no_code():
     layer = quantizer(np.ones((3, 2)), counts=np.zeros(3), ema=None)
     run(layer, np.full((4, 2), np.nan, "float32"), training=True)
     np.testing.assert_array_equal(values(layer)[0], np.ones((3, 2)))
+
+
+def test_replicas_have_the_codebook_of_one_device():
+    if keras.config.backend() != "tensorflow":
+        pytest.skip("tf.distribute is TensorFlow's")
+    root = pathlib.Path(__file__).parents[2]
+    environment = {**os.environ, "PYTHONPATH": str(root), "CUDA_VISIBLE_DEVICES": ""}
+    script = pathlib.Path(__file__).with_name("replicated.py")
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.split() == ["as", "one"]
 
 
 def test_uniform_data_is_distorted_as_little_as_can_be():

@@ -20,6 +20,16 @@ CASES = {
 }
 
 
+def test_the_length_of_the_first_vector_says_nothing():
+    layer = SpectralNormalization(layers.Dense(1, use_bias=False))
+    x = np.ones((2, 3), "float32")
+    layer(x)
+    layer.layer.kernel.assign([[3.0], [0.0], [4.0]])  # of one column: its length is the singular value, whatever u is
+    for length in (0.05, -7.0):
+        layer.u.assign([length])
+        np.testing.assert_allclose(ops.convert_to_numpy(layer(x)), np.full((2, 1), 7 / 5), rtol=1e-5)
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_the_effective_kernel_has_a_largest_singular_value_of_one(case):
     make, shape, dtype = CASES[case]

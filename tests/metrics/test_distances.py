@@ -71,6 +71,15 @@ def test_sliced_wasserstein_distance_of_a_shift_and_of_a_scale():
     )
 
 
+@pytest.mark.parametrize("sizes", [(7, 3), (4, 1), (5, 10), (101, 100)])
+def test_sliced_wasserstein_distance_of_unequal_sizes_is_exact(sizes):
+    x, y = (np.random.default_rng(n).exponential(size=(n, 1)) for n in sizes)
+    # Each row as often as the other set has rows: two sets of one size, of the same distributions.
+    by_sorting = np.sqrt(np.mean((np.sort(np.repeat(x, len(y))) - np.sort(np.repeat(y, len(x)))) ** 2))
+    assert sliced_wasserstein_distance(x, y, projections=2) == pytest.approx(by_sorting, rel=1e-9)
+    assert sliced_wasserstein_distance(x, np.repeat(x, 3, axis=0)) == pytest.approx(0, abs=1e-12)
+
+
 def test_two_sample_test_tells_apart_what_differs():
     same, p = classifier_two_sample_test(normal((600, 3)), normal((700, 3), 1))
     assert abs(same - 0.5) < 0.07 and p > 0.01
@@ -86,6 +95,14 @@ def test_inception_score_of_known_probabilities():
     assert inception_score(np.full((100, 5), 0.2)) == pytest.approx((1.0, 0.0))
     half = np.repeat([[0.5, 0.5, 0, 0], [0, 0, 0.5, 0.5]], 50, axis=0)
     assert inception_score(half, splits=1)[0] == pytest.approx(2.0)
+
+
+def test_the_score_of_few_rows_is_not_capped_by_the_parts():
+    certain = np.eye(5)[np.arange(40) % 5]
+    assert inception_score(certain) == pytest.approx((5.0, 0.0))  # in ten parts of 4 rows at most 4
+    uneven = np.random.default_rng(0).dirichlet(np.full(10, 0.1), size=(2, 20000))
+    whole = inception_score(uneven[0])[0]
+    assert inception_score(uneven[1][:200])[0] == pytest.approx(whole, rel=0.12)
 
 
 def test_modes():
@@ -107,7 +124,7 @@ def test_wrong_arguments():
         (lambda: sliced_wasserstein_distance(np.array(["a"]), x), TypeError, "`real` must hold real numbers"),
         (lambda: classifier_two_sample_test(x[:3], x), ValueError, "`real` must have at least 4 rows"),
         (lambda: inception_score(x), ValueError, "rows that sum to 1: pass softmax outputs"),
-        (lambda: inception_score(np.full((3, 2), 0.5)), ValueError, "at least 10 rows"),
+        (lambda: inception_score(np.full((3, 2), 0.5), splits=10), ValueError, "at least 10 rows"),
         (lambda: mode_coverage(x, normal((3, 3)), 0.1), ValueError, "same feature extractor"),
     ):
         with pytest.raises(error, match=message):

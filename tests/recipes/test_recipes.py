@@ -12,7 +12,8 @@ from click.testing import CliRunner
 import kgen
 from kgen import cli
 
-BUNDLE = {"1", "README.md", "docker-compose.yml", "models.config", "monitoring.config"}
+BUNDLE = {"1", "SERVING.md", "docker-compose.yml", "models.config", "monitoring.config"}
+PRESET = {"README.md", "config.json", "metadata.json", "model.safetensors"}
 FOLDER = pathlib.Path(__file__).parents[2] / "recipes"
 
 # A recipe holds no code of a backend; the models it uses are tested on each.
@@ -52,7 +53,7 @@ def test_vae_recipe_run_twice_overwrites_nothing(digits_file, tmp_path):
     result = train("vae_digits", digits_file, out)
     assert result.exit_code == 0 and f"Done: {out}" in result.output
     pictures = {"interpolations.png", "samples.png", "training.png", "traversals.png"}
-    assert {p.name for p in out.iterdir()} == {*BUNDLE, "metrics.json", "model.keras", "model_card.md", *pictures}
+    assert {p.name for p in out.iterdir()} == {*BUNDLE, "metrics.json", "model.keras", *PRESET, *pictures}
     metrics = json.loads((out / "metrics.json").read_text())
     assert (
         metrics["settings"]["seed"] == 3
@@ -61,7 +62,7 @@ def test_vae_recipe_run_twice_overwrites_nothing(digits_file, tmp_path):
     )
     assert metrics["versions"]["keras"] == keras.__version__ and metrics["hardware"]["cores"] >= 1
     assert metrics["figures"]["bits_per_dim"]["value"] > 0
-    assert "bits per dim" in (out / "model_card.md").read_text()
+    assert "bits per dim" in (out / "README.md").read_text()
     first = (out / "model.keras").read_bytes()
     train("vae_digits", digits_file, out)
     assert (out / "archive" / "1" / "model.keras").read_bytes() == first
@@ -80,7 +81,7 @@ def test_ddpm_recipe_on_labelled_data(digits_file, tmp_path, monkeypatch):
     out = tmp_path / "run"
     train("ddpm_digits", digits_file, out)
     pictures = {"denoising.png", "samples.png", "training.png"}
-    assert {p.name for p in out.iterdir()} == {*BUNDLE, "metrics.json", "model.keras", "model_card.md", *pictures}
+    assert {p.name for p in out.iterdir()} == {*BUNDLE, "metrics.json", "model.keras", *PRESET, *pictures}
     assert kgen.load(out).num_classes == 10
 
 

@@ -167,21 +167,21 @@ def test_files_that_were_edited_stay(exported, tmp_path):
     manifest = json.loads((base / "1" / "manifest.json").read_text())
     edited = (base / "models.config").read_text().replace("tensorflow", "mine")
     (base / "models.config").write_text(edited)
-    (base / "README.md").write_text("# My own\n")
+    (base / "SERVING.md").write_text("# My own\n")
     (base / "monitoring.config").write_bytes(b"\xff")
     deployment.write(base, manifest | {"batch_sizes": [1, 7]})
     assert (base / "models.config").read_text() == edited
-    assert (base / "README.md").read_text() == "# My own\n"
+    assert (base / "SERVING.md").read_text() == "# My own\n"
     assert (base / "monitoring.config").read_bytes() == b"\xff"
     # This one is as kgen wrote it, and the folder was renamed.
     assert '"/models/base"' in (base / "docker-compose.yml").read_text()
-    (base / "README.md").unlink()
+    (base / "SERVING.md").unlink()
     deployment.write(base, manifest)
-    first = (base / "README.md").read_text()
+    first = (base / "SERVING.md").read_text()
     assert "from 1 to 32" in first
     deployment.write(base, manifest | {"batch_sizes": [1, 7]})  # as it was written: rewritten
-    assert (base / "README.md").read_text() == first.replace("from 1 to 32", "from 1 to 7").replace(
-        first.split("\n")[0], (base / "README.md").read_text().split("\n")[0]
+    assert (base / "SERVING.md").read_text() == first.replace("from 1 to 32", "from 1 to 7").replace(
+        first.split("\n")[0], (base / "SERVING.md").read_text().split("\n")[0]
     )
 
 

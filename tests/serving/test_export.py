@@ -38,7 +38,7 @@ def endpoint(function, name="double", images=()):
 DOUBLE = endpoint(lambda x: {"y": 2.0 * x})
 
 
-BESIDE = ["README.md", "docker-compose.yml", "models.config", "monitoring.config"]
+BESIDE = ["SERVING.md", "docker-compose.yml", "models.config", "monitoring.config"]
 
 
 def names(folder):

@@ -41,9 +41,8 @@ def test_probabilities_sum_to_one_and_samples_follow_them(name):
     counts = np.array([(np.abs(samples - v) < 1e-4).sum() for v in values])
     assert counts.sum() == n
     assert stats.chisquare(counts, p / p.sum() * n).pvalue > 1e-4
-    if name != "discretized_logistic":  # whose mean is that of the unrounded mixture
-        mean = float(ops.convert_to_numpy(likelihood.mean(parameters))[0, 0])
-        np.testing.assert_allclose(mean, (p * values).sum(), atol=1e-5)
+    mean = float(ops.convert_to_numpy(likelihood.mean(parameters))[0, 0])
+    np.testing.assert_allclose(mean, (p * values).sum(), atol=1e-5)
 
 
 def test_gaussian_is_scipys():

@@ -31,11 +31,7 @@ ROOMS = (
     "text",
     "vae",
 )
-KGEN_MODULE = re.compile(rf"kgen\.({'|'.join(ROOMS)})(\.[a-z_]+)+")
-MOVED = {  # modules that files of kgen 0.1 name, and where their classes are now
-    "kgen.autoregressive.tokenizers": "kgen.text.tokenizers",
-    "kgen.energy.samplers": "kgen.numerics.chains",
-}
+KGEN_MODULE = re.compile(rf"kgen\.(({'|'.join(ROOMS)})(\.[a-z_]+)+|core\.conditions)")
 
 # Keras's own, by module. What computes from its inputs alone is here; what reads a file, runs a function or prepares data is not.
 KERAS = {
@@ -197,9 +193,9 @@ def resolve(value, where):
         return None
     if KGEN_MODULE.fullmatch(module) and registered == f"kgen>{name}":
         import_kgen(module)
-        module = MOVED.get(module, module)
         found = keras.saving.get_registered_object(registered)
-        if isinstance(found, type) and found.__module__ == module:
+        # Its module may be another than when the file was written; it is one of kgen's all the same.
+        if isinstance(found, type) and KGEN_MODULE.fullmatch(found.__module__):
             return found
     elif registered is not None and not registered.startswith("kgen>"):
         found = keras.saving.get_registered_object(registered)
@@ -209,14 +205,14 @@ def resolve(value, where):
 
 
 def import_kgen(module):
-    """Imports one of kgen's modules that hold classes, which registers them; any other name is left alone."""
-    module = MOVED.get(module, module)
-    if KGEN_MODULE.fullmatch(module) or module == "kgen.core.optimizers":
-        try:
-            importlib.import_module(module)
-        except ModuleNotFoundError as error:
-            if error.name is None or not f"{module}.".startswith(f"{error.name}."):
-                raise  # a module of that name is there, and lacks something else
+    """Imports the room of one of kgen's modules that hold classes, which registers all of them; any other name is left alone.
+
+    The module itself may have been moved within its room, or out of it, since a file was written.
+    """
+    if KGEN_MODULE.fullmatch(module):
+        importlib.import_module(module if module == "kgen.core.conditions" else ".".join(module.split(".")[:2]))
+    elif module == "kgen.core.optimizers":
+        importlib.import_module(module)
 
 
 def _refuse(where, value, why):

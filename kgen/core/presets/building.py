@@ -18,7 +18,7 @@ _patching = threading.Lock()
 
 
 @contextlib.contextmanager
-def only_what_is_in(tensors):
+def only_what_is_in(tensors, times=1):
     """Inside, this thread makes layers for the weights of a file alone.
 
     - A weight whose shape and dtype are not those of a tensor in the file is refused before it is allocated; so are more of that kind
@@ -29,12 +29,16 @@ def only_what_is_in(tensors):
 
     Args:
         tensors: dict from a name to (shape, dtype), from the file's header.
+        times: how many weights may be made from one tensor.
     Raises:
         ValueError: as above.
     """
     layer, thread = keras.layers.Layer, threading.get_ident()
-    left = {kind: COPIES * count for kind, count in collections.Counter(tensors.values()).items()}
-    layers_left = 100 + 4 * len(tensors)
+    left = {kind: COPIES * times * count for kind, count in collections.Counter(tensors.values()).items()}
+    others = (
+        ["float16"] if times == 1 else ["float16", "float32"]
+    )  # stored in half precision, or as the average is kept
+    layers_left = 100 + 4 * times * len(tensors)
     depth = 0
 
     def metered_init(self, *args, **kwargs):
@@ -49,6 +53,8 @@ def only_what_is_in(tensors):
         if threading.get_ident() == thread:
             shape = tuple(shape or ())
             kind = shape, kept(keras.backend.standardize_dtype(dtype or self.variable_dtype))
+            if left.get(kind, 0) <= 0 and kind[1].startswith("float"):
+                kind = shape, next((d for d in others if left.get((shape, d), 0) > 0), kind[1])
             left[kind] = left.get(kind, 0) - 1
             if left[kind] < 0:
                 there = "fewer" if kind in tensors.values() else "none"

@@ -3,13 +3,21 @@
 import json
 
 
-def text(name, model, metadata):
-    """The card of a preset called ``name``."""
+def _head(metadata):
     # JSON's strings are YAML's too: nothing that is given can end the header.
     head = ["library_name: keras", "tags: [kgen]"]
-    head += [f"license: {json.dumps(metadata['license'])}"] if metadata["license"] else []
+    return ["---", *head, *([f"license: {json.dumps(metadata['license'])}"] if metadata["license"] else []), "---", ""]
+
+
+def described(description, metadata):
+    """A card of a text of its own."""
+    return "\n".join([*_head(metadata), description.strip()]) + "\n"
+
+
+def text(name, model, metadata):
+    """The card of a preset called ``name``."""
     first_line = (type(model).__doc__ or "").strip().split("\n")[0]
-    lines = ["---", *head, "---", "", f"# {name}", "", f"`{type(model).__name__}`: {first_line}", ""]
+    lines = [*_head(metadata), f"# {name}", "", f"`{type(model).__name__}`: {first_line}", ""]
     lines += ["```python", "import kgen", "", f'model = kgen.from_preset("{name}")', "```", ""]
     if metadata["figures"]:
         lines += ["| figure | value | unit |", "|---|---|---|"]

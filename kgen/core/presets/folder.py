@@ -1,19 +1,24 @@
-"""A preset's folder: what is in it, how it is written, and how it is read without trusting it."""
+"""A preset's folder: what is in it, and how it is read without trusting it. ``writing`` writes it."""
 
 import hashlib
-import json
 import pathlib
+import re
 import stat
 
 import keras
 
 import kgen
-from kgen.core.presets import allowlist, building, card, tensors
-from kgen.core.saving import aside, check_version
+from kgen.core.presets import allowlist, building, tensors
+from kgen.core.saving import check_version
 
 CONFIG, WEIGHTS, METADATA, CARD = NAMES = ("config.json", "model.safetensors", "metadata.json", "README.md")
 LARGEST = {CONFIG: 2**23, WEIGHTS: 2**34, METADATA: 2**20, CARD: 2**20}  # bytes
-FORMAT = 1
+FORMAT = 2
+# What a training run leaves beside its preset. None of it is opened here.
+BESIDE = re.compile(
+    r"model\.keras|metrics\.json|model_card\.md|[A-Za-z0-9][A-Za-z0-9_-]*\.(png|txt|wav)|[1-9][0-9]*|archive|checkpoints"
+    r"|SERVING\.md|docker-compose\.yml|models\.config|monitoring\.config"
+)
 # What metadata.json holds. Whoever writes by hand a folder that another kgen is to read writes these.
 SCHEMA = {
     "format": int,
@@ -23,51 +28,12 @@ SCHEMA = {
     "data": (str, type(None)),
     "license": (str, type(None)),
     "figures": dict,
+    "weights": str,
     "files": dict,
 }
-
-
-def write(model, folder, *, data=None, license=None, figures=None):
-    """What ``model.save_to_preset`` does; see there."""
-    folder = pathlib.Path(folder)
-    if folder.exists():
-        raise FileExistsError(f"{folder} exists, and nothing is overwritten: name another folder, or remove it first.")
-    for name, value in (("data", data), ("license", license)):
-        if not isinstance(value, (str, type(None))):
-            raise TypeError(f"{name}: expected a text or None, received {value!r}.")
-    if not isinstance(figures, (dict, type(None))):
-        raise TypeError(f"figures: expected a dict from a figure's name to its value, received {figures!r}.")
-    try:  # NumPy's numbers too; a reader refuses what JSON has no word for
-        figures = json.loads(json.dumps(figures or {}, default=lambda v: v.item(), allow_nan=False))
-    except (ValueError, TypeError, AttributeError) as error:
-        raise ValueError(f"figures: expected finite numbers and texts: {error}.") from None
-    config = json.dumps(_without_training(keras.saving.serialize_keras_object(model)), indent=2).encode()
-    allowlist.check(
-        allowlist.parse(config, "config"), f"{folder}: what {type(model).__name__} is made of cannot be a preset"
-    )
-    metadata = {
-        "format": FORMAT,
-        "class": f"{type(model).__module__}.{type(model).__name__}",
-        "versions": {"kgen": kgen.__version__, "keras": keras.__version__},
-        "backend": keras.config.backend(),
-        "data": data,
-        "license": license,
-        "figures": figures,
-    }
-    with aside(folder) as temporary:
-        temporary.mkdir()
-        (temporary / CONFIG).write_bytes(config)
-        tensors.write(model, temporary / WEIGHTS)
-        (temporary / CARD).write_text(card.text(folder.name, model, metadata), encoding="utf-8")
-        metadata["files"] = {n: _sha256(temporary / n) for n in NAMES if n != METADATA}
-        (temporary / METADATA).write_text(json.dumps(metadata, indent=2) + "\n", encoding="utf-8")
-
-
-def _without_training(config):
-    """A configuration without optimizers: what a preset is compiled with is for whoever trains it on."""
-    if isinstance(config, dict):
-        return {k: _without_training(v) for k, v in config.items() if k != "compile_config"}
-    return [_without_training(v) for v in config] if isinstance(config, (list, tuple)) else config
+# "weights" says which are in the file: all of the model's, or, of a network whose average the model keeps, the average's alone, which both
+# are given. Format 1, kgen 0.1's, had "all" and did not say so.
+WEIGHTS_KEPT = ("all", "averaged")
 
 
 def is_preset(path):
@@ -98,7 +64,7 @@ def read(source, of, where):
     metadata = _metadata(files[METADATA].read_bytes(), f"{where}/{METADATA}")
     config = files[CONFIG].read_bytes()  # once, so that what is parsed is what was checked
     for name, expected in metadata["files"].items():
-        received = hashlib.sha256(config).hexdigest() if name == CONFIG else _sha256(files[name])
+        received = hashlib.sha256(config).hexdigest() if name == CONFIG else sha256(files[name])
         if received != expected:
             raise ValueError(
                 f"{where}/{name}: expected SHA-256 {expected}, received {received}: the file was changed or damaged. "
@@ -112,16 +78,17 @@ def read(source, of, where):
             "kgen.from_preset loads any of kgen's models."
         )
     header = tensors.header(files[WEIGHTS], f"{where}/{WEIGHTS}")
-    model = _build(config, header, f"{where}/{CONFIG}")
-    tensors.read(model, files[WEIGHTS], f"{where}/{WEIGHTS}")
+    averaged = metadata["weights"] == "averaged"
+    model = _build(config, header, f"{where}/{CONFIG}", averaged)
+    tensors.read(model, files[WEIGHTS], f"{where}/{WEIGHTS}", averaged)
     return model
 
 
 def _files(folder):
-    """The files of a folder by name: all of a preset's, plain files, and nothing else."""
+    """The files of a folder by name: all of a preset's, plain files; beside them there may be what a run leaves, and nothing else."""
     if not folder.is_dir():
         raise ValueError(f"{folder}: expected a preset's folder.")
-    found = {p.name: p for p in folder.iterdir()}
+    found = {p.name: p for p in folder.iterdir() if p.name in NAMES or not BESIDE.fullmatch(p.name)}
     unknown, missing = sorted(set(found) - set(NAMES)), [n for n in NAMES if n not in found]
     if unknown or missing:
         what = f"received {unknown[0][:80]!r} too" if unknown else f"{missing[0]} is not there"
@@ -137,6 +104,8 @@ def _metadata(text, where):
     versions = metadata.get("versions")
     if isinstance(versions, dict) and isinstance(versions.get("kgen"), str):
         check_version(versions["kgen"])  # first: another version may have other fields
+    if metadata.get("format") == 1:
+        metadata = {**metadata, "format": FORMAT, "weights": "all"}
     for key, kind in SCHEMA.items():
         if key not in metadata or not isinstance(metadata[key], kind):
             raise ValueError(
@@ -147,15 +116,19 @@ def _metadata(text, where):
         raise ValueError(
             f"{where}: expected format {FORMAT} with {', '.join(SCHEMA)}, received {sorted(metadata)!r:.200}."
         )
+    if metadata["weights"] not in WEIGHTS_KEPT:
+        raise ValueError(
+            f"{where}: weights: expected one of {', '.join(WEIGHTS_KEPT)}, received {metadata['weights']!r:.80}."
+        )
     files = metadata["files"]
     if set(files) != set(NAMES) - {METADATA} or not all(isinstance(v, str) for v in files.values()):
         raise ValueError(f"{where}: files: expected the SHA-256 of each other file, received {files!r:.200}.")
     return metadata
 
 
-def _build(config, header, where):
+def _build(config, header, where, averaged):
     try:
-        with building.only_what_is_in(header):
+        with building.only_what_is_in(header, times=2 if averaged else 1):
             return keras.saving.deserialize_keras_object(config, safe_mode=True)
     except (KeyboardInterrupt, SystemExit):
         raise
@@ -169,6 +142,6 @@ def _build(config, header, where):
         raise ValueError(f"{where}: the model could not be made: {reason}") from error
 
 
-def _sha256(path):
+def sha256(path):
     with open(path, "rb") as f:
         return hashlib.file_digest(f, "sha256").hexdigest()

@@ -9,6 +9,8 @@ import safetensors
 import safetensors.numpy
 from keras import ops
 
+from kgen.backend import keras_private
+
 LONGEST_HEADER = 2**22
 DTYPES = {
     "BOOL": "bool",
@@ -34,15 +36,38 @@ def weights(model):
     return {f"{i:04d}.{v.name}": v for i, v in enumerate(model.weights)}
 
 
+def averaged(model):
+    """Dict from the name of each variable that the average "ema" follows, in the model and in models within it, to the average's name."""
+    names = {id(v): name for name, v in weights(model).items()}
+    found = {}
+    for part in keras_private.flatten_layers(model):
+        for network in getattr(getattr(part, "averages", None), "networks", {}).get("ema", ()):
+            for source, target in zip(getattr(part, network).weights, part.averaged(network).weights, strict=True):
+                if id(source) in names and id(target) in names:
+                    found[names[id(source)]] = names[id(target)]
+    return found
+
+
 def kept(dtype):
     """The dtype in which a variable is kept: NumPy, which reads the file, lacks bfloat16."""
     return "float32" if dtype == "bfloat16" else dtype
 
 
-def write(model, path):
-    """Writes the model's weights."""
-    arrays = {name: ops.convert_to_numpy(v).astype(kept(v.dtype)) for name, v in weights(model).items()}
+def write(model, path, dtype=None, average=False):
+    """Writes the model's weights; ``dtype`` and ``average`` as ``dtype`` and ``averaged`` of ``writing.write``."""
+    left_out = averaged(model) if average else {}
+    arrays = {n: ops.convert_to_numpy(v).astype(kept(v.dtype)) for n, v in weights(model).items() if n not in left_out}
+    if dtype is not None:
+        arrays = {name: _halved(array) for name, array in arrays.items()}
     safetensors.numpy.save_file({name: np.ascontiguousarray(a).reshape(a.shape) for name, a in arrays.items()}, path)
+
+
+def _halved(array):
+    if array.ndim < 2 or array.dtype.kind != "f":
+        return array
+    with np.errstate(over="ignore"):
+        half = array.astype("float16")
+    return half if np.array_equal(np.isfinite(half), np.isfinite(array)) else array
 
 
 def header(path, where):
@@ -70,14 +95,18 @@ def header(path, where):
         raise ValueError(f"{where}: expected a whole safetensors file, received one that fails: {error}.") from None
 
 
-def read(model, path, where):
-    """Puts the weights of a file into a model, one after the other.
+def read(model, path, where, average=False):
+    """Puts the weights of a file into a model, one after the other; with ``average`` those of an average into its network too.
 
     Raises:
         ValueError: names, shapes or dtypes differ from the model's; nothing was put there.
     """
     variables, there = weights(model), header(path, where)
-    here = {name: (tuple(v.shape), kept(v.dtype)) for name, v in variables.items()}
+    source = averaged(model) if average else {}
+    here = {name: (tuple(v.shape), kept(v.dtype)) for name, v in variables.items() if name not in source}
+    for name, (shape, dtype) in here.items():  # half precision stands for any float
+        if dtype.startswith("float") and there.get(name) == (shape, "float16"):
+            here[name] = there[name]
     if here != there:
         name = next(n for n in [*here, *there] if here.get(n) != there.get(n))
         raise ValueError(
@@ -85,4 +114,4 @@ def read(model, path, where):
         )
     with safetensors.safe_open(path, framework="numpy") as file:
         for name, variable in variables.items():
-            variable.assign(ops.cast(file.get_tensor(name), variable.dtype))
+            variable.assign(ops.cast(file.get_tensor(source.get(name, name)), variable.dtype))

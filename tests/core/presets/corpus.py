@@ -330,7 +330,7 @@ FOLDER = {
     "no versions": metadata(lambda m: m.pop("versions")),
     "another version": metadata(lambda m: m["versions"].update(kgen="99.0.0")),
     "a version that is none": metadata(lambda m: m["versions"].update(kgen=[])),
-    "another format": metadata(lambda m: m.update(format=2)),
+    "another format": metadata(lambda m: m.update(format=3)),
     "a field that is none of them": metadata(lambda m: m.update(code="import os")),
     "metadata that is none": lambda folder: (folder / "metadata.json").write_bytes(b"\x80\x04."),
 }

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import pathlib
 import subprocess
 import sys
 
@@ -17,6 +16,7 @@ from core.two_player import TwoPlayer
 from keras import ops
 
 import kgen
+from kgen.core import loading
 
 BACKEND = keras.config.backend()
 OTHER = "tensorflow" if BACKEND != "tensorflow" else "torch"
@@ -131,7 +131,7 @@ def test_what_the_folder_says(tmp_path):
     assert "compile_config" not in (folder / "config.json").read_text()
 
 
-def test_the_class_is_checked_before_anything_is_made(tmp_path):
+def test_the_class_is_checked_before_anything_is_made(tmp_path, trained):
     corpus.vae().save_to_preset(tmp_path / "p")
     assert type(kgen.vae.VAE.from_preset(tmp_path / "p")) is kgen.vae.VAE
     assert type(kgen.GenerativeModel.from_preset(tmp_path / "p")) is kgen.vae.VAE
@@ -145,20 +145,40 @@ def test_the_class_is_checked_before_anything_is_made(tmp_path):
         kgen.diffusion.DDPM.from_preset("vae_digits")
 
 
-def test_names_and_folders(tmp_path):
-    shipped = pathlib.Path(kgen.__file__).parents[1] / "saved_models" / "rbm_digits"
+def test_names_and_folders(tmp_path, trained):
     model = kgen.energy.RBM.from_preset("rbm_digits")
-    assert differing(state(model), state(kgen.load(shipped))) == []
+    assert differing(state(model), state(kgen.load(trained / "rbm_digits"))) == []
     with pytest.raises(FileNotFoundError, match=r"rbm_digit does not exist, and no preset .* Did you mean rbm_digits"):
         kgen.from_preset("rbm_digit")
-    with pytest.raises(ValueError, match=r"rbm_digits is no preset's folder .* kgen.load opens a run's folder"):
-        kgen.from_preset(shipped)
     Location(3).save(tmp_path / "m.keras")
+    with pytest.raises(ValueError, match=r"is no preset's folder .* kgen.load opens a run's folder"):
+        kgen.from_preset(tmp_path)
     with pytest.raises(ValueError, match=r"m.keras: expected a preset's folder"):
         kgen.from_preset(tmp_path / "m.keras")
 
 
-def test_load_opens_whatever_kgen_wrote(tmp_path):
+def test_an_installation_without_trained_models_says_where_they_are(tmp_path, monkeypatch):
+    monkeypatch.setattr(loading, "SHIPPED", tmp_path / "nothing")
+    with pytest.raises(FileNotFoundError, match=r"saved_models/ of kgen's repository .* kgen train rbm_digits\."):
+        kgen.load("rbm_digits")
+
+
+def test_a_preset_of_kgen_0_1_loads(tmp_path):
+    """Format 1 said nothing of which weights are in the file: all of them."""
+    model = scrambled(OneLoss(ema=0.9))
+    model.save_to_preset(tmp_path / "p")
+    metadata = json.loads((tmp_path / "p" / "metadata.json").read_text())
+    assert metadata.pop("weights") == "all"
+    metadata |= {"format": 1, "versions": {"kgen": "0.1.0", "keras": "3.15.1"}}
+    (tmp_path / "p" / "metadata.json").write_text(json.dumps(metadata))
+    assert differing(state(model, "weight"), state(kgen.from_preset(tmp_path / "p"), "weight")) == []
+    for wrong in ("half", 3):
+        (tmp_path / "p" / "metadata.json").write_text(json.dumps({**metadata, "format": 2, "weights": wrong}))
+        with pytest.raises(ValueError, match="weights: expected"):
+            kgen.from_preset(tmp_path / "p")
+
+
+def test_load_opens_whatever_kgen_wrote(tmp_path, trained):
     model = scrambled(Location(3))
     model.save(tmp_path / "m.keras")
     model.save_to_preset(tmp_path / "preset")

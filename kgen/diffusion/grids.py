@@ -1,0 +1,87 @@
+"""Time grids: the times that a sampler's steps run between."""
+
+import keras
+from keras import ops
+
+from kgen.core import checks
+from kgen.core.config import Configured, resolve
+from kgen.diffusion.schedules import at_least, at_most
+
+
+class TimeGrid(Configured):
+    """Base class."""
+
+    def at(self, share, schedule, start):
+        """The time after a share of the way, before the last step.
+
+        Args:
+            share: float tensor (B, K), in [0, 1]: 0 at the start, 1 at the last time above 0.
+            schedule: a ``Schedule``.
+            start: float tensor (B, 1), the times at which rows start.
+        Returns:
+            float tensor (B, K).
+        """
+        raise NotImplementedError
+
+    def times(self, schedule, steps, start, count):
+        """The times of every row.
+
+        Args:
+            schedule: a ``Schedule``.
+            steps: float tensor (B, 1), the number of steps of each row.
+            start: float tensor (B, 1), in (0, 1].
+            count: int, the largest number of steps.
+        Returns:
+            float tensor (B, count + 1), from start to 0, falling; a row that has taken its steps stays at 0.
+        """
+        k = ops.cast(ops.arange(count + 1), start.dtype)[None]
+        share = at_most(k / at_least(steps - 1.0, 1.0), 1.0)
+        times = self.at(share, schedule, start)
+        times = ops.where(ops.logical_or(k < 0.5, times > start), start, times)
+        return ops.where(k < steps - 0.5, times, ops.zeros_like(times))
+
+
+@keras.saving.register_keras_serializable(package="kgen")
+class UniformGrid(TimeGrid):
+    """Equal steps of time."""
+
+    def times(self, schedule, steps, start, count):
+        k = ops.cast(ops.arange(count + 1), start.dtype)[None]
+        return start * at_least(steps - k, 0.0) / steps
+
+
+def _log_sigma(schedule, start):
+    """ln sigma/alpha at the start and at the last time above 0. Where nothing of the data is left, a little before."""
+    last = ops.ones_like(start) * schedule.last_time
+    start = at_most(start, 1.0 - 1e-3) if schedule.ends_in_noise else start
+    return -0.5 * schedule.log_snr(start), -0.5 * schedule.log_snr(ops.where(last < start, last, start))
+
+
+@keras.saving.register_keras_serializable(package="kgen")
+class KarrasGrid(TimeGrid):
+    """Equal steps of (sigma/alpha)^(1/rho). Reference: Karras et al. 2022, Eq. 5, arXiv 2206.00364.
+
+    Args:
+        rho: 7 in the paper; the larger, the more steps where there is little noise.
+    """
+
+    def __init__(self, rho=7.0):
+        self.rho = checks.in_range("rho", rho, 1.0, 100.0)
+
+    def at(self, share, schedule, start):
+        high, low = (ops.exp(v / self.rho) for v in _log_sigma(schedule, start))
+        return schedule.time(-2.0 * self.rho * ops.log(high + share * (low - high)))
+
+
+@keras.saving.register_keras_serializable(package="kgen")
+class LogSNRGrid(TimeGrid):
+    """Equal steps of the log signal-to-noise ratio. Reference: Lu et al., DPM-Solver, 2022, section 3.3, arXiv 2206.00927."""
+
+    def at(self, share, schedule, start):
+        high, low = _log_sigma(schedule, start)
+        return schedule.time(-2.0 * (high + share * (low - high)))
+
+
+def get(grid):
+    """A ``TimeGrid`` from itself, "uniform", "karras" or "log_snr", or its configuration."""
+    return resolve("grid", grid, TimeGrid, {"uniform": UniformGrid, "karras": KarrasGrid, "log_snr": LogSNRGrid})

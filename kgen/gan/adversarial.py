@@ -1,0 +1,292 @@
+"""Models of several players, who take turns: the ground of every GAN.
+
+A player is some networks that one optimizer trains by one loss. A model names its players in ``roles``, in the order of their turns; all
+else is here: the batch is dealt out to a player's steps, data and samples go through the augmentation, regularisers are added when they
+are due, what augmentation, regularisers and pools remember is kept in variables.
+"""
+
+import typing
+import warnings
+from collections.abc import Callable
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from kgen import backend
+from kgen.backend import keras_private
+from kgen.core import GenerativeModel, inputs, random
+from kgen.gan import augmentation as augmentations
+
+FEW = 16  # rows of a critic's step
+
+
+class Turn(typing.NamedTuple):
+    """What a player's loss gives.
+
+    Args:
+        losses: float (B,).
+        logs: dict of what to log, each (B,) or a scalar.
+        function: what the player computes, of one tensor, with layers as after training; for its regularisers.
+        real, fake: inputs of ``function``; for a critic, data and samples (see ``Regularizer``).
+        real_logits: of a critic, its logits of the data (B,), or of parts of them (B, ...).
+        state: dict from a key of ``keep_state`` to its next values.
+    """
+
+    losses: typing.Any
+    logs: dict
+    function: Callable | None = None
+    real: typing.Any = None
+    fake: typing.Any = None
+    real_logits: typing.Any = None
+    state: dict = {}
+
+
+class Player(typing.NamedTuple):
+    """Who trains what, and how.
+
+    Args:
+        networks: names of the model's attributes that it trains.
+        losses: function of (batch, training) to a ``Turn``.
+        steps: of its optimizer in one training step of the model.
+        regularizers: tuple of ``Regularizer``.
+        critic: whether it judges data and samples, which then pass the augmentation.
+    """
+
+    networks: tuple
+    losses: Callable
+    steps: int = 1
+    regularizers: tuple = ()
+    critic: bool = False
+
+
+class AdversarialModel(GenerativeModel):
+    """A model whose players train against each other, each with an optimizer of its own.
+
+    A subclass makes its networks in ``__init__``, says in ``roles`` who they are, and calls ``start_players()`` at the end.
+
+    One training step deals the batch out: where a player takes n steps, its step k gets rows k, k + n, ... (which start over where the
+    batch ends), so that each sees new data. A player of fewer steps gets what the last of these got. Each step has row seeds of its own.
+    A step leaves the networks of the other players as they were, with their statistics (BatchNorm's, the singular vectors of spectral
+    normalisation).
+
+    Two replicas train as one device with the whole batch does, where each gets a multiple of n rows and no layer mixes rows.
+
+    Args:
+        augmentation: what data and samples go through before a critic sees them, an ``Augmentation`` or None.
+        **kwargs: as in ``GenerativeModel``.
+    """
+
+    def __init__(self, *, augmentation=None, **kwargs):
+        super().__init__(**kwargs)
+        self.augmentation = augmentations.get(augmentation)
+        self._state_names = {}
+
+    @property
+    def roles(self):
+        """Dict from a player's name to its ``Player``, in the order in which they take their turns."""
+        raise NotImplementedError
+
+    def start_players(self):
+        """Called at the end of ``__init__``: checks the players, and makes the variables of what is remembered for them."""
+        for name, player in self.roles.items():
+            if any(r.takes_slopes for r in player.regularizers):
+                self._refuse_mixing(name, player)
+            for i, regularizer in enumerate(player.regularizers):
+                self.keep_state(f"{name}_regularizer_{i}", regularizer.state())
+            if player.critic and self.augmentation is not None:
+                self.keep_state(f"{name}_augmentation", self.augmentation.state())
+
+    def _refuse_mixing(self, name, player):
+        found = [la for n in player.networks for la in keras_private.flatten_layers(getattr(self, n))]
+        norms = [layer.name for layer in found if isinstance(layer, layers.BatchNormalization)]
+        if norms:
+            raise ValueError(
+                f"{name}: a gradient penalty is one of each example, and {', '.join(norms)} mixes them; expected a network without "
+                "BatchNormalization. LayerNormalization may take its place."
+            )
+
+    # What is remembered from step to step.
+
+    def keep_state(self, key, values):
+        """Makes variables ``<key>_<name>`` of the model, saved with it, from a dict of first values: numbers or arrays."""
+        for name, value in values.items():
+            value = np.asarray(value, "float32")
+            variable = self.add_weight(shape=value.shape, initializer="zeros", trainable=False, name=f"{key}_{name}")
+            variable.assign(value)
+            setattr(self, f"{key}_{name}", variable)
+        self._state_names[key] = tuple(values)
+
+    def state_of(self, key):
+        """What is remembered under ``key``: a dict of float32 tensors."""
+        return {name: ops.convert_to_tensor(getattr(self, f"{key}_{name}")) for name in self._state_names[key]}
+
+    def set_state(self, key, values, where=True):
+        """Assigns the next values of ``key``; not where the boolean scalar tensor ``where`` is false."""
+        for name, old in self.state_of(key).items():
+            getattr(self, f"{key}_{name}").assign(ops.where(where, values[name], old))
+
+    # Training.
+
+    @property
+    def players(self):
+        return {
+            name: _once(v for n in p.networks for v in getattr(self, n).trainable_variables)
+            for name, p in self.roles.items()
+        }
+
+    def default_optimizer(self):
+        """Adam(2e-4, beta_1=0.5) for each player (Radford et al. 2016, section 4): Keras's usual Adam is too fast for adversaries."""
+        return keras.optimizers.Adam(2e-4, beta_1=0.5)
+
+    def fit(self, x=None, y=None, batch_size=None, *args, **kwargs):
+        """As ``GenerativeModel.fit``; warns where a batch leaves a player's step few rows."""
+        most = max(player.steps for player in self.roles.values())
+        if most > 1 and x is not None:
+            first = x if inputs.in_memory(x) is not None else inputs.first_rows(x)[0]
+            rows = None if first is None else min(len(v) for v in keras.tree.flatten(inputs.in_memory(first)))
+            if rows is not None and first is x:
+                rows = min(rows, batch_size or 32)
+            if rows is not None and -(-rows // most) < FEW:
+                warnings.warn(
+                    f"batch_size: the rows of a batch are dealt out to {most} steps of a player, and of {rows} rows each gets "
+                    f"{-(-rows // most)}. For steps of 64 rows: batch_size={most} * 64.",
+                    UserWarning,
+                    stacklevel=2,
+                )
+        return super().fit(x, y, batch_size, *args, **kwargs)
+
+    def augmented(self, critic, x, seeds, training):
+        """What the player ``critic`` sees of examples ``x`` (B, ...): augmented in training, by row seeds (B, 2)."""
+        if self.augmentation is None or not training:
+            return x
+        return self.augmentation(x, seeds, self.state_of(f"{critic}_augmentation"))
+
+    def update(self, batch):
+        if batch.weight is not None:
+            self._refuse_weights()
+        roles, logs, penalties, turn = self.roles, {}, [], 0
+        most = max(player.steps for player in roles.values())
+        for name, player in roles.items():
+            for k in range(most - player.steps, most):
+                part = _dealt(batch, k, most)
+                part = part._replace(seeds=random.fold_in(part.seeds, turn))
+                given, penalty = self._take_turn(name, player, part)
+                logs, turn = {**logs, **given}, turn + 1
+            penalties += [] if penalty is None else [ops.mean(penalty)]
+        return {**logs, "penalty": sum(penalties)} if penalties else logs
+
+    def _take_turn(self, name, player, batch):
+        others = _once(
+            v
+            for other in self.roles.values()
+            for network in other.networks
+            if network not in player.networks
+            for v in getattr(self, network).non_trainable_weights
+        )
+        kept = [(v, ops.copy(v)) for v in others]
+        step = ops.convert_to_tensor(self.optimizer[name].iterations)
+
+        def loss_fn():
+            turn = player.losses(batch, training=True)
+            losses, observed = turn.losses, []
+            penalty = None
+            for i, regularizer in enumerate(player.regularizers):
+                value, seen = self._penalty(f"{name}_regularizer_{i}", regularizer, turn, batch.seeds, step)
+                penalty = value if penalty is None else penalty + value
+                observed.append(seen)
+            own = sum((_weight_penalty(getattr(self, n)) for n in player.networks), ops.zeros(()))
+            losses = losses if penalty is None else losses + penalty
+            return ops.mean(losses) + own, (turn.logs, penalty, observed, turn.real_logits, turn.state)
+
+        logs, penalty, observed, logits, state = self.minimize(loss_fn, self.players[name], self.optimizer[name])
+        for variable, value in kept:
+            variable.assign(value)
+        for key, values in state.items():
+            self.set_state(key, values)
+        for i, (regularizer, seen) in enumerate(zip(player.regularizers, observed, strict=True)):
+            if seen:
+                key = f"{name}_regularizer_{i}"
+                values = regularizer.next_state(self.state_of(key), _means(seen)[0])
+                self.set_state(key, values, where=ops.equal(step % regularizer.every, 0))
+        if player.critic and self.augmentation is not None:
+            self._adapt(f"{name}_augmentation", logits)
+        return logs, penalty
+
+    def _penalty(self, key, regularizer, turn, seeds, step):
+        """A regulariser's penalty (B,) in training, times ``every`` where it is due and 0 elsewhere, and what it observed."""
+        state = self.state_of(key)
+
+        def due():
+            found = regularizer(turn.function, turn.real, turn.fake, random.fold_in(seeds, 0), step, state)
+            value, seen = found if regularizer.observes else (found, {})
+            return regularizer.every * value, seen
+
+        if regularizer.every == 1:
+            return due()
+        nothing = ops.zeros_like(turn.losses)
+        otherwise = nothing, dict.fromkeys(regularizer.observes, nothing)
+        return backend.when(ops.equal(step % regularizer.every, 0), due, lambda: otherwise)
+
+    def _adapt(self, key, logits):
+        if logits is None or not self._state_names[key]:
+            return
+        seen = self.augmentation.observe(ops.stop_gradient(logits))
+        means, rows = _means({**seen, "rows": logits})
+        self.set_state(key, self.augmentation.next_state(self.state_of(key), means, rows))
+
+    def measure(self, batch):
+        """The losses of all players, by the averaged networks where there are some, without augmentation."""
+        if batch.weight is not None:
+            self._refuse_weights()
+        logs, penalty = {}, None
+        for turn, (name, player) in enumerate(self.roles.items()):
+            part = batch._replace(seeds=random.fold_in(batch.seeds, turn))
+            found = player.losses(part, training=False)
+            logs |= found.logs
+            for i, regularizer in enumerate(player.regularizers):
+                state, step = self.state_of(f"{name}_regularizer_{i}"), self.optimizer[name].iterations
+                value = regularizer(found.function, found.real, found.fake, random.fold_in(part.seeds, 0), step, state)
+                value = value[0] if regularizer.observes else value
+                penalty = value if penalty is None else penalty + value
+        return logs if penalty is None else {**logs, "penalty": penalty}
+
+    def _refuse_weights(self):
+        raise ValueError(
+            "sample_weight: a GAN does not weigh its rows; repeat in the data what is to be seen more often."
+        )
+
+    def get_config(self):
+        augmentation = self.augmentation and keras.saving.serialize_keras_object(self.augmentation)
+        return {**super().get_config(), "augmentation": augmentation}
+
+
+def _dealt(batch, k, n):
+    """Rows k, k + n, ... of a batch, which start over where it ends: ceil(B / n) of them for each k."""
+    if n == 1:
+        return batch
+    size = inputs.rows_of(batch.x)
+    rows = ops.arange((size + n - 1) // n, dtype="int32") * n + k
+    rows = rows % ops.maximum(size, 1)
+    return keras.tree.map_structure(lambda v: None if v is None else ops.take(v, rows, axis=0), batch)
+
+
+def _means(values):
+    """Means over all rows of all replicas of a dict of tensors (B, ...), and how many rows there are."""
+    rows = ops.cast(ops.shape(next(iter(values.values())))[0], "float32")
+    total = backend.replica_sum(ops.convert_to_tensor(rows))
+
+    def mean(value):
+        per_row = ops.mean(ops.reshape(value, (ops.shape(value)[0], -1)), axis=1) if len(value.shape) > 1 else value
+        return backend.replica_sum(ops.sum(ops.cast(per_row, "float32"))) / ops.maximum(total, 1.0)
+
+    return {name: mean(value) for name, value in values.items()}, total
+
+
+def _once(variables):
+    return list({id(v): v for v in variables}.values())
+
+
+def _weight_penalty(network):
+    """The sum of a network's own penalties, such as ``kernel_regularizer``'s."""
+    return sum((ops.cast(penalty, "float32") for penalty in network.losses), ops.zeros(()))

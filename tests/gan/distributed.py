@@ -1,0 +1,51 @@
+"""Run by test_adversarial in a process of its own: trains a GAN on one device or on two replicas, and writes what came out.
+
+Usage: distributed.py single|mirrored OUT.npz
+"""
+
+import contextlib
+import pathlib
+import sys
+
+import keras
+import numpy as np
+
+sys.path.append(str(pathlib.Path(__file__).parent.parent))
+from gan.parts import Jitter, dense
+
+from kgen.gan import GAN, R1, GradientPenalty, PathLength
+
+
+def main(mode, out):
+    scope = contextlib.nullcontext
+    if mode == "mirrored":
+        import tensorflow as tf
+
+        devices = [tf.config.LogicalDeviceConfiguration()] * 2
+        tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], devices)
+        scope = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope
+    keras.utils.set_random_seed(0)
+    with scope():
+        model = GAN(
+            (2,),
+            3,
+            generator=dense((3,), 2, "generator"),
+            discriminator=dense((2,), 1, "discriminator"),
+            regularizers=[R1(0.1, every=2), GradientPenalty(1.0)],
+            generator_regularizers=PathLength(every=2),
+            augmentation=Jitter(0.1),
+            n_critic=2,
+            ema=0.9,
+        )
+        model.compile(keras.optimizers.Adam(0.01, epsilon=1e-3))
+    x = np.random.default_rng(0).normal(size=(96, 2)).astype("float32")
+    history = model.fit(x, batch_size=32, epochs=2, shuffle=False, verbose=0).history
+    results = {f"weight/{i}": w for i, w in enumerate(model.get_weights())}
+    results |= {f"fit/{k}": v for k, v in history.items()}
+    figures = model.evaluate(x, batch_size=32, verbose=0, return_dict=True)
+    results |= {f"evaluate/{k}": v for k, v in figures.items()}
+    np.savez(out, **results)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
