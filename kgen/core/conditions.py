@@ -399,7 +399,7 @@ class Conditions:
         elif y is not None:
             if not self.given:
                 raise ValueError(
-                    "y: this model has no classes and no other condition. Train by fit(x); a model of classes is made with num_classes=."
+                    "y: this model has no classes. Train by fit(x); a model of classes is made with num_classes=."
                 )
             if len(self.given) > 1:
                 named = ", ".join(f"{c.name!r}: ..." for c in self.given)

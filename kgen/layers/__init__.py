@@ -1,7 +1,7 @@
 """Layers that several families share."""
 
 from kgen.layers.attention import SpatialAttention
-from kgen.layers.causal import CausalAttention
+from kgen.layers.masked_attention import CausalAttention
 from kgen.layers.cross import CrossAttention
 from kgen.layers.embedding import SinusoidalEmbedding
 from kgen.layers.norm import GroupNormalization

@@ -87,7 +87,7 @@ def test_wrong_data_is_refused_before_any_work(change, message):
 
 
 def test_y_where_there_is_no_condition_or_more_than_one():
-    with pytest.raises(ValueError, match="y: this model has no classes and no other condition. Train by fit"):
+    with pytest.raises(ValueError, match="y: this model has no classes. Train by fit"):
         Conditions([]).separate(X, X, "image")
     with pytest.raises(ValueError, match=r"y: this model has several conditions; pass them by name"):
         Conditions(ALL).separate(X, X, "image")

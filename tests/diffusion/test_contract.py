@@ -6,7 +6,7 @@ from kgen.networks import MLP, UNet
 from contract import *
 from contract import Case, X, Y, trained_models
 
-BOUND = {"num_samples": 4}
+BOUND = {"num_samples": 4, "levels": 9}
 
 
 def unet(**kwargs):
