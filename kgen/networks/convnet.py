@@ -7,6 +7,10 @@ from kgen.layers import silu
 from kgen.networks.configured import ConfiguredNetwork
 
 
+def _numbered(name, j):
+    return name if j == 0 else f"{name}_{j}"
+
+
 def _check(name, image_shape, channels):
     factor = 2 ** len(channels)
     if len(image_shape) != 3 or image_shape[0] % factor or image_shape[1] % factor:
@@ -18,24 +22,27 @@ def _check(name, image_shape, channels):
 
 @keras.saving.register_keras_serializable(package="kgen")
 class ConvEncoder(ConfiguredNetwork):
-    """Strided 3x3 convolutions, then dense layers: an image to a vector.
+    """Stages of 3x3 convolutions, the last of each strided, then dense layers: an image to a vector.
 
     Args:
         image_shape: (H, W, C), sides divisible by 2^len(channels).
         output_size: length of the vector.
         channels: feature channels; each stage halves the sides.
         dense: width of the dense layer before the output.
+        convs: number of convolutions of each stage beside the strided one. Those of the first stage see the whole image, and take
+            most of the time.
     Call:
         x: float (B, H, W, C). Returns float (B, output_size).
     """
 
-    def __init__(self, image_shape, output_size, channels=(32, 64), dense=256, name="encoder", **kwargs):
+    def __init__(self, image_shape, output_size, channels=(32, 64), dense=256, convs=1, name="encoder", **kwargs):
         image_shape, channels = tuple(image_shape), tuple(channels)
         _check("image_shape", image_shape, channels)
         x = keras.Input(image_shape, name="x")
         h = x
         for i, filters in enumerate(channels):
-            h = layers.Conv2D(filters, 3, padding="same", activation=silu, name=f"conv_{i}")(h)
+            for j in range(convs):
+                h = layers.Conv2D(filters, 3, padding="same", activation=silu, name=_numbered(f"conv_{i}", j))(h)
             h = layers.Conv2D(filters, 3, strides=2, padding="same", activation=silu, name=f"stride_{i}")(h)
         h = layers.Dense(dense, activation=silu, name="dense")(layers.Flatten(name="flatten")(h))
         super().__init__(x, layers.Dense(output_size, name="dense_out")(h), name=name, **kwargs)
@@ -44,6 +51,7 @@ class ConvEncoder(ConfiguredNetwork):
             "output_size": output_size,
             "channels": list(channels),
             "dense": dense,
+            "convs": convs,
             "name": name,
         }
 
@@ -57,11 +65,12 @@ class ConvDecoder(ConfiguredNetwork):
         output_shape: (H, W, C) of the output, sides divisible by 2^len(channels).
         channels: feature channels, in the encoder's order; the decoder goes through them backwards.
         dense: width of the dense layer after the input.
+        convs: number of convolutions of each stage beside the transposed one.
     Call:
         z: float (B, input_size). Returns float (B, H, W, C).
     """
 
-    def __init__(self, input_size, output_shape, channels=(32, 64), dense=256, name="decoder", **kwargs):
+    def __init__(self, input_size, output_shape, channels=(32, 64), dense=256, convs=1, name="decoder", **kwargs):
         output_shape, channels = tuple(output_shape), tuple(channels)
         _check("output_shape", output_shape, channels)
         z = keras.Input((input_size,), name="z")
@@ -71,12 +80,14 @@ class ConvDecoder(ConfiguredNetwork):
         h = layers.Reshape(small, name="reshape")(h)
         for i, filters in reversed(list(enumerate(channels))):
             h = layers.Conv2DTranspose(filters, 4, strides=2, padding="same", activation=silu, name=f"stride_{i}")(h)
-            h = layers.Conv2D(filters, 3, padding="same", activation=silu, name=f"conv_{i}")(h)
+            for j in range(convs):
+                h = layers.Conv2D(filters, 3, padding="same", activation=silu, name=_numbered(f"conv_{i}", j))(h)
         super().__init__(z, layers.Conv2D(output_shape[-1], 3, padding="same", name="conv_out")(h), name=name, **kwargs)
         self._arguments = {
             "input_size": input_size,
             "output_shape": list(output_shape),
             "channels": list(channels),
             "dense": dense,
+            "convs": convs,
             "name": name,
         }

@@ -1,5 +1,6 @@
 """Variational autoencoders."""
 
+from kgen.vae.conditional import ConditionalVAE
 from kgen.vae.likelihoods import (
     BernoulliLikelihood,
     CategoricalLikelihood,
@@ -17,6 +18,7 @@ __all__ = [
     "VQVAE",
     "BernoulliLikelihood",
     "CategoricalLikelihood",
+    "ConditionalVAE",
     "DiagonalGaussianPosterior",
     "DiscretizedLogisticLikelihood",
     "FullGaussianPosterior",
