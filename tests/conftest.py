@@ -44,6 +44,7 @@ ON_ONE_BACKEND = (
     "serving/test_client.py",
     "serving/test_soak.py",
     "serving/test_verifying.py",
+    "test_docs.py",
     "tools/test_judging.py",
 )
 

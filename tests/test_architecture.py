@@ -25,6 +25,7 @@ MAY_IMPORT = {
     "hybrid": PARTS | {"networks"} | FAMILIES,
     **dict.fromkeys(("metrics", "callbacks", "serving", "data"), PARTS | {"networks"}),
     "apply": FOUNDATION | {"metrics"},
+    "tools": FOUNDATION | {"metrics", "data", "serving"},  # it asks the models, and knows no family
 }
 # Stated in the design: TensorFlow is what serving is about, and one module wraps KerasCV's TensorFlow networks.
 FRAMEWORK_INSIDE_A_FUNCTION = {"serving": {"tensorflow"}, "hybrid": {"tensorflow"}}

@@ -1,0 +1,49 @@
+"""Every Python block of the README and the guides runs, on small settings, one after the other in a file; links and pictures are there."""
+
+import pathlib
+import re
+
+import pytest
+
+import kgen
+
+ROOT = pathlib.Path(kgen.__file__).parents[1]
+FILES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+SMALLER = [
+    (r"epochs=\d+", "epochs=1"),
+    (r"sample\(1000\)", "sample(64)"),
+    (r"steps=10\b", "steps=2"),
+    (r"DDIMSampler\(20", "DDIMSampler(2"),
+    (r"num_samples=\d+", "num_samples=2"),
+    (r"n=300", "n=50"),
+    (r"per_class=10\b", "per_class=1"),
+    (r"every=500", "every=2"),
+    (r"DDPM\((image_shape=)?\(8, 8, 1\)", "DDPM((8, 8, 1), network=None, sampler=kgen.diffusion.DDIMSampler(4)"),
+]
+SERVER = "kgen.serving.Client("  # a block that needs one that runs is tested in tests/serving
+
+
+def blocks(path):
+    return [b for b in re.findall(r"```python\n(.*?)```", path.read_text(encoding="utf-8"), re.S) if SERVER not in b]
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if blocks(p)], ids=lambda p: p.stem)
+def test_blocks_run(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    load = kgen.data.load
+    monkeypatch.setattr(kgen.data, "load", lambda *a, **k: tuple(v if v is None else v[:96] for v in load(*a, **k)))
+    space = {"kgen": kgen, "__name__": "docs"}
+    for block in blocks(path):
+        for pattern, small in SMALLER:
+            block = re.sub(pattern, small, block)
+        exec(compile(block, str(path), "exec"), space)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
+def test_links_and_pictures_are_there(path):
+    for target in re.findall(r"\]\((?!http)([^)#]+)\)", path.read_text(encoding="utf-8")):
+        assert (path.parent / target).exists(), target
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 200
