@@ -246,7 +246,7 @@ def test_wrong_arguments():
         (lambda: flow.interpolate(x, x, steps=1), "steps: expected at least 2"),
         (lambda: flow.interpolate(x, x[:2]), "a, b: expected as many examples in both, received 4 and 2"),
         (lambda: flow.log_prob(x, num_samples=0), "num_samples: expected an integer of at least 1, received 0"),
-        (lambda: classes.sample(2), "labels: this model has 3 classes; pass one of them"),
+        (lambda: classes.sample(2), "labels: this model has 3 classes; pass one int for all rows"),
         (lambda: classes.sample(2, labels=3), r"labels: expected integers in \[0, 3\)"),
         (lambda: classes.log_prob(x), "labels: this model has 3 classes"),
         (lambda: classes.check_data(x), "y: this model has 3 classes and needs labels"),
