@@ -47,8 +47,8 @@ def test_linear_classes_are_learned_exactly():
     encoder = Concatenated(MLP((7,), (2,), widths=()), [3])
     decoder = Concatenated(MLP((4,), (4,), widths=()), [3])
     model = ConditionalVAE((4,), 1, num_classes=3, encoder=encoder, decoder=decoder)
-    steps = 500
-    model.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(5e-2, steps)))
+    steps = 300
+    model.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(8e-2, steps)))
     x = x.astype("float32")
     for _ in range(steps):
         model.train_on_batch(x, y)
