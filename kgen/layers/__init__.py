@@ -1,8 +1,8 @@
 """Layers that several families share."""
 
 from kgen.layers.attention import SpatialAttention
-from kgen.layers.causal import CausalAttention
 from kgen.layers.embedding import SinusoidalEmbedding
+from kgen.layers.masked_attention import MaskedAttention
 from kgen.layers.norm import GroupNormalization
 from kgen.layers.quantizer import VectorQuantizer
 from kgen.layers.rotary import rotary_angles, rotate
@@ -11,10 +11,10 @@ from kgen.layers.silu import silu
 from kgen.layers.spectral import SpectralNormalization
 
 __all__ = [
-    "CausalAttention",
     "DownRightShiftedConv2D",
     "DownShiftedConv2D",
     "GroupNormalization",
+    "MaskedAttention",
     "SinusoidalEmbedding",
     "SpatialAttention",
     "SpectralNormalization",

@@ -4,7 +4,16 @@ from kgen.networks.autoencoder import SpatialDecoder, SpatialEncoder
 from kgen.networks.convnet import ConvDecoder, ConvEncoder
 from kgen.networks.mlp import MLP
 from kgen.networks.pixelnet import PixelNet
-from kgen.networks.transformer import Transformer
+from kgen.networks.transformer import CausalTransformer
 from kgen.networks.unet import UNet
 
-__all__ = ["MLP", "ConvDecoder", "ConvEncoder", "PixelNet", "SpatialDecoder", "SpatialEncoder", "Transformer", "UNet"]
+__all__ = [
+    "MLP",
+    "CausalTransformer",
+    "ConvDecoder",
+    "ConvEncoder",
+    "PixelNet",
+    "SpatialDecoder",
+    "SpatialEncoder",
+    "UNet",
+]
