@@ -7,13 +7,13 @@ import numpy as np
 
 from benchmarks import sizes, weights
 from kgen.autoregressive import GPT
-from kgen.networks import Transformer
+from kgen.networks import CausalTransformer
 
 
 def model():
     """The GPT with its weights, and those by name."""
     s = sizes.GPT
-    network = Transformer(
+    network = CausalTransformer(
         s.vocabulary, s.context, layers=s.layers, heads=s.heads, width=s.width, positions="learned", name="network"
     )
     return GPT(s.vocabulary, s.context, network=network, begin_token=0), weights.randomise(network)

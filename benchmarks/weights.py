@@ -151,7 +151,7 @@ def to_torch_vae(encoder, decoder, channels, vae):
 
 
 def to_gpt2(values, layers, gpt2):
-    """Copies the weights of a kgen ``Transformer`` with learned positions into a transformers ``GPT2LMHeadModel``.
+    """Copies the weights of a kgen ``CausalTransformer`` with learned positions into a transformers ``GPT2LMHeadModel``.
 
     Args:
         values: what ``randomise`` returned.

@@ -119,7 +119,7 @@ def read_prompts(network, vocabulary_size, begin, choice, slots, tokens, length,
     """Reads prompts in one pass and draws the first token of each.
 
     Args:
-        network: a ``Transformer``.
+        network: a ``CausalTransformer``, or what else has its ``prefill`` and ``step``.
         vocabulary_size: V: logits beyond it, such as the begin token's, are left out.
         begin: the token that is put in front of each prompt.
         choice: ``Choice``.

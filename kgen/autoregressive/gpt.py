@@ -1,4 +1,4 @@
-"""The language model: a causal transformer over tokens.
+"""The language model: a causal network over tokens, by default a transformer.
 
 ln p(x) = sum_i ln p(x_i | begin, x_1 .. x_{i-1}), exact, in nats. The model itself puts a begin token in front of every sequence, so
 that the first token has a probability like every other.
@@ -11,11 +11,11 @@ import keras
 import numpy as np
 from keras import ops
 
-from kgen.autoregressive import generation, prompts
+from kgen.autoregressive import generation, prompts, uncached
 from kgen.autoregressive.generation import Choice
 from kgen.core import Endpoint, GenerativeModel, TensorSpec, checks
 from kgen.core.endpoints import SEED
-from kgen.networks import Transformer
+from kgen.networks import CausalTransformer
 from kgen.text.tokenizers import Tokenizer, token_array
 
 STREAM_TOKENS = 16  # per piece: a compiled loop of this many steps, then a look at the terminal
@@ -28,8 +28,10 @@ class GPT(GenerativeModel):
     Args:
         vocabulary_size: V, the number of different tokens; that of the tokenizer if None.
         context: the longest sequence, in tokens.
-        layers, heads, width, positions, dropout: of the network, as in ``kgen.networks.Transformer``.
-        network: a ``Transformer`` instead of them, with a vocabulary that includes the begin token, and at least this context.
+        layers, heads, width, positions, dropout: of the network, as in ``kgen.networks.CausalTransformer``.
+        network: a network instead of them. It maps int32 tokens (B, T), 1 <= T <= context, to logits (B, T, R), those at i from the tokens
+            up to i alone; R counts the begin token where that has a number of its own. With the methods ``prefill`` and ``step`` of
+            ``kgen.networks.CausalTransformer`` it generates from what it keeps; without them it is called on all tokens for each new one.
         tokenizer: a ``ByteTokenizer``, ``BPETokenizer`` or another ``Tokenizer``: the model then takes and gives text; it is saved in the
             model's file.
         begin_token: the token in front of every sequence, in [0, V), such as 50256 for GPT-2; one of its own, V, if None.
@@ -70,12 +72,14 @@ class GPT(GenerativeModel):
             checks.in_range("begin_token", begin_token, 0, self.vocabulary_size - 1)
         rows = self.vocabulary_size + (begin_token is None)
         if network is None:
-            network = Transformer(
+            network = CausalTransformer(
                 rows, context, layers, heads, width, positions, dropout, name="network", dtype=self.dtype_policy
             )
-        if not isinstance(network, Transformer):
-            raise TypeError(f"network: expected a kgen.networks.Transformer, received {type(network).__name__}.")
-        if network.vocabulary_size != rows or network.context < context:
+        if not isinstance(network, CausalTransformer):
+            if not isinstance(network, keras.layers.Layer):
+                raise TypeError(f"network: expected a keras.Model or layer, received {type(network).__name__}.")
+            uncached.check_tokens(network, rows, self.context)
+        elif network.vocabulary_size != rows or network.context < context:
             raise ValueError(
                 f"network: expected a vocabulary of {rows} ({self.vocabulary_size} tokens"
                 f"{', and a begin token' if begin_token is None else ''}) and a context of at least {context}, received "
@@ -110,7 +114,12 @@ class GPT(GenerativeModel):
         )
 
     def _logits(self, network, tokens, training=False):
-        return network(tokens, training=training)[..., : self.vocabulary_size]
+        return ops.cast(network(tokens, training=training), "float32")[..., : self.vocabulary_size]
+
+    def _writer(self):
+        """The network that generates, with ``prefill`` and ``step``."""
+        network = self.averaged("network")
+        return network if uncached.is_cached(network) else uncached.Uncached(network, self.context)
 
     def call(self, tokens, training=False):
         """Logits (B, L, V) of the token after each of ``tokens`` (B, L), which include the begin token where there is to be one."""
@@ -304,7 +313,7 @@ class GPT(GenerativeModel):
     def _compiled_halves(self, choice, width, count):
         """``read_prompts`` and ``write_tokens``, for prompts padded to ``width`` and up to ``count`` tokens after them."""
         room = prompts.bucket(count, self.context)
-        network, size, begin, slots = self.averaged("network"), self.vocabulary_size, self._begin, width + room
+        network, size, begin, slots = self._writer(), self.vocabulary_size, self._begin, width + room
 
         def read(*arrays):
             return generation.read_prompts(network, size, begin, choice, slots, *arrays)
@@ -322,7 +331,7 @@ class GPT(GenerativeModel):
 
     def endpoints(self):
         half = self.context // 2
-        network, size, begin = self.averaged("network"), self.vocabulary_size, self._begin
+        network, size, begin = self._writer(), self.vocabulary_size, self._begin
         highest = size - 1
 
         def settings(temperature):

@@ -15,6 +15,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from kgen.autoregressive import uncached
 from kgen.autoregressive.mixture import LogisticMixture
 from kgen.core import Endpoint, GenerativeModel, TensorSpec, checks
 from kgen.core.endpoints import SEED
@@ -37,6 +38,10 @@ class PixelCNN(GenerativeModel):
         levels: number of equally spaced values in [-1, 1] that a pixel can have: 256 for bytes, 17 for the digits.
         num_classes: number of classes, or None. With classes, train by ``fit(x, labels)``.
         dropout: rate inside the blocks, in [0, 0.9]; the paper has 0.5.
+        network: a network instead of the one that ``channels``, ``blocks`` and ``dropout`` describe. It maps float images (B, H, W, C) in
+            [-1, 1], or [images, int32 labels (B,)] where there are classes, to the numbers of each pixel's mixture, (B, H, W, K), from the
+            pixels before it in raster order alone; K is ``LogisticMixture(C, components, levels).size``. With the method ``generate`` of
+            ``kgen.networks.PixelNet`` it samples from what it keeps; without it, it is called anew for each pixel.
         ema: decay of the averaged weights that everything but training uses, or None; the paper has 0.9995.
     Raises:
         ValueError: an argument out of range.
@@ -55,6 +60,7 @@ class PixelCNN(GenerativeModel):
         levels=256,
         num_classes=None,
         dropout=0.0,
+        network=None,
         ema=0.999,
         name="pixelcnn",
         dtype=None,
@@ -68,15 +74,15 @@ class PixelCNN(GenerativeModel):
         self.num_classes = None if num_classes is None else checks.positive_int("num_classes", num_classes)
         self.dropout = checks.in_range("dropout", dropout, 0.0, 0.9)
         self.mixture = LogisticMixture(self.image_shape[-1], components, levels)
-        self.network = PixelNet(
-            self.image_shape,
-            self.mixture.size,
-            self.channels,
-            self.blocks,
-            self.num_classes,
-            self.dropout,
-            dtype=self.dtype_policy,
-        )
+        self._given = network is not None
+        if network is None:
+            sizes = (self.mixture.size, self.channels, self.blocks, self.num_classes, self.dropout)
+            network = PixelNet(self.image_shape, *sizes, dtype=self.dtype_policy)
+        elif not isinstance(network, keras.layers.Layer):
+            raise TypeError(f"network: expected a keras.Model or layer, received {type(network).__name__}.")
+        else:
+            uncached.check_pixels(network, self.image_shape, self.mixture.size, self.num_classes)
+        self.network = network
         self.keep_average_of("network")
 
     def call(self, inputs, training=False):
@@ -145,7 +151,7 @@ class PixelCNN(GenerativeModel):
         return bits_per_dim(self.log_prob(x, **kwargs), self.image_shape)
 
     def _evaluate(self, x, label):
-        return self.averaged("network")(x if label is None else [x, label])
+        return ops.cast(self.averaged("network")(x if label is None else [x, label]), "float32")
 
     def _labels(self, n, labels):
         """The checked label arrays of n rows: none, or [labels]."""
@@ -169,8 +175,8 @@ class PixelCNN(GenerativeModel):
             n: how many.
             seed: int, or None for another result each time. Row i depends on (seed, i) alone.
             labels: for a model with classes: one int for all rows, or (n,) ints in [0, num_classes).
-            cached: whether what the network knows of earlier pixels is kept (see ``PixelNet.generate``). False evaluates all of it for
-                every pixel: the same images, far more slowly.
+            cached: whether what the network knows of earlier pixels is kept, where it can (see ``PixelNet.generate``). False evaluates
+                all of it for every pixel: the same images, far more slowly.
             batch_size: rows per compiled call; at most 256 by default.
         Returns:
             numpy float32 array (n, *image_shape), at the levels.
@@ -178,8 +184,11 @@ class PixelCNN(GenerativeModel):
             ValueError: n, seed or labels out of range.
         """
         arrays = [self.row_seeds(n, seed), *self._labels(n, labels)]
-        function = self._sample if cached else self._sample_anew
-        return self.run_rows(("sample", bool(cached)), function, arrays, batch_size=batch_size, loop=True)
+
+        def run(seeds, label=None):
+            return self._sample(seeds, label, cached)
+
+        return self.run_rows(("sample", bool(cached)), run, arrays, batch_size=batch_size, loop=True)
 
     def inpaint(self, x, mask, *, seed=None, labels=None, batch_size=None):
         """Completes images: draws the pixels that are not known, given those that are.
@@ -227,33 +236,24 @@ class PixelCNN(GenerativeModel):
         """What chance decides at every pixel: (B, H, W, ...)."""
         return self.mixture.noise(seeds, self.image_shape[:2])
 
-    def _sample(self, seeds, label=None):
+    def _generate(self, draw, inputs, label, cached=True):
+        network = self.averaged("network")
+        if cached and hasattr(network, "generate"):
+            return network.generate(draw, inputs, label)
+        return uncached.generate_pixels(network, self.image_shape, draw, inputs, label)
+
+    def _sample(self, seeds, label=None, cached=True):
         def draw(parameters, inputs):
             return self.mixture.sample(parameters, inputs[0])
 
-        return self.averaged("network").generate(draw, [self._noise(seeds)], label)
+        return self._generate(draw, [self._noise(seeds)], label, cached)
 
     def _inpaint(self, x, mask, seeds, label=None):
         def draw(parameters, inputs):
             noise, x, mask = inputs
             return ops.where(mask > 0.5, x, self.mixture.sample(parameters, noise))
 
-        return self.averaged("network").generate(draw, [self._noise(seeds), self.mixture.nearest(x), mask], label)
-
-    def _sample_anew(self, seeds, label=None):
-        """As ``_sample``, by the definition: the whole network for every pixel."""
-        height, width, channels = self.image_shape
-        noise = self._noise(seeds)
-        noise = ops.reshape(noise, (-1, height * width, noise.shape[-1]))
-
-        def pixel(k, x):
-            parameters = self._evaluate(ops.reshape(x, (-1, *self.image_shape)), label)
-            parameters = ops.take(ops.reshape(parameters, (-1, height * width, self.mixture.size)), k, axis=1)
-            here = ops.reshape(ops.equal(ops.arange(height * width), k), (1, -1, 1))
-            return ops.where(here, self.mixture.sample(parameters, ops.take(noise, k, axis=1))[:, None], x)
-
-        x = ops.zeros((ops.shape(seeds)[0], height * width, channels))
-        return ops.reshape(ops.fori_loop(0, height * width, pixel, x), (-1, *self.image_shape))
+        return self._generate(draw, [self._noise(seeds), self.mixture.nearest(x), mask], label)
 
     def endpoints(self):
         classes = self.num_classes is not None
@@ -293,6 +293,7 @@ class PixelCNN(GenerativeModel):
             "levels": self.mixture.levels,
             "num_classes": self.num_classes,
             "dropout": self.dropout,
+            **({"network": keras.saving.serialize_keras_object(self.network)} if self._given else {}),
         }
 
 

@@ -3,7 +3,7 @@
 from kgen.layers.attention import SpatialAttention
 from kgen.layers.cross import CrossAttention
 from kgen.layers.embedding import SinusoidalEmbedding
-from kgen.layers.masked_attention import CausalAttention
+from kgen.layers.masked_attention import MaskedAttention
 from kgen.layers.norm import GroupNormalization
 from kgen.layers.place import PlaceBias
 from kgen.layers.quantizer import VectorQuantizer
@@ -13,11 +13,11 @@ from kgen.layers.silu import silu
 from kgen.layers.spectral import SpectralNormalization
 
 __all__ = [
-    "CausalAttention",
     "CrossAttention",
     "DownRightShiftedConv2D",
     "DownShiftedConv2D",
     "GroupNormalization",
+    "MaskedAttention",
     "PlaceBias",
     "SinusoidalEmbedding",
     "SpatialAttention",

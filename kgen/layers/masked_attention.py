@@ -1,4 +1,4 @@
-"""Causal self-attention, with keys and values kept from one call to the next."""
+"""Self-attention under a mask, with keys and values kept from one call to the next."""
 
 import random
 
@@ -9,8 +9,8 @@ from kgen.layers.rotary import rotate
 
 
 @keras.saving.register_keras_serializable(package="kgen")
-class CausalAttention(layers.Layer):
-    """Multi-head self-attention in which the caller says who sees whom.
+class MaskedAttention(layers.Layer):
+    """Multi-head self-attention in which the caller says who sees whom: it is causal where ``visible`` is.
 
     y = W_o softmax(q k^T / sqrt(d) where visible) v, with q, k and v one linear map of x.
 

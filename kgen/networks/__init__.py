@@ -5,17 +5,17 @@ from kgen.networks.convnet import ConvDecoder, ConvEncoder
 from kgen.networks.mlp import MLP
 from kgen.networks.pixelnet import PixelNet
 from kgen.networks.residual import ResidualMLP
-from kgen.networks.transformer import Transformer
+from kgen.networks.transformer import CausalTransformer
 from kgen.networks.unet import UNet
 
 __all__ = [
     "MLP",
+    "CausalTransformer",
     "ConvDecoder",
     "ConvEncoder",
     "PixelNet",
     "ResidualMLP",
     "SpatialDecoder",
     "SpatialEncoder",
-    "Transformer",
     "UNet",
 ]

@@ -7,7 +7,7 @@ import keras
 from keras import layers, ops
 
 from kgen.core import checks
-from kgen.layers import CausalAttention, rotary_angles
+from kgen.layers import MaskedAttention, rotary_angles
 
 
 @keras.saving.register_keras_serializable(package="kgen")
@@ -19,7 +19,7 @@ class TransformerBlock(layers.Layer):
         dropout: rate, of attention weights and of what is added to x.
         depth: number of blocks in the network: what is added starts smaller by sqrt(2 depth), so that x keeps its scale.
     Call:
-        as in ``CausalAttention``.
+        as in ``MaskedAttention``.
     Reference:
         Radford et al., Language models are unsupervised multitask learners (GPT-2), 2019, section 2.3.
     """
@@ -36,7 +36,7 @@ class TransformerBlock(layers.Layer):
 
         small = 0.02 / math.sqrt(2 * self.depth)
         self.attention_norm = layers.LayerNormalization(epsilon=1e-5, dtype=policy, name="attention_norm")
-        self.attention = CausalAttention(self.heads, self.dropout, normal(small), dtype=policy, name="attention")
+        self.attention = MaskedAttention(self.heads, self.dropout, normal(small), dtype=policy, name="attention")
         self.dense_norm = layers.LayerNormalization(epsilon=1e-5, dtype=policy, name="dense_norm")
         self.expand = layers.Dense(4 * width, kernel_initializer=normal(0.02), dtype=policy, name="expand")
         self.contract = layers.Dense(width, kernel_initializer=normal(small), dtype=policy, name="contract")
@@ -59,8 +59,8 @@ class TransformerBlock(layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="kgen")
-class Transformer(keras.Model):
-    """A causal transformer: tokens to the logits of the token that follows each of them.
+class CausalTransformer(keras.Model):
+    """A transformer of causal self-attention alone ("decoder-only"): tokens to the logits of the token that follows each of them.
 
     With ``positions="learned"`` it computes the same function as GPT-2 of the same sizes: pre-norm, biases everywhere, gelu by tanh, one
     table for embedding and logits.
@@ -199,3 +199,6 @@ class Transformer(keras.Model):
             "name": self.name,
             "dtype": keras.dtype_policies.serialize(self.dtype_policy),
         }
+
+
+keras.saving.get_custom_objects()["kgen>Transformer"] = CausalTransformer  # its name in files of kgen 0.1

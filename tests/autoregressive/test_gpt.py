@@ -10,7 +10,7 @@ from keras import ops
 import kgen
 from kgen import backend
 from kgen.autoregressive import GPT, BPETokenizer, ByteTokenizer
-from kgen.networks import Transformer
+from kgen.networks import CausalTransformer
 
 RNG = np.random.default_rng(0)
 TEXT = "the cat sat on the mat, the dog sat on the log. " * 20
@@ -237,7 +237,7 @@ def test_averaged_weights_write():
 
 
 def test_a_begin_token_of_the_vocabulary_and_a_network_of_ones_own():
-    network = Transformer(7, 20, layers=1, heads=1, width=8, positions="learned")
+    network = CausalTransformer(7, 20, layers=1, heads=1, width=8, positions="learned")
     own = rough(GPT(7, 16, network=network, begin_token=6))
     assert own(ops.convert_to_tensor([[6, 1]])).shape[-1] == 7
     assert np.isfinite(own.log_prob([[1, 2, 6]])).all() and own.sample(2, seed=0).shape == (2, 16)
@@ -356,6 +356,6 @@ def test_errors_of_making():
     with pytest.raises(
         ValueError, match="network: expected a vocabulary of 6 .5 tokens, and a begin token.*received 5 and 8"
     ):
-        GPT(5, 8, network=Transformer(5, 8, layers=1, width=8))
-    with pytest.raises(TypeError, match="network: expected a kgen.networks.Transformer, received Dense"):
-        GPT(5, 8, network=keras.layers.Dense(3))
+        GPT(5, 8, network=CausalTransformer(5, 8, layers=1, width=8))
+    with pytest.raises(TypeError, match="network: expected a keras.Model or layer, received function"):
+        GPT(5, 8, network=lambda tokens: tokens)

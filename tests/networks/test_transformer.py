@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 from keras import ops
 
-from kgen.layers import CausalAttention, rotary_angles, rotate
-from kgen.networks import Transformer
+from kgen.layers import MaskedAttention, rotary_angles, rotate
+from kgen.networks import CausalTransformer
 
 RNG = np.random.default_rng(0)
 
 
 def small(positions="rotary", **kwargs):
     """Weights far from their small start, so that every part matters."""
-    network = Transformer(11, 12, layers=2, heads=2, width=8, positions=positions, **kwargs)
+    network = CausalTransformer(11, 12, layers=2, heads=2, width=8, positions=positions, **kwargs)
     rng = np.random.default_rng(1)
     for weight in network.weights:
         if "float" in weight.dtype:
@@ -32,7 +32,7 @@ def run(function, *inputs):
 
 
 def gpt2(network, x):
-    """GPT-2's forward pass in numpy, from the weights of a ``Transformer``."""
+    """GPT-2's forward pass in numpy, from the weights of a ``CausalTransformer``."""
     w = {v.path.removeprefix("transformer/"): ops.convert_to_numpy(v).astype("float64") for v in network.weights}
 
     def norm(h, name):
@@ -129,7 +129,7 @@ def test_embedding_and_logits_share_one_table():
 
 def test_number_of_parameters_is_gpt2s():
     # 12 W^2 + 13 W for a block, 2 W for the last norm, and the tables.
-    network = Transformer(50, 20, layers=3, heads=4, width=16, positions="learned")
+    network = CausalTransformer(50, 20, layers=3, heads=4, width=16, positions="learned")
     assert network.count_params() == 3 * (12 * 16**2 + 13 * 16) + 2 * 16 + (50 + 20) * 16
 
 
@@ -148,16 +148,16 @@ def test_errors():
     with pytest.raises(
         ValueError, match="heads: expected to divide width=10 .*rotary positions turn pairs.*received 4"
     ):
-        Transformer(5, 8, heads=4, width=10)
+        CausalTransformer(5, 8, heads=4, width=10)
     with pytest.raises(ValueError, match="heads: expected to divide width=6 to an even size, .*received 2"):
-        Transformer(5, 8, heads=2, width=6)
+        CausalTransformer(5, 8, heads=2, width=6)
     with pytest.raises(
         ValueError, match="positions: expected one of 'rotary', 'learned', received 'rotari'. Did you mean 'rotary'"
     ):
-        Transformer(5, 8, positions="rotari")
+        CausalTransformer(5, 8, positions="rotari")
     with pytest.raises(ValueError, match="layers: expected an integer of at least 1, received 0"):
-        Transformer(5, 8, layers=0)
+        CausalTransformer(5, 8, layers=0)
     with pytest.raises(ValueError, match="dim: rotary positions turn pairs of numbers.*received 3"):
         rotary_angles(ops.convert_to_tensor([[1]]), 3)
     with pytest.raises(ValueError, match="heads: expected a divisor of the width 8, received 3"):
-        CausalAttention(3).build((None, None, 8))
+        MaskedAttention(3).build((None, None, 8))
