@@ -4,6 +4,7 @@ from kgen.diffusion.ddpm import DDPM
 from kgen.diffusion.denoiser import Denoiser
 from kgen.diffusion.grids import KarrasGrid, LogSNRGrid, TimeGrid, UniformGrid
 from kgen.diffusion.guidance import ClassifierFreeGuidance, Guidance, GuidedDenoiser
+from kgen.diffusion.heun import HeunSampler
 from kgen.diffusion.laws import LogitNormalTimes, LogNormalTimes, SNRWeight, Times, UniformTimes, Weight
 from kgen.diffusion.learned_variance import LearnedVariance
 from kgen.diffusion.predictions import (
@@ -40,6 +41,7 @@ __all__ = [
     "FlowPrediction",
     "Guidance",
     "GuidedDenoiser",
+    "HeunSampler",
     "KarrasGrid",
     "LearnedVariance",
     "LinearSchedule",
