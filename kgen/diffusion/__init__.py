@@ -2,6 +2,7 @@
 
 from kgen.diffusion.ddpm import DDPM
 from kgen.diffusion.denoiser import Denoiser
+from kgen.diffusion.dpm_solver import DPMSolverMultistepSampler
 from kgen.diffusion.grids import KarrasGrid, LogSNRGrid, TimeGrid, UniformGrid
 from kgen.diffusion.guidance import ClassifierFreeGuidance, Guidance, GuidedDenoiser
 from kgen.diffusion.heun import HeunSampler
@@ -34,6 +35,7 @@ __all__ = [
     "ClassifierFreeGuidance",
     "CosineSchedule",
     "DDIMSampler",
+    "DPMSolverMultistepSampler",
     "DataPrediction",
     "Denoiser",
     "EDMSchedule",
