@@ -2,8 +2,10 @@
 
 from kgen.diffusion.ddpm import DDPM
 from kgen.diffusion.denoiser import Denoiser
+from kgen.diffusion.dpm_solver import DPMSolverMultistepSampler
 from kgen.diffusion.grids import KarrasGrid, LogSNRGrid, TimeGrid, UniformGrid
 from kgen.diffusion.guidance import ClassifierFreeGuidance, Guidance, GuidedDenoiser
+from kgen.diffusion.heun import HeunSampler
 from kgen.diffusion.laws import LogitNormalTimes, LogNormalTimes, SNRWeight, Times, UniformTimes, Weight
 from kgen.diffusion.learned_variance import LearnedVariance
 from kgen.diffusion.predictions import (
@@ -33,6 +35,7 @@ __all__ = [
     "ClassifierFreeGuidance",
     "CosineSchedule",
     "DDIMSampler",
+    "DPMSolverMultistepSampler",
     "DataPrediction",
     "Denoiser",
     "EDMSchedule",
@@ -40,6 +43,7 @@ __all__ = [
     "FlowPrediction",
     "Guidance",
     "GuidedDenoiser",
+    "HeunSampler",
     "KarrasGrid",
     "LearnedVariance",
     "LinearSchedule",
