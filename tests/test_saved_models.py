@@ -1,0 +1,42 @@
+"""What git keeps of trained models: for each a preset of at most 8 MB with its card, figures, pictures and texts; what is committed is tested,
+not what training has left in the folder."""
+
+import pathlib
+import subprocess
+
+import pytest
+
+from kgen.core.presets import NAMES
+
+ROOT = pathlib.Path(__file__).parents[1]
+MEGABYTES = 10**6
+
+
+@pytest.fixture(scope="module")
+def committed():
+    """Dict from each folder of saved_models that holds a preset to a dict from a file in it to its size."""
+    command = ["git", "ls-tree", "-r", "-l", "HEAD", "saved_models"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip("no git checkout")
+    found = {}
+    for line in done.stdout.splitlines():
+        (*_, size), path = line.split("\t")[0].split(), line.split("\t")[1]
+        if path.count("/") > 1:
+            _, folder, file = path.split("/", maxsplit=2)
+            found.setdefault(folder, {})[file] = int(size)
+    return {folder: files for folder, files in found.items() if "metadata.json" in files}
+
+
+def test_a_preset_its_figures_and_pictures_and_nothing_else(committed):
+    for folder, files in committed.items():
+        assert {*NAMES, "metrics.json"} <= set(files), folder
+        beside = set(files) - {*NAMES, "metrics.json"}
+        assert {pathlib.Path(f).suffix for f in beside} <= {".png", ".txt", ".wav"}, f"{folder}: {beside}"
+        assert not any("/" in file for file in beside), f"{folder}: {beside}"
+
+
+def test_they_are_small(committed):
+    for folder, files in committed.items():
+        assert files["model.safetensors"] <= 8 * MEGABYTES, folder
+    assert sum(sum(files.values()) for files in committed.values()) <= 100 * MEGABYTES
