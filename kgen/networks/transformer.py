@@ -201,4 +201,6 @@ class CausalTransformer(keras.Model):
         }
 
 
-keras.saving.get_custom_objects()["kgen>Transformer"] = CausalTransformer  # its name in files of kgen 0.1
+@keras.saving.register_keras_serializable(package="kgen")
+class Transformer(CausalTransformer):
+    """``CausalTransformer`` under the name that it has in files of kgen 0.1: Keras stores weights under their class's name."""
