@@ -1,5 +1,6 @@
 """Diffusion models: t = 0 is clean data, t = 1 is noise."""
 
+from kgen.diffusion.classifier_guidance import ClassifierGuidance
 from kgen.diffusion.ddpm import DDPM
 from kgen.diffusion.denoiser import Denoiser
 from kgen.diffusion.dpm_solver import DPMSolverMultistepSampler
@@ -33,6 +34,7 @@ __all__ = [
     "DDPM",
     "AncestralSampler",
     "ClassifierFreeGuidance",
+    "ClassifierGuidance",
     "CosineSchedule",
     "DDIMSampler",
     "DPMSolverMultistepSampler",
