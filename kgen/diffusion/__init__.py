@@ -1,6 +1,7 @@
 """Diffusion models: t = 0 is clean data, t = 1 is noise."""
 
 from kgen.diffusion.classifier_guidance import ClassifierGuidance
+from kgen.diffusion.consistency import ConsistencyModel, ConsistencyPrediction, ConsistencySampler
 from kgen.diffusion.ddpm import DDPM
 from kgen.diffusion.denoiser import Denoiser
 from kgen.diffusion.dpm_solver import DPMSolverMultistepSampler
@@ -35,6 +36,9 @@ __all__ = [
     "AncestralSampler",
     "ClassifierFreeGuidance",
     "ClassifierGuidance",
+    "ConsistencyModel",
+    "ConsistencyPrediction",
+    "ConsistencySampler",
     "CosineSchedule",
     "DDIMSampler",
     "DPMSolverMultistepSampler",
