@@ -22,6 +22,7 @@ from kgen.diffusion.predictions import (
 from kgen.diffusion.processes import EDMSchedule, RectifiedFlowSchedule, SubVPSchedule, VESchedule
 from kgen.diffusion.samplers import AncestralSampler, DDIMSampler, Sampler
 from kgen.diffusion.schedules import Schedule
+from kgen.diffusion.super_resolution import SmallerPicture, SuperResolution
 from kgen.diffusion.variance_preserving import (
     CosineSchedule,
     LinearSchedule,
@@ -65,7 +66,9 @@ __all__ = [
     "Schedule",
     "ScorePrediction",
     "SigmoidSchedule",
+    "SmallerPicture",
     "SubVPSchedule",
+    "SuperResolution",
     "TimeGrid",
     "Times",
     "UniformGrid",
