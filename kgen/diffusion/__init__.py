@@ -8,6 +8,7 @@ from kgen.diffusion.dpm_solver import DPMSolverMultistepSampler
 from kgen.diffusion.grids import KarrasGrid, LogSNRGrid, TimeGrid, UniformGrid
 from kgen.diffusion.guidance import ClassifierFreeGuidance, Guidance, GuidedDenoiser
 from kgen.diffusion.heun import HeunSampler
+from kgen.diffusion.inpainting import InpaintingModel, KnownRegion
 from kgen.diffusion.laws import LogitNormalTimes, LogNormalTimes, SNRWeight, Times, UniformTimes, Weight
 from kgen.diffusion.learned_variance import LearnedVariance
 from kgen.diffusion.predictions import (
@@ -51,7 +52,9 @@ __all__ = [
     "Guidance",
     "GuidedDenoiser",
     "HeunSampler",
+    "InpaintingModel",
     "KarrasGrid",
+    "KnownRegion",
     "LearnedVariance",
     "LinearSchedule",
     "LogNormalTimes",
