@@ -1,5 +1,6 @@
 """Diffusion models: t = 0 is clean data, t = 1 is noise."""
 
+from kgen.diffusion.captions import CaptionedDiffusion
 from kgen.diffusion.classifier_guidance import ClassifierGuidance
 from kgen.diffusion.consistency import ConsistencyModel, ConsistencyPrediction, ConsistencySampler
 from kgen.diffusion.ddpm import DDPM
@@ -36,6 +37,7 @@ from kgen.diffusion.variance_preserving import (
 __all__ = [
     "DDPM",
     "AncestralSampler",
+    "CaptionedDiffusion",
     "ClassifierFreeGuidance",
     "ClassifierGuidance",
     "ConsistencyModel",
