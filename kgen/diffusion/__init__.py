@@ -1,11 +1,15 @@
 """Diffusion models: t = 0 is clean data, t = 1 is noise."""
 
+from kgen.diffusion.captions import CaptionedDiffusion
+from kgen.diffusion.classifier_guidance import ClassifierGuidance
+from kgen.diffusion.consistency import ConsistencyModel, ConsistencyPrediction, ConsistencySampler
 from kgen.diffusion.ddpm import DDPM
 from kgen.diffusion.denoiser import Denoiser
 from kgen.diffusion.dpm_solver import DPMSolverMultistepSampler
 from kgen.diffusion.grids import KarrasGrid, LogSNRGrid, TimeGrid, UniformGrid
 from kgen.diffusion.guidance import ClassifierFreeGuidance, Guidance, GuidedDenoiser
 from kgen.diffusion.heun import HeunSampler
+from kgen.diffusion.inpainting import InpaintingModel, KnownRegion
 from kgen.diffusion.laws import LogitNormalTimes, LogNormalTimes, SNRWeight, Times, UniformTimes, Weight
 from kgen.diffusion.learned_variance import LearnedVariance
 from kgen.diffusion.predictions import (
@@ -20,6 +24,7 @@ from kgen.diffusion.predictions import (
 from kgen.diffusion.processes import EDMSchedule, RectifiedFlowSchedule, SubVPSchedule, VESchedule
 from kgen.diffusion.samplers import AncestralSampler, DDIMSampler, Sampler
 from kgen.diffusion.schedules import Schedule
+from kgen.diffusion.super_resolution import SmallerPicture, SuperResolution
 from kgen.diffusion.variance_preserving import (
     CosineSchedule,
     LinearSchedule,
@@ -32,7 +37,12 @@ from kgen.diffusion.variance_preserving import (
 __all__ = [
     "DDPM",
     "AncestralSampler",
+    "CaptionedDiffusion",
     "ClassifierFreeGuidance",
+    "ClassifierGuidance",
+    "ConsistencyModel",
+    "ConsistencyPrediction",
+    "ConsistencySampler",
     "CosineSchedule",
     "DDIMSampler",
     "DPMSolverMultistepSampler",
@@ -44,7 +54,9 @@ __all__ = [
     "Guidance",
     "GuidedDenoiser",
     "HeunSampler",
+    "InpaintingModel",
     "KarrasGrid",
+    "KnownRegion",
     "LearnedVariance",
     "LinearSchedule",
     "LogNormalTimes",
@@ -59,7 +71,9 @@ __all__ = [
     "Schedule",
     "ScorePrediction",
     "SigmoidSchedule",
+    "SmallerPicture",
     "SubVPSchedule",
+    "SuperResolution",
     "TimeGrid",
     "Times",
     "UniformGrid",
