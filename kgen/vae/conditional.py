@@ -8,7 +8,8 @@ Reference:
 import keras
 from keras import ops
 
-from kgen.core import conditions as core_conditions
+from kgen.core.conditions import Conditions, of_classes
+from kgen.networks.configured import ConfiguredNetwork
 from kgen.vae import defaults
 from kgen.vae.vae import VAE
 
@@ -32,7 +33,7 @@ class ConditionalVAE(VAE):
     def __init__(
         self, image_shape, latent_dim=16, *, num_classes=None, conditions=(), name="conditional_vae", **kwargs
     ):
-        conditions = [*core_conditions.of_classes(num_classes), *conditions]
+        conditions = [*of_classes(num_classes), *Conditions(conditions)]
         if not conditions:
             raise ValueError(
                 "num_classes, conditions: expected at least one of them; a VAE without conditions is kgen.vae.VAE."
@@ -41,26 +42,24 @@ class ConditionalVAE(VAE):
         self.num_classes = num_classes
 
     def default_encoder(self, size):
-        widths = self._widths("encoder")
-        shape = (*self.image_shape[:-1], self.image_shape[-1] + sum(widths.values()))
+        more = self._numbers("encoder")
+        shape = (*self.image_shape[:-1], self.image_shape[-1] + more)
         network = defaults.encoder(shape, size, self.dtype_policy)
-        return Concatenated(network, self._classes(), name="encoder", dtype=self.dtype_policy)
+        return Concatenated(network, self.image_shape, self.conditions, name="encoder", dtype=self.dtype_policy)
 
     def default_decoder(self, output_shape):
-        size = self.latent_dim + sum(self._widths("decoder").values())
-        network = defaults.decoder(size, output_shape, self.dtype_policy)
-        return Concatenated(network, self._classes(), name="decoder", dtype=self.dtype_policy)
+        more = self._numbers("decoder")
+        network = defaults.decoder(self.latent_dim + more, output_shape, self.dtype_policy)
+        return Concatenated(network, self.latent_shape, self.conditions, name="decoder", dtype=self.dtype_policy)
 
-    def _classes(self):
-        return [c.count if c.kind == "label" else None for c in self.conditions]
-
-    def _widths(self, network):
+    def _numbers(self, network):
+        """How many numbers the conditions are."""
         for c in self.conditions:
             if c.kind not in ("label", "vector"):
                 raise ValueError(
                     f"{network}: the default one takes labels and vectors, not {c.name!r}, of kind {c.kind!r}. Pass {network}=."
                 )
-        return {c.name: c.count if c.kind == "label" else c.size for c in self.conditions}
+        return sum(c.count if c.kind == "label" else c.size for c in self.conditions)
 
     def get_config(self):
         config = super().get_config()
@@ -69,33 +68,36 @@ class ConditionalVAE(VAE):
 
 
 @keras.saving.register_keras_serializable(package="kgen")
-class Concatenated(keras.layers.Layer):
-    """A network of one tensor, called on that tensor and more: their numbers stand behind its last axis.
+class Concatenated(ConfiguredNetwork):
+    """A network of one tensor, called on that tensor and conditions: their numbers stand behind its last axis, everywhere the same.
+
+    A label becomes one-hot, and all zeros where it means "no class".
 
     Args:
-        network: takes (B, ..., C + the numbers of all values).
-        classes: for each value the number of classes of a label, which becomes one-hot (all zeros for "no class"); None for a vector.
+        network: takes (B, *input_shape[:-1], input_shape[-1] + the numbers of all conditions).
+        input_shape: shape of one row of the first input.
+        conditions: ``kgen.core.conditions``: labels and vectors.
     Call:
-        [x, *values]: float (B, ..., C), and for each value int (B,) or float (B, n). Returns what ``network`` returns.
+        [first, *values]: float (B, *input_shape), and each value int (B,) or float (B, n). Returns what ``network`` returns.
     """
 
-    def __init__(self, network, classes, **kwargs):
-        super().__init__(**kwargs)
-        self.network = keras.saving.deserialize_keras_object(network) if isinstance(network, dict) else network
-        self.classes = list(classes)
-        self.built = True
-
-    def call(self, inputs, training=False):
-        first, *values = inputs
+    def __init__(self, network, input_shape, conditions, name="concatenated", **kwargs):
+        network = keras.saving.deserialize_keras_object(network) if isinstance(network, dict) else network
+        conditions, input_shape = Conditions(conditions), tuple(input_shape)
+        first = keras.Input(input_shape, name="first")
         everywhere = ops.zeros_like(first[..., :1])
-        parts = [first]
-        for value, count in zip(values, self.classes, strict=True):
-            if count is not None:
-                value = ops.equal(ops.expand_dims(value, -1), ops.arange(count, dtype=value.dtype))
+        values, parts = [], [first]
+        for c in conditions:
+            value = keras.Input(c.specs()[c.name].shape, dtype=c.specs()[c.name].dtype, name=c.name)
+            values.append(value)
+            if c.kind == "label":
+                value = ops.equal(ops.expand_dims(value, -1), ops.arange(c.count, dtype="int32"))
             value = ops.cast(value, first.dtype)
-            parts.append(ops.reshape(value, (-1, *[1] * (len(first.shape) - 2), value.shape[-1])) + everywhere)
-        return self.network(ops.concatenate(parts, axis=-1), training=training)
-
-    def get_config(self):
-        network = keras.saving.serialize_keras_object(self.network)
-        return {**super().get_config(), "network": network, "classes": self.classes}
+            parts.append(ops.reshape(value, (-1, *[1] * (len(input_shape) - 1), value.shape[-1])) + everywhere)
+        super().__init__([first, *values], network(ops.concatenate(parts, axis=-1)), name=name, **kwargs)
+        self._arguments = {
+            "network": keras.saving.serialize_keras_object(network),
+            "input_shape": list(input_shape),
+            "conditions": conditions.get_config(),
+            "name": name,
+        }

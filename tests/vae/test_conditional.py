@@ -16,10 +16,12 @@ from kgen.vae.conditional import Concatenated
 from contract import *  # noqa: F403
 from contract import Case, X, Y, trained_models
 
+LABEL = [LabelCondition(3)]
+
 
 def small():
-    encoder = Concatenated(MLP((4, 4, 4), (4,), widths=(16,)), [3])
-    decoder = Concatenated(MLP((5,), (4, 4, 1), widths=(16,)), [3])
+    encoder = Concatenated(MLP((4, 4, 4), (4,), widths=(16,)), (4, 4, 1), LABEL)
+    decoder = Concatenated(MLP((5,), (4, 4, 1), widths=(16,)), (2,), LABEL)
     return ConditionalVAE((4, 4, 1), 2, num_classes=3, encoder=encoder, decoder=decoder, ema=0.9)
 
 
@@ -44,8 +46,8 @@ def test_linear_classes_are_learned_exactly():
     covariance = (values[-1] - noise) * np.outer(vectors[:, -1], vectors[:, -1]) + noise * np.eye(4)
     best = np.array([stats.multivariate_normal(found[k], covariance).logpdf(v) for k, v in zip(y, x, strict=True)])
 
-    encoder = Concatenated(MLP((7,), (2,), widths=()), [3])
-    decoder = Concatenated(MLP((4,), (4,), widths=()), [3])
+    encoder = Concatenated(MLP((7,), (2,), widths=()), (4,), LABEL)
+    decoder = Concatenated(MLP((4,), (4,), widths=()), (1,), LABEL)
     model = ConditionalVAE((4,), 1, num_classes=3, encoder=encoder, decoder=decoder)
     steps = 300
     model.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(8e-2, steps)))
