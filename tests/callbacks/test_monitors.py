@@ -19,6 +19,7 @@ from kgen.callbacks import (
     Monitor,
     PosteriorCollapse,
 )
+from kgen.core.conditions import LabelCondition
 from kgen.energy import EnergyModel, LangevinSampler
 from kgen.gan import GAN
 from kgen.layers import VectorQuantizer
@@ -164,6 +165,9 @@ def test_a_model_of_classes_is_asked_for_all_of_them():
     assert judged(monitor, Draws(x, y)) is None and monitor.value > 0.8
     assert judged(ModeCollapse(x, after=0, sample={"labels": 3}), Draws(x, y)) is not None
     assert judged(monitor, Draws(np.repeat(x[:1], len(x), 0), y)) is not None
+    named = Draws(x, y)  # a model whose classes have names describes them
+    named.conditions, named.num_classes = [LabelCondition([f"digit {i}" for i in range(10)])], None
+    assert judged(monitor, named) is None and monitor.value > 0.8
 
 
 def test_discriminator_too_strong_and_too_weak():

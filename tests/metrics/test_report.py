@@ -129,20 +129,18 @@ def test_wrong_arguments_are_named(digits, classifier):
         fidelity_report(test, labels=np.zeros(len(test), int), **{**good, "extractor": MeanOfQuadrants()})
 
 
-def test_standard_errors_are_those_of_draws(digits, classifier):
+def test_standard_errors_are_those_of_draws(digits):
     (train, _), (test, _) = digits
-    random = np.random.default_rng(0)
-
-    def figures(n=200):
-        drawn = train[random.choice(len(train), n, replace=False)]
-        report = fidelity_report(drawn, train=train, test=test, extractor="digits")
-        return {name: (entry["value"], entry["standard_error"]) for name, entry in report.items()}
-
-    runs = [figures() for _ in range(12)]
-    for name in ("frechet_distance", "precision", "recall", "density", "coverage"):
-        scatter = np.std([run[name][0] for run in runs], ddof=1)
-        claimed = np.mean([run[name][1] for run in runs])
-        assert scatter / 3 < claimed < 3 * scatter, (name, scatter, claimed)
+    random, runs = np.random.default_rng(0), []
+    for _ in range(30):  # their scatter is known within 13 %
+        drawn = train[random.choice(len(train), 200, replace=False)]
+        runs.append(fidelity_report(drawn, train=train, test=test, extractor=MeanOfQuadrants()))
+    for name in runs[0]:
+        scatter = np.std([run[name]["value"] for run in runs], ddof=1)
+        claimed = np.mean([run[name]["standard_error"] for run in runs])
+        # Of recall and coverage, which are shares of what any sample reaches, leaving samples out says a third too much.
+        most = 1.8 if name in ("recall", "coverage") else 1.35
+        assert scatter / 1.35 < claimed < most * scatter, (name, scatter, claimed)
 
 
 def test_figures_of_each_class():

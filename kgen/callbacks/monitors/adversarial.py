@@ -4,6 +4,7 @@ import numpy as np
 
 from kgen.callbacks.monitors.monitor import Monitor
 from kgen.core import checks
+from kgen.core.conditions import LabelCondition
 
 
 class DiscriminatorBalance(Monitor):
@@ -69,7 +70,7 @@ class ModeCollapse(Monitor):
         clusters: number of clusters, lowered to an eighth of the examples.
         after: steps before it counts.
         seed: int, of the samples, the examples and the clusters.
-        sample: dict of further arguments of ``model.sample``. A model of classes is asked for all of them in turn, if it has no ``labels``.
+        sample: dict of further arguments of ``model.sample``. A model of classes is asked for all of them in turn, if no ``labels`` are among them.
         **kwargs: see ``Monitor``; ``patience`` is 3 by default.
     Reference:
         k-means and the shares of its clusters: Richardson & Weiss, On GANs and GMMs, 2018, section 2 (NDB), arXiv 1805.12462.
@@ -109,10 +110,8 @@ class ModeCollapse(Monitor):
         self.steps += 1
 
     def find(self, logs):
-        options, classes = dict(self.sample), getattr(self.model, "num_classes", None)
-        if classes is not None and "labels" not in options:
-            options["labels"] = np.arange(self.n) % classes
-        samples = _flat(self.model.sample(self.n, seed=self.seed, **options))
+        labels = {name: np.arange(self.n) % count for name, count in _classes(self.model).items()}
+        samples = _flat(self.model.sample(self.n, seed=self.seed, **{**labels, **self.sample}))
         if not np.isfinite(samples).all():
             self.value = None
             return "samples are not finite"
@@ -121,6 +120,13 @@ class ModeCollapse(Monitor):
         if self.value < self.least and self.steps >= self.after:
             return f"samples reach {reached:.1f} clusters of the data, as many examples reach {self._real:.1f}"
         return None
+
+
+def _classes(model):
+    """The number of classes that a model can be asked for, by the argument of ``sample`` that asks."""
+    found = {c.keyword: c.count for c in getattr(model, "conditions", ()) if isinstance(c, LabelCondition)}
+    count = getattr(model, "num_classes", None)
+    return found if found or count is None else {"labels": count}
 
 
 def _effective_number(found):
