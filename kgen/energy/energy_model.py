@@ -18,7 +18,7 @@ from kgen import backend
 from kgen.core import Endpoint, GenerativeModel, TensorSpec, checks, random
 from kgen.core.endpoints import SEED
 from kgen.energy import objectives
-from kgen.energy.defaults import default_network
+from kgen.energy.defaults import default_network, default_objective
 from kgen.numerics import chains
 
 NOISE = 0x5EED  # the stream of seeds from which chains get their starts; the steps use the rows' own
@@ -31,7 +31,8 @@ class EnergyModel(GenerativeModel):
     Args:
         shape: shape of one example: (H, W, C) for images in [-1, 1], or any shape, such as (D,).
         network: f, maps (B, *shape) to (B, 1). By default convolutions for images, else three dense layers.
-        objective: "contrastive_divergence", "denoising_score_matching", "sliced_score_matching", or an ``Objective``.
+        objective: "contrastive_divergence", "denoising_score_matching", "sliced_score_matching", or an ``Objective``; by default contrastive
+            divergence with settings that suit the shape.
         sampler: "langevin", "mala", "hmc", or a ``Sampler``: what ``sample`` runs, and a step of what contrastive divergence runs.
         reference_scale: s, in units of x. Chains start in N(0, s^2 I). Choose it no smaller than the data's own spread.
         ema: decay of averaged weights that everything but training uses, or None.
@@ -44,17 +45,18 @@ class EnergyModel(GenerativeModel):
         shape,
         network=None,
         *,
-        objective="contrastive_divergence",
+        objective=None,
         sampler="langevin",
         reference_scale=1.0,
         ema=None,
         name="energy_model",
         dtype=None,
     ):
-        objective = objectives.get(objective)
+        shape = checks.shape("shape", shape)
+        objective = default_objective(shape) if objective is None else objectives.get(objective)
         self.log_names = ("loss", *objective.log_names)
         super().__init__(ema=ema, name=name, dtype=dtype)
-        self.shape = checks.shape("shape", shape)
+        self.shape = shape
         self.reference_scale = checks.in_range("reference_scale", reference_scale, 1e-6, 1e6)
         self.objective_function = objective
         self.sampler = chains.get(sampler)

@@ -46,17 +46,20 @@ class ContrastiveDivergence(Objective):
         buffer_size: number of chains that are kept, or 0 for none.
         restart: share of the chains that start again from noise, in [0, 1]; 0.05 in the paper.
         alpha: weight of the squares.
+        data_noise: standard deviation of the noise that is added to the data in training, in units of x. With it data on a thin set, such
+            as images with a constant margin, have a density that chains can follow; samples have that noise too.
     Reference:
         Hinton 2002; Du & Mordatch, Implicit generation and modeling with energy-based models, 2019, section 3, arXiv 1903.08689.
     """
 
     log_names = ("gap", "acceptance", "diverged")
 
-    def __init__(self, steps=20, buffer_size=10_000, restart=0.05, alpha=0.01):
+    def __init__(self, steps=20, buffer_size=10_000, restart=0.05, alpha=0.01, data_noise=0.0):
         self.steps = checks.positive_int("steps", steps)
         self.buffer_size = int(checks.in_range("buffer_size", buffer_size, 0, 2**31 - 1))
         self.restart = checks.in_range("restart", restart, 0.0, 1.0)
         self.alpha = checks.in_range("alpha", alpha, 0.0, 1e6)
+        self.data_noise = checks.in_range("data_noise", data_noise, 0.0, 1e6)
 
     def build(self, model):
         if self.buffer_size:
@@ -67,15 +70,21 @@ class ContrastiveDivergence(Objective):
             )
 
     def losses(self, model, x, training):
+        if self.data_noise and training:
+            x = x + self.data_noise * keras.random.normal(ops.shape(x), seed=model.seed_generator)
         chains, logs = self._chains(model, ops.stop_gradient(x), training)
         data, model_energy = model.energy_of(x, training=training), model.energy_of(chains, training=training)
-        losses = data - ops.mean(model_energy)
+        own, models = data - model.reference_energy(x), model_energy - model.reference_energy(chains)  # the network's
+        losses = data - self._beside(model_energy)
         logs["gap"] = -losses
-        own, models = (
-            data - model.reference_energy(x),
-            model_energy - model.reference_energy(chains),
-        )  # the network's part
-        return losses + self.alpha * (ops.square(own) + ops.mean(ops.square(models))), logs
+        return losses + self.alpha * (ops.square(own) + self._beside(ops.square(models))), logs
+
+    def _beside(self, values):
+        """What stands beside each row's data, of the chains' ``values``: so that weights of rows weigh the chains too.
+
+        A chain that started at row i is row i's; chains from the buffer are nobody's, and every row has their mean.
+        """
+        return ops.mean(values) if self.buffer_size else values
 
     def _chains(self, model, x, training):
         """Chains after ``steps`` steps, and their logs. Where the buffer is smaller than the batch, all of it runs."""
