@@ -141,7 +141,7 @@ def ddpm_outputs(size, reference):
 
 
 class TorchVAE(nn.Module):
-    """The architecture of kgen's default networks, as a torch user writes it."""
+    """The architecture of the VAE's networks, as a torch user writes it."""
 
     def __init__(self):
         super().__init__()

@@ -22,7 +22,7 @@ seed to a numpy array: `model.sample`, and a loop over `DDIMScheduler.step` unde
     ),
     "b": (
         "(b) The VAE against a plain torch loop",
-        """kgen's default convolutional encoder and decoder, latent 16, Gaussian likelihood of fixed scale, inside
+        """A convolutional encoder and decoder, latent 16, Gaussian likelihood of fixed scale, inside
 `fit`, which also logs reconstruction and KL; the same layers in `torch.nn` with the same weights and
 `torch.optim.Adam`.""",
     ),

@@ -25,7 +25,7 @@ TRAIN_STEPS = 1000
 BETA_START, BETA_END = 1e-4, 0.02
 SAMPLING_STEPS = 50
 
-# The VAE: kgen's default convolutional networks for this image.
+# The VAE: convolutional networks of two stages.
 VAE_IMAGE = (28, 28, 1)
 VAE_CHANNELS = (32, 64)
 VAE_DENSE = 256

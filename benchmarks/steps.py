@@ -7,6 +7,7 @@ import numpy as np
 
 from benchmarks import sizes
 from benchmarks.timing import FitJob
+from benchmarks.vae import networks as vae_networks
 from kgen.gan import DCGAN
 from kgen.networks import SpatialDecoder, SpatialEncoder
 from kgen.vae import VAE, VQVAE
@@ -24,7 +25,9 @@ def gan_train(batch, steps, jit_compile="auto"):
 
 
 def vae_train(batch, steps, jit_compile="auto"):
-    model = VAE(sizes.VAE_IMAGE, sizes.VAE_LATENT, observation=GaussianLikelihood(scale=sizes.VAE_SCALE))
+    model = VAE(
+        sizes.VAE_IMAGE, sizes.VAE_LATENT, observation=GaussianLikelihood(scale=sizes.VAE_SCALE), **vae_networks()
+    )
     return _job(model, sizes.images((steps + 1) * batch, sizes.VAE_IMAGE), batch, jit_compile)
 
 

@@ -5,13 +5,23 @@ import numpy as np
 
 from benchmarks import sizes, weights
 from benchmarks.timing import FitJob
+from kgen.networks import ConvDecoder, ConvEncoder
 from kgen.vae import VAE
 from kgen.vae.likelihoods import GaussianLikelihood
 
 
+def networks():
+    """The encoder and the decoder, by argument: those that the peers have layer by layer."""
+    shape = {"channels": sizes.VAE_CHANNELS, "dense": sizes.VAE_DENSE}
+    return {
+        "encoder": ConvEncoder(sizes.VAE_IMAGE, 2 * sizes.VAE_LATENT, **shape),
+        "decoder": ConvDecoder(sizes.VAE_LATENT, sizes.VAE_IMAGE, **shape),
+    }
+
+
 def model():
     """The VAE with its weights, and the encoder's and the decoder's by name."""
-    vae = VAE(sizes.VAE_IMAGE, sizes.VAE_LATENT, observation=GaussianLikelihood(scale=sizes.VAE_SCALE))
+    vae = VAE(sizes.VAE_IMAGE, sizes.VAE_LATENT, observation=GaussianLikelihood(scale=sizes.VAE_SCALE), **networks())
     return vae, weights.randomise(vae.encoder, 0), weights.randomise(vae.decoder, 1)
 
 

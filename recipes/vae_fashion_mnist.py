@@ -23,7 +23,7 @@ def main(
 
     # A probability for each of the 256 levels, so that bits/dim mean what they say.
     observation = kgen.vae.DiscretizedLogisticLikelihood(components=3)
-    # As the default networks for this size, with narrow dense layers: those hold most of the weights.
+    # With narrow dense layers: those hold most of the weights.
     output_shape = (*x.shape[1:-1], x.shape[-1] * observation.parameters)
     encoder = kgen.networks.ConvEncoder(x.shape[1:], 2 * 24, channels=(32, 64), dense=64)
     decoder = kgen.networks.ConvDecoder(24, output_shape, channels=(32, 64), dense=64)
