@@ -102,7 +102,7 @@ class GPT(GenerativeModel):
         token_array("x", x, self.vocabulary_size)
 
     def objective(self, batch, training):
-        return -ops.mean(self._token_log_probs(batch.x, self.network, training), axis=-1), {}
+        return -ops.mean(self._token_log_probs(batch.x, self.network_for(training), training), axis=-1), {}
 
     def _token_log_probs(self, tokens, network=None, training=False):
         """ln p(x_i | what is before it): float32 (B, L) for int tokens (B, L)."""

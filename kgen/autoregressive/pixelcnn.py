@@ -18,6 +18,7 @@ from keras import ops
 from kgen.autoregressive import uncached
 from kgen.autoregressive.mixture import LogisticMixture
 from kgen.core import Endpoint, GenerativeModel, TensorSpec, checks
+from kgen.core.conditions import of_classes
 from kgen.core.endpoints import SEED
 from kgen.core.units import bits_per_dim
 from kgen.networks import PixelNet
@@ -65,13 +66,14 @@ class PixelCNN(GenerativeModel):
         name="pixelcnn",
         dtype=None,
     ):
-        super().__init__(ema=ema, name=name, dtype=dtype)
+        own = of_classes(num_classes)
+        super().__init__(ema=ema, conditions=own, name=name, dtype=dtype)
         self.image_shape = checks.shape("image_shape", image_shape)
         if len(self.image_shape) != 3:
             raise ValueError(f"image_shape: expected (H, W, C), received {self.image_shape}.")
         self.channels = checks.positive_int("channels", channels)
         self.blocks = checks.positive_int("blocks", blocks)
-        self.num_classes = None if num_classes is None else checks.positive_int("num_classes", num_classes)
+        self.num_classes = own[0].count if own else None
         self.dropout = checks.in_range("dropout", dropout, 0.0, 0.9)
         self.mixture = LogisticMixture(self.image_shape[-1], components, levels)
         self._given = network is not None
@@ -91,34 +93,17 @@ class PixelCNN(GenerativeModel):
 
     # Training.
 
-    def check_data(self, x, y=None):
+    def check_examples(self, x):
         checks.images("x", x, self.image_shape)
-        self._check_levels("x", x)
-        if self.num_classes is None and y is not None:
-            raise ValueError("y: this model has no classes. Train by fit(x), or make it with num_classes=.")
-        if self.num_classes is not None:
-            if y is None:
-                raise ValueError(f"y: this model has {self.num_classes} classes and needs labels: fit(x, labels).")
-            checks.labels("y", y, self.num_classes, len(x))
-
-    def _check_levels(self, name, x):
-        """A hundredth of the distance between levels is what rounding may have done to a value."""
-        half = (self.mixture.levels - 1) / 2
-        position = (x.astype("float32") + 1) * half
-        off = np.abs(position - np.round(position)) > 0.02 if len(x) else np.zeros(0, bool)
-        if off.any():
-            value = float(x[off][0])
-            raise ValueError(
-                f"{name}: expected values at {self.mixture.levels} equally spaced levels from -1 to 1, received {value:g} among others "
-                f"({off.mean():.1%} are between levels). Round them by np.round((x + 1) * {half:g}) / {half:g} - 1, or make the model "
-                "with the levels= that the data has."
-            )
+        checks.levels("x", x, self.mixture.levels)
+        return len(x)
 
     def objective(self, batch, training):
         """-ln p(x) of each example."""
         x = ops.cast(batch.x, "float32")
-        label = None if self.num_classes is None else ops.cast(ops.reshape(batch.y, (-1,)), "int32")
-        parameters = self.network(x if label is None else [x, label], training=training)
+        label = batch.conditions.get("label")
+        network = self.network_for(training)
+        parameters = ops.cast(network(x if label is None else [x, label], training=training), "float32")
         losses = -_total(self.mixture.log_prob(parameters, x))
         return losses, {"bits_per_dim": losses / (math.log(2.0) * math.prod(self.image_shape))}
 
@@ -138,11 +123,12 @@ class PixelCNN(GenerativeModel):
         """
         x = np.asarray(x)
         checks.images("x", x, self.image_shape)
-        self._check_levels("x", x)
+        checks.levels("x", x, self.mixture.levels)
         arrays = [x.astype("float32"), *self._labels(len(x), labels)]
-        return self.run_rows("log_prob", self._log_prob, arrays, batch_size=batch_size, progress=True)
+        return self.run_rows("log_prob", self.log_prob_rows, arrays, batch_size=batch_size, progress=True)
 
-    def _log_prob(self, x, label=None):
+    def log_prob_rows(self, x, label=None):
+        """ln p(x) (B,), of the nearest levels of x (B, *image_shape)."""
         x = self.mixture.nearest(ops.cast(x, "float32"))
         return _total(self.mixture.log_prob(self._evaluate(x, label), x))
 
@@ -154,17 +140,17 @@ class PixelCNN(GenerativeModel):
         return ops.cast(self.averaged("network")(x if label is None else [x, label]), "float32")
 
     def _labels(self, n, labels):
-        """The checked label arrays of n rows: none, or [labels]."""
-        if self.num_classes is None:
-            if labels is not None:
-                raise ValueError("labels: this model has no classes; make it with num_classes= to condition on them.")
-            return []
-        if labels is None:
-            raise ValueError(
-                f"labels: this model has {self.num_classes} classes; pass one int, or {n} ints in [0, {self.num_classes})."
-            )
-        labels = np.asarray(labels)
-        return [checks.labels("labels", np.full((n,), labels) if labels.ndim == 0 else labels, self.num_classes, n)]
+        return list(self.conditions.rows(n, {"labels": labels}).values())
+
+    @property
+    def has_levels(self):
+        """``bits_per_dim`` is of probabilities of levels."""
+        return True
+
+    @property
+    def data_name(self):
+        """What the data is called in ``fit({"image": ..., "label": ...})``."""
+        return "image"
 
     # Sampling.
 
@@ -186,7 +172,7 @@ class PixelCNN(GenerativeModel):
         arrays = [self.row_seeds(n, seed), *self._labels(n, labels)]
 
         def run(seeds, label=None):
-            return self._sample(seeds, label, cached)
+            return self.sample_rows(seeds, label, cached)
 
         return self.run_rows(("sample", bool(cached)), run, arrays, batch_size=batch_size, loop=True)
 
@@ -212,9 +198,9 @@ class PixelCNN(GenerativeModel):
         mask = self._mask(mask, len(x))
         x = np.where(mask, x, -1.0).astype("float32")
         checks.images("x", x, self.image_shape)
-        self._check_levels("x", x)
+        checks.levels("x", x, self.mixture.levels)
         arrays = [x, mask.astype("float32"), self.row_seeds(len(x), seed), *self._labels(len(x), labels)]
-        return self.run_rows("inpaint", self._inpaint, arrays, batch_size=batch_size, loop=True)
+        return self.run_rows("inpaint", self.inpaint_rows, arrays, batch_size=batch_size, loop=True)
 
     def _mask(self, mask, n):
         """The checked mask: bool (n, H, W, 1)."""
@@ -242,13 +228,17 @@ class PixelCNN(GenerativeModel):
             return network.generate(draw, inputs, label)
         return uncached.generate_pixels(network, self.image_shape, draw, inputs, label)
 
-    def _sample(self, seeds, label=None, cached=True):
+    def sample_rows(self, seeds, label=None, cached=True):
+        """Images (B, *image_shape) of row seeds (B, 2)."""
+
         def draw(parameters, inputs):
             return self.mixture.sample(parameters, inputs[0])
 
         return self._generate(draw, [self._noise(seeds)], label, cached)
 
-    def _inpaint(self, x, mask, seeds, label=None):
+    def inpaint_rows(self, x, mask, seeds, label=None):
+        """x (B, *image_shape) with the pixels drawn that are not known, where mask (B, H, W, 1) is 0."""
+
         def draw(parameters, inputs):
             noise, x, mask = inputs
             return ops.where(mask > 0.5, x, self.mixture.sample(parameters, noise))
@@ -257,19 +247,19 @@ class PixelCNN(GenerativeModel):
 
     def endpoints(self):
         classes = self.num_classes is not None
-        label = {"label": TensorSpec((), "int32", "class", 0, self.num_classes - 1)} if classes else {}
+        label = self.conditions.specs()
         x = TensorSpec(self.image_shape, "float32", "images; each value counts as its nearest level", -1.0, 1.0)
         mask = TensorSpec((*self.image_shape[:2], 1), "float32", "1 where a pixel is known; these come first", 0.0, 1.0)
         given = "given the class" if classes else "of the images"
 
         def sample(seed, label=None):
-            return {"images": self._sample(seed, label)}
+            return {"images": self.sample_rows(seed, label)}
 
         def inpaint(x, mask, seed, label=None):
-            return {"images": self._inpaint(x, mask, seed, label)}
+            return {"images": self.inpaint_rows(x, mask, seed, label)}
 
         def log_prob(x, label=None):
-            return {"log_prob": self._log_prob(x, label)}
+            return {"log_prob": self.log_prob_rows(x, label)}
 
         return [
             Endpoint("sample", sample, {"seed": SEED, **label}, {"images": "samples in [-1, 1]"}, ("images",)),
@@ -291,7 +281,7 @@ class PixelCNN(GenerativeModel):
             "blocks": self.blocks,
             "components": self.mixture.components,
             "levels": self.mixture.levels,
-            "num_classes": self.num_classes,
+            "num_classes": self.conditions["label"].num_classes if self.num_classes else None,
             "dropout": self.dropout,
             **({"network": keras.saving.serialize_keras_object(self.network)} if self._given else {}),
         }

@@ -11,7 +11,6 @@ Reference:
 import warnings
 
 import keras
-import numpy as np
 from keras import ops
 
 from kgen import backend
@@ -55,7 +54,7 @@ class EnergyModel(GenerativeModel):
         shape = checks.shape("shape", shape)
         objective = default_objective(shape) if objective is None else objectives.get(objective)
         self.log_names = ("loss", *objective.log_names)
-        super().__init__(ema=ema, name=name, dtype=dtype)
+        super().__init__(ema=ema, conditions=[], name=name, dtype=dtype)
         self.shape = shape
         self.reference_scale = checks.in_range("reference_scale", reference_scale, 1e-6, 1e6)
         self.objective_function = objective
@@ -67,13 +66,12 @@ class EnergyModel(GenerativeModel):
 
     # Training.
 
-    def check_data(self, x, y=None):
+    def check_examples(self, x):
         (checks.images if len(self.shape) == 3 else checks.rows)("x", x, self.shape)
-        if y is not None:
-            raise ValueError("y: an EnergyModel has no labels. Train by fit(x).")
+        return len(x)
 
     def objective(self, batch, training):
-        return self.objective_function.losses(self, ops.cast(batch.x, "float32"), training)
+        return self.objective_function.losses(self, ops.cast(batch.x, "float32"), training, batch.seeds)
 
     def fit(self, x=None, y=None, batch_size=None, epochs=1, verbose="auto", callbacks=None, **kwargs):
         """As ``GenerativeModel.fit``; training also stops where a chain diverges, and a warning names the step size."""
@@ -93,11 +91,13 @@ class EnergyModel(GenerativeModel):
         distance = ops.sum(ops.square(ops.cast(x, "float32")), axis=tuple(range(1, len(self.shape) + 1)))
         return 0.5 * distance / self.reference_scale**2
 
-    def _energy(self, x):
+    def energy_rows(self, x):
+        """E(x), float32 (B,), of the averaged weights where they are kept."""
         return self.energy_of(x, network=self.averaged("network"))
 
-    def _score(self, x):
-        return -backend.grad(self._energy, x)
+    def score_rows(self, x):
+        """-grad E(x), float32 (B, *shape)."""
+        return -backend.grad(self.energy_rows, x)
 
     def call(self, x, training=False):
         """The energy (B,)."""
@@ -105,7 +105,7 @@ class EnergyModel(GenerativeModel):
 
     def energy(self, x, *, batch_size=None):
         """E(x), known up to a constant: numpy float32 array (B,), nats, for x (B, *shape)."""
-        return self.run_rows("energy", self._energy, [self._data(x)], batch_size=batch_size)
+        return self.run_rows("energy", self.energy_rows, [self._data(x)], batch_size=batch_size)
 
     def log_prob(self, x, *, batch_size=None):
         """ln p(x) up to the constant ln Z, which is not known: -E(x), numpy float32 array (B,), nats."""
@@ -113,7 +113,7 @@ class EnergyModel(GenerativeModel):
 
     def score(self, x, *, batch_size=None):
         """grad ln p(x) = -grad E(x): numpy float32 array (B, *shape)."""
-        return self.run_rows("score", self._score, [self._data(x)], batch_size=batch_size)
+        return self.run_rows("score", self.score_rows, [self._data(x)], batch_size=batch_size)
 
     def sample(self, n, *, seed=None, steps=None, sampler=None, batch_size=None):
         """Runs chains from N(0, reference_scale^2 I).
@@ -133,24 +133,23 @@ class EnergyModel(GenerativeModel):
         steps = sampler.steps if steps is None else checks.positive_int("steps", steps)
 
         def run(seeds):
-            return self._sample(sampler, seeds, steps)
+            return self.sample_rows(sampler, seeds, steps)
 
         key = ("sample", sampler, steps)
         result = self.run_rows(key, run, [self.row_seeds(n, seed)], batch_size=batch_size, loop=True)
         sampler.check(result)
         return result["x"]
 
-    def _sample(self, sampler, seeds, steps=None):
+    def sample_rows(self, sampler, seeds, steps=None):
+        """What ``Sampler.run`` gives, of chains that start in noise: see there."""
         start = self.reference_scale * random.normal(random.fold_in(seeds, NOISE), self.shape)
-        result = sampler.run(self._energy, start, seeds, steps)
+        result = sampler.run(self.energy_rows, start, seeds, steps)
         if len(self.shape) == 3:  # the energy knows of no range
             result["x"] = ops.clip(result["x"], -1.0, 1.0)
         return result
 
     def _data(self, x):
-        x = np.asarray(x)
-        self.check_data(x)
-        return x.astype("float32")
+        return self.examples(x)
 
     def endpoints(self):
         images = ("images",) if len(self.shape) == 3 else ()
@@ -159,13 +158,13 @@ class EnergyModel(GenerativeModel):
         return [
             Endpoint(
                 "sample",
-                lambda seed: {output: self._sample(self.sampler, seed)["x"]},
+                lambda seed: {output: self.sample_rows(self.sampler, seed)["x"]},
                 {"seed": SEED},
                 {output: "samples"},
                 images,
             ),
-            Endpoint("energy", lambda x: {"energy": self._energy(x)}, {"x": x}, {"energy": "E(x), nats"}),
-            Endpoint("score", lambda x: {"score": self._score(x)}, {"x": x}, {"score": "-grad E(x)"}),
+            Endpoint("energy", lambda x: {"energy": self.energy_rows(x)}, {"x": x}, {"energy": "E(x), nats"}),
+            Endpoint("score", lambda x: {"score": self.score_rows(x)}, {"x": x}, {"score": "-grad E(x)"}),
         ]
 
     def get_config(self):

@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from kgen import backend
-from kgen.core import checks
+from kgen.core import checks, random
 from kgen.core.config import Configured, resolve
 from kgen.numerics.ode import per_row
 
@@ -19,13 +19,14 @@ class Objective(Configured):
     def build(self, model):
         """Adds to ``model`` the weights that hold what is kept between steps."""
 
-    def losses(self, model, x, training):
+    def losses(self, model, x, training, seeds):
         """The loss of each example and what to log beside it.
 
         Args:
             model: the ``EnergyModel``.
             x: float32 tensor (B, *shape).
             training: bool; where false the result is the same each time and nothing is kept.
+            seeds: int32 tensor (B, 2), row seeds of this step.
         Returns:
             ``(losses, logs)``: (B,), and a dict of (B,) or scalars.
         """
@@ -69,10 +70,10 @@ class ContrastiveDivergence(Objective):
                 shape=shape, initializer=noise, trainable=False, dtype="float32", name="buffer"
             )
 
-    def losses(self, model, x, training):
+    def losses(self, model, x, training, seeds):
         if self.data_noise and training:
-            x = x + self.data_noise * keras.random.normal(ops.shape(x), seed=model.seed_generator)
-        chains, logs = self._chains(model, ops.stop_gradient(x), training)
+            x = x + self.data_noise * random.normal(random.fold_in(seeds, 0), model.shape)
+        chains, logs = self._chains(model, ops.stop_gradient(x), training, seeds)
         data, model_energy = model.energy_of(x, training=training), model.energy_of(chains, training=training)
         own, models = data - model.reference_energy(x), model_energy - model.reference_energy(chains)  # the network's
         losses = data - self._beside(model_energy)
@@ -86,23 +87,21 @@ class ContrastiveDivergence(Objective):
         """
         return ops.mean(values) if self.buffer_size else values
 
-    def _chains(self, model, x, training):
+    def _chains(self, model, x, training, seeds):
         """Chains after ``steps`` steps, and their logs. Where the buffer is smaller than the batch, all of it runs."""
-        generator = model.seed_generator if training else 0
         start = x
         if self.buffer_size:
             order = ops.arange(self.buffer_size, dtype="int32")
             if training:  # without replacement: each place is written once
-                order = keras.random.shuffle(order, seed=generator)
+                order = keras.random.shuffle(order, seed=model.seed_generator)
             places = order[: ops.shape(x)[0]]
             start = ops.take(ops.convert_to_tensor(model.buffer), places, axis=0)
-        rows = ops.shape(start)[0]
-        noise = model.reference_scale * keras.random.normal(ops.shape(start), seed=generator)
+        seeds = seeds[: ops.shape(start)[0]]
+        noise = model.reference_scale * random.normal(random.fold_in(seeds, 1), model.shape)
         if self.buffer_size:
-            fresh = keras.random.uniform((rows,), seed=generator) < self.restart
+            fresh = random.uniform(random.fold_in(seeds, 2), ()) < self.restart
             start = ops.where(per_row(fresh, start), noise, start)
-        seeds = keras.random.randint((rows, 2), 0, 2**31 - 1, seed=generator)
-        result = model.sampler.run(model.energy_of, start, seeds, self.steps)
+        result = model.sampler.run(model.energy_of, start, random.fold_in(seeds, 3), self.steps)
         chains = ops.where(per_row(result["diverged"], noise), noise, result["x"])  # a chain that diverged starts again
         if self.buffer_size and training:
             model.buffer.assign(ops.scatter_update(ops.convert_to_tensor(model.buffer), places[:, None], chains))
@@ -126,8 +125,8 @@ class DenoisingScoreMatching(Objective):
     def __init__(self, sigma=0.1):
         self.sigma = checks.in_range("sigma", sigma, 1e-6, 1e6)
 
-    def losses(self, model, x, training):
-        noise = keras.random.normal(ops.shape(x), seed=model.seed_generator if training else 0)
+    def losses(self, model, x, training, seeds):
+        noise = random.normal(seeds, model.shape)
         slope = backend.grad(lambda v: model.energy_of(v, training=training), x + self.sigma * noise)
         error = ops.reshape(noise - self.sigma * slope, (-1, math.prod(model.shape)))
         return 0.5 * ops.sum(ops.square(error), axis=-1), {}
@@ -144,8 +143,8 @@ class SlicedScoreMatching(Objective):
         Song et al., Sliced score matching, 2019, Eq. 8 (with variance reduction), arXiv 1905.07088.
     """
 
-    def losses(self, model, x, training):
-        v = keras.random.normal(ops.shape(x), seed=model.seed_generator if training else 0)
+    def losses(self, model, x, training, seeds):
+        v = random.normal(seeds, model.shape)
         axes = tuple(range(1, len(x.shape)))
 
         def slope(x):

@@ -52,7 +52,7 @@ class RBM(GenerativeModel):
         name="rbm",
         dtype=None,
     ):
-        super().__init__(ema=ema, name=name, dtype=dtype)
+        super().__init__(ema=ema, conditions=[], name=name, dtype=dtype)
         self.visible_shape = checks.shape("visible_shape", visible_shape)
         self.hidden = checks.positive_int("hidden", hidden)
         self.visible = visibles.get(visible)
@@ -82,11 +82,10 @@ class RBM(GenerativeModel):
 
     # Training.
 
-    def check_data(self, x, y=None):
+    def check_examples(self, x):
         self._check(x)
         self.visible.check(x)
-        if y is not None:
-            raise ValueError("y: an RBM has no labels. Train by fit(x).")
+        return len(x)
 
     def _check(self, x):
         bounded = len(self.visible_shape) == 3 or isinstance(self.visible, visibles.BernoulliVisible)
@@ -111,8 +110,8 @@ class RBM(GenerativeModel):
         v = self._states(ops.cast(batch.x, "float32"))
         weights = self.couplings.tensors()
         start = ops.convert_to_tensor(self.chain_states) if self.chains else v
-        generator = self.seed_generator if training else 0
-        seeds = keras.random.randint((ops.shape(start)[0], 2), 0, 2**31 - 1, seed=generator)
+        # Persistent chains are not those of rows, and there are as many as there are.
+        seeds = random.row_stream(batch.seeds[:1], 0, self.chains) if self.chains else batch.seeds
         model_v = gibbs.run(self.visible, weights, start, seeds, self.gibbs_steps)
         if self.chains and training:
             self.chain_states.assign(model_v)
@@ -123,7 +122,7 @@ class RBM(GenerativeModel):
         error = ops.mean(ops.square(v - self._reconstructed(v, weights)), axis=-1)
         return losses, {"reconstruction": error}
 
-    # The protocol. What begins with an underscore takes and gives tensors, and is what is compiled and served.
+    # The protocol. What ends in _rows takes and gives tensors, and is what is compiled and served.
 
     def _weights(self):
         return self.averaged("couplings").tensors()
@@ -135,10 +134,12 @@ class RBM(GenerativeModel):
         x = ops.reshape(self.visible.to_data(v), (-1, *self.visible_shape))
         return ops.clip(x, -1.0, 1.0) if len(self.visible_shape) == 3 else x
 
-    def _encode(self, x):
+    def encode_rows(self, x):
+        """p(h = 1 | x), float32 (B, hidden)."""
         return ops.sigmoid(gibbs.hidden_input(self.visible, self._weights(), self._states(x)))
 
-    def _decode(self, h):
+    def decode_rows(self, h):
+        """The mean of p(x | h), float32 (B, *visible_shape)."""
         weights = self._weights()
         return self._data_of(self.visible.mean(weights.visible_bias, gibbs.field(weights, h)))
 
@@ -147,10 +148,12 @@ class RBM(GenerativeModel):
         h = ops.sigmoid(gibbs.hidden_input(self.visible, weights, v))
         return self.visible.mean(weights.visible_bias, gibbs.field(weights, h))
 
-    def _reconstruct(self, x):
-        return self._decode(self._encode(x))
+    def reconstruct_rows(self, x):
+        """``decode_rows(encode_rows(x))``."""
+        return self.decode_rows(self.encode_rows(x))
 
-    def _energy(self, x):
+    def energy_rows(self, x):
+        """The free energy, float32 (B,)."""
         return gibbs.free_energy(self.visible, self._weights(), self._states(x))
 
     def call(self, x, training=False):
@@ -173,10 +176,11 @@ class RBM(GenerativeModel):
         key = ("sample", steps, bool(noise))
         seeds = self.row_seeds(n, seed)
         return self.run_rows(
-            key, lambda seeds: self._sample(seeds, steps, noise), [seeds], batch_size=batch_size, loop=True
+            key, lambda seeds: self.sample_rows(seeds, steps, noise), [seeds], batch_size=batch_size, loop=True
         )
 
-    def _sample(self, seeds, steps=STEPS, noise=True):
+    def sample_rows(self, seeds, steps=STEPS, noise=True):
+        """Chains of row seeds (B, 2) from independent units: float32 (B, *visible_shape)."""
         bias = ops.convert_to_tensor(self.base_bias)
         nothing = ops.zeros((ops.shape(seeds)[0], self.size))
         start = self.visible.sample(bias, nothing, random.fold_in(seeds, START), 0)
@@ -212,7 +216,7 @@ class RBM(GenerativeModel):
         mask = np.broadcast_to(mask, x.shape)
 
         def run(x, mask, seeds):
-            return self._complete(x, mask, seeds, steps, noise)
+            return self.complete_rows(x, mask, seeds, steps, noise)
 
         arrays = [x, mask.astype("float32"), self.row_seeds(len(x), seed)]
         filled = self.run_rows(("complete", steps, bool(noise)), run, arrays, batch_size=batch_size, loop=True)
@@ -220,7 +224,8 @@ class RBM(GenerativeModel):
 
     inpaint = complete  # the protocol's name for it
 
-    def _complete(self, x, mask, seeds, steps=STEPS, noise=True):
+    def complete_rows(self, x, mask, seeds, steps=STEPS, noise=True):
+        """Chains whose known units, mask (B, *visible_shape) of 1 and 0, keep their values."""
         known = ops.reshape(mask, (-1, self.size)) >= 0.5
         v = self._states(x)
         bias = ops.convert_to_tensor(self.base_bias)
@@ -229,21 +234,21 @@ class RBM(GenerativeModel):
 
     def encode(self, x, *, batch_size=None):
         """p(h_j = 1 | x): numpy float32 array (B, hidden), for x (B, *visible_shape)."""
-        return self.run_rows("encode", self._encode, [self._data(x)], batch_size=batch_size)
+        return self.run_rows("encode", self.encode_rows, [self._data(x)], batch_size=batch_size)
 
     def decode(self, z, *, batch_size=None):
         """The mean of p(x | h = z): numpy float32 array (B, *visible_shape), for z (B, hidden) in [0, 1]."""
         z = np.asarray(z)
         checks.rows("z", z, (self.hidden,))
-        return self.run_rows("decode", self._decode, [z.astype("float32")], batch_size=batch_size)
+        return self.run_rows("decode", self.decode_rows, [z.astype("float32")], batch_size=batch_size)
 
     def reconstruct(self, x, *, batch_size=None):
         """``decode(encode(x))``: numpy float32 array (B, *visible_shape)."""
-        return self.run_rows("reconstruct", self._reconstruct, [self._data(x)], batch_size=batch_size)
+        return self.run_rows("reconstruct", self.reconstruct_rows, [self._data(x)], batch_size=batch_size)
 
     def energy(self, x, *, batch_size=None):
         """The free energy F(x): numpy float32 array (B,), nats; ln p(x) = -F(x) - ln Z."""
-        return self.run_rows("energy", self._energy, [self._data(x)], batch_size=batch_size)
+        return self.run_rows("energy", self.energy_rows, [self._data(x)], batch_size=batch_size)
 
     def log_prob(self, x, *, log_z=None, batch_size=None):
         """ln p(x) = -F(x) - ln Z: exact up to 20 hidden units; beyond, with the estimate of ln Z by ``ais()``.
@@ -321,23 +326,29 @@ class RBM(GenerativeModel):
         x = TensorSpec(self.visible_shape, "float32", "example", -1.0 if bounded else None, 1.0 if bounded else None)
         mask = TensorSpec(self.visible_shape, "float32", "1 where the example is known, 0 where not", 0.0, 1.0)
         return [
-            Endpoint("sample", lambda seed: {output: self._sample(seed)}, {"seed": SEED}, {output: "samples"}, images),
-            Endpoint("encode", lambda x: {"z": self._encode(x)}, {"x": x}, {"z": "probabilities of the hidden units"}),
+            Endpoint(
+                "sample", lambda seed: {output: self.sample_rows(seed)}, {"seed": SEED}, {output: "samples"}, images
+            ),
+            Endpoint(
+                "encode", lambda x: {"z": self.encode_rows(x)}, {"x": x}, {"z": "probabilities of the hidden units"}
+            ),
             Endpoint(
                 "reconstruct",
-                lambda x: {output: self._reconstruct(x)},
+                lambda x: {output: self.reconstruct_rows(x)},
                 {"x": x},
                 {output: "means given the hidden units"},
                 images,
             ),
             Endpoint(
                 "complete",
-                lambda x, mask, seed: {output: self._complete(x, mask, seed)},
+                lambda x, mask, seed: {output: self.complete_rows(x, mask, seed)},
                 {"x": x, "mask": mask, "seed": SEED},
                 {output: "examples with what is missing drawn"},
                 images,
             ),
-            Endpoint("energy", lambda x: {"energy": self._energy(x)}, {"x": x}, {"energy": "free energy F(x), nats"}),
+            Endpoint(
+                "energy", lambda x: {"energy": self.energy_rows(x)}, {"x": x}, {"energy": "free energy F(x), nats"}
+            ),
         ]
 
     def get_config(self):
