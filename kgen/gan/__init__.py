@@ -1,5 +1,6 @@
 """Generative adversarial networks."""
 
+from kgen.gan.ada import ADA
 from kgen.gan.adversarial import AdversarialModel, Player, Turn
 from kgen.gan.augmentation import Augmentation
 from kgen.gan.conditional import ConditionalGAN
@@ -21,6 +22,7 @@ from kgen.gan.regularizers import R1, R2, GradientPenalty, PathLength, Regulariz
 from kgen.gan.wgan_gp import WGANGP
 
 __all__ = [
+    "ADA",
     "DCGAN",
     "GAN",
     "R1",
