@@ -5,6 +5,7 @@ from kgen.gan.adversarial import AdversarialModel, Player, Turn
 from kgen.gan.augmentation import Augmentation
 from kgen.gan.conditional import ConditionalGAN
 from kgen.gan.conditioning import ConcatenationConditioning, Conditioning, ProjectionConditioning
+from kgen.gan.cyclegan import CycleGAN, PatchCritic, ResNetTranslator
 from kgen.gan.dcgan import DCGAN, DCGANDiscriminator, DCGANGenerator
 from kgen.gan.gan import GAN
 from kgen.gan.losses import (
@@ -33,6 +34,7 @@ __all__ = [
     "ConcatenationConditioning",
     "ConditionalGAN",
     "Conditioning",
+    "CycleGAN",
     "DCGANDiscriminator",
     "DCGANGenerator",
     "Discriminator",
@@ -44,11 +46,13 @@ __all__ = [
     "Loss",
     "MinimaxLoss",
     "NonSaturatingLoss",
+    "PatchCritic",
     "PathLength",
     "Player",
     "ProjectionConditioning",
     "Regularizer",
     "RelativisticLoss",
+    "ResNetTranslator",
     "Turn",
     "WassersteinLoss",
 ]
