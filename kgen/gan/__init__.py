@@ -1,9 +1,11 @@
 """Generative adversarial networks."""
 
+from kgen.gan.ada import ADA
 from kgen.gan.adversarial import AdversarialModel, Player, Turn
 from kgen.gan.augmentation import Augmentation
 from kgen.gan.conditional import ConditionalGAN
 from kgen.gan.conditioning import ConcatenationConditioning, Conditioning, ProjectionConditioning
+from kgen.gan.cyclegan import CycleGAN, PatchCritic, ResNetTranslator
 from kgen.gan.dcgan import DCGAN, DCGANDiscriminator, DCGANGenerator
 from kgen.gan.gan import GAN
 from kgen.gan.losses import (
@@ -21,6 +23,7 @@ from kgen.gan.regularizers import R1, R2, GradientPenalty, PathLength, Regulariz
 from kgen.gan.wgan_gp import WGANGP
 
 __all__ = [
+    "ADA",
     "DCGAN",
     "GAN",
     "R1",
@@ -31,6 +34,7 @@ __all__ = [
     "ConcatenationConditioning",
     "ConditionalGAN",
     "Conditioning",
+    "CycleGAN",
     "DCGANDiscriminator",
     "DCGANGenerator",
     "Discriminator",
@@ -42,11 +46,13 @@ __all__ = [
     "Loss",
     "MinimaxLoss",
     "NonSaturatingLoss",
+    "PatchCritic",
     "PathLength",
     "Player",
     "ProjectionConditioning",
     "Regularizer",
     "RelativisticLoss",
+    "ResNetTranslator",
     "Turn",
     "WassersteinLoss",
 ]

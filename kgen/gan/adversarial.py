@@ -112,7 +112,8 @@ class AdversarialModel(GenerativeModel):
         """Makes variables ``<key>_<name>`` of the model, saved with it, from a dict of first values: numbers or arrays."""
         for name, value in values.items():
             value = np.asarray(value, "float32")
-            variable = self.add_weight(shape=value.shape, initializer="zeros", trainable=False, name=f"{key}_{name}")
+            options = {"initializer": "zeros", "trainable": False, "dtype": "float32"}
+            variable = self.add_weight(shape=value.shape, name=f"{key}_{name}", **options)
             variable.assign(value)
             setattr(self, f"{key}_{name}", variable)
         self._state_names[key] = tuple(values)
@@ -185,7 +186,7 @@ class AdversarialModel(GenerativeModel):
             for v in getattr(self, network).non_trainable_weights
         )
         kept = [(v, ops.copy(v)) for v in others]
-        step = ops.convert_to_tensor(self.optimizer[name].iterations)
+        step = ops.copy(self.optimizer[name].iterations)  # as it is now: the step counts it up
 
         def loss_fn():
             turn = player.losses(batch, training=True)

@@ -212,7 +212,7 @@ def test_wrong_arguments():
         DCGAN((7, 7, 1))
     norm = keras.Sequential([keras.Input((2,)), layers.BatchNormalization(name="mixer"), layers.Dense(1)])
     with says(
-        "discriminator: a gradient penalty is one of each example, and mixer mixes them; expected a critic without"
+        "discriminator: a gradient penalty is one of each example, and mixer mixes them; expected a network without"
     ):
         WGANGP((2,), discriminator=norm)
 

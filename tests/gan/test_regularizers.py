@@ -101,7 +101,9 @@ def test_names_and_errors():
     model = GAN((2,), 2, regularizers=["r1", GradientPenalty(2)])
     assert model.regularizers == (R1(), GradientPenalty(2))
     assert GAN((2,), 2, regularizers="r2").regularizers == (R2(),)
-    with pytest.raises(ValueError, match="regularizers: expected one of 'gradient_penalty', 'r1', 'r2', received 'r3'"):
+    with pytest.raises(
+        ValueError, match="regularizers: expected one of 'gradient_penalty', 'r1', 'r2', 'path_length', received 'r3'"
+    ):
         GAN((2,), regularizers=["r3"])
     with pytest.raises(ValueError, match="gamma: expected a number in .*received -1"):
         R1(-1)
