@@ -3,6 +3,7 @@
 from kgen.diffusion.ddpm import DDPM
 from kgen.diffusion.denoiser import Denoiser
 from kgen.diffusion.dpm_solver import DPMSolverMultistepSampler
+from kgen.diffusion.edm import EDM, EDMPrediction
 from kgen.diffusion.grids import KarrasGrid, LogSNRGrid, TimeGrid, UniformGrid
 from kgen.diffusion.guidance import ClassifierFreeGuidance, Guidance, GuidedDenoiser
 from kgen.diffusion.heun import HeunSampler
@@ -31,6 +32,7 @@ from kgen.diffusion.variance_preserving import (
 
 __all__ = [
     "DDPM",
+    "EDM",
     "AncestralSampler",
     "ClassifierFreeGuidance",
     "CosineSchedule",
@@ -38,6 +40,7 @@ __all__ = [
     "DPMSolverMultistepSampler",
     "DataPrediction",
     "Denoiser",
+    "EDMPrediction",
     "EDMSchedule",
     "Estimate",
     "FlowPrediction",
