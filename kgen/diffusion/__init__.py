@@ -19,6 +19,7 @@ from kgen.diffusion.predictions import (
     VelocityPrediction,
 )
 from kgen.diffusion.processes import EDMSchedule, RectifiedFlowSchedule, SubVPSchedule, VESchedule
+from kgen.diffusion.repaint import RePaintSampler, inpaint
 from kgen.diffusion.samplers import AncestralSampler, DDIMSampler, Sampler
 from kgen.diffusion.schedules import Schedule
 from kgen.diffusion.variance_preserving import (
@@ -55,6 +56,7 @@ __all__ = [
     "LogitNormalTimes",
     "NoisePrediction",
     "Prediction",
+    "RePaintSampler",
     "RectifiedFlowSchedule",
     "SNRWeight",
     "Sampler",
@@ -72,4 +74,5 @@ __all__ = [
     "VelocityPrediction",
     "Weight",
     "ZeroTerminalSNR",
+    "inpaint",
 ]
