@@ -6,6 +6,7 @@ from kgen.diffusion.consistency import ConsistencyModel, ConsistencyPrediction, 
 from kgen.diffusion.ddpm import DDPM
 from kgen.diffusion.denoiser import Denoiser
 from kgen.diffusion.dpm_solver import DPMSolverMultistepSampler
+from kgen.diffusion.edm import EDM, EDMPrediction
 from kgen.diffusion.grids import KarrasGrid, LogSNRGrid, TimeGrid, UniformGrid
 from kgen.diffusion.guidance import ClassifierFreeGuidance, Guidance, GuidedDenoiser
 from kgen.diffusion.heun import HeunSampler
@@ -22,6 +23,7 @@ from kgen.diffusion.predictions import (
     VelocityPrediction,
 )
 from kgen.diffusion.processes import EDMSchedule, RectifiedFlowSchedule, SubVPSchedule, VESchedule
+from kgen.diffusion.repaint import RePaintSampler, inpaint
 from kgen.diffusion.samplers import AncestralSampler, DDIMSampler, Sampler
 from kgen.diffusion.schedules import Schedule
 from kgen.diffusion.super_resolution import SmallerPicture, SuperResolution
@@ -36,6 +38,7 @@ from kgen.diffusion.variance_preserving import (
 
 __all__ = [
     "DDPM",
+    "EDM",
     "AncestralSampler",
     "CaptionedDiffusion",
     "ClassifierFreeGuidance",
@@ -48,6 +51,7 @@ __all__ = [
     "DPMSolverMultistepSampler",
     "DataPrediction",
     "Denoiser",
+    "EDMPrediction",
     "EDMSchedule",
     "Estimate",
     "FlowPrediction",
@@ -64,6 +68,7 @@ __all__ = [
     "LogitNormalTimes",
     "NoisePrediction",
     "Prediction",
+    "RePaintSampler",
     "RectifiedFlowSchedule",
     "SNRWeight",
     "Sampler",
@@ -83,4 +88,5 @@ __all__ = [
     "VelocityPrediction",
     "Weight",
     "ZeroTerminalSNR",
+    "inpaint",
 ]

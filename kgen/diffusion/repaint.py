@@ -1,0 +1,125 @@
+"""RePaint: parts of an example are known, and a diffusion model that was trained on whole examples draws the rest."""
+
+import dataclasses
+
+import numpy as np
+from keras import ops
+
+from kgen import backend
+from kgen.core import checks, random
+from kgen.diffusion.ddpm import DDPM
+from kgen.diffusion.samplers import Sampler, levels, noise_like, transition
+
+
+class RePaintSampler(Sampler):
+    """A sampler around a sampler: after each step, what is known is put in its place, with the noise of the new time.
+
+    x_s = alpha_s x + sigma_s eps where the mask is true, the step of the other sampler elsewhere. What was drawn does not yet agree with
+    what was put beside it. So x_s is noised to time t again, x_t = alpha_t/alpha_s x_s + noise, and the step taken anew, ``resamples``
+    times in all: the more, the closer to what the model says of the rest given the known part. The last step, which ends in ``x`` itself
+    where it is known, is taken once.
+
+    ``x`` and ``mask`` are tensors, so that it is no configuration, as other samplers are: it is made where a model samples, by ``inpaint``.
+
+    Args:
+        sampler: a ``Sampler``; its steps and its grid are taken.
+        x: float tensor (B, ...), the data; whatever it holds where it is not known has no effect.
+        mask: bool tensor (B, ...), true where it is known.
+        resamples: how often each step is taken.
+    Reference:
+        Lugmayr et al., RePaint: inpainting using denoising diffusion probabilistic models, 2022, Algorithm 1, arXiv 2201.09865, with
+        jumps of one step.
+    """
+
+    def __init__(self, sampler, x, mask, resamples=10):
+        super().__init__(sampler.steps, sampler.grid)
+        self.sampler, self.x, self.mask, self.resamples = sampler, x, mask, resamples
+
+    def calls(self, steps=None):
+        once = self.sampler.calls(steps)
+        return once + (self.resamples - 1) * (once - self.sampler.calls(1))
+
+    def init(self, x):
+        return self.sampler.init(x)
+
+    def step(self, denoise, schedule, carry, t, s, seeds, i):
+        (alpha_t, _), (alpha_s, sigma_s) = levels(schedule, t, self.x), levels(schedule, s, self.x)
+        spread = ops.sqrt(transition(schedule, t, s, self.x)[3])  # of x_t given x_s
+
+        def once(x, own):
+            """The carry at s, from x at t. What the sampler remembers is of the steps before, whatever was tried of this one."""
+            new = self.sampler.step(denoise, schedule, (x, *carry[1:]), t, s, random.fold_in(own, 0), i)
+            noised = alpha_s * self.x + sigma_s * noise_like(x, random.fold_in(own, 1))
+            return ops.where(self.mask, ops.where(sigma_s > 0, noised, self.x), new[0]), *new[1:]
+
+        def again(u, x):
+            own = random.fold_in(seeds, u)
+            back = alpha_t / alpha_s * once(x, own)[0] + spread * noise_like(x, random.fold_in(own, 2))
+            return ops.where(sigma_s > 0, back, x)
+
+        def settled():
+            return ops.fori_loop(0, self.resamples - 1, again, carry[0])
+
+        x = backend.when(ops.any(s > 0), settled, lambda: carry[0])
+        return once(x, random.fold_in(seeds, self.resamples - 1))
+
+
+def inpaint(
+    model,
+    x,
+    mask,
+    *,
+    resamples=10,
+    seed=None,
+    labels=None,
+    guidance=None,
+    steps=None,
+    sampler=None,
+    batch_size=None,
+    **conditions,
+):
+    """Completes examples: draws what is not known, given what is. See ``RePaintSampler``.
+
+    Args:
+        model: a ``DDPM``, trained as always.
+        x: float array (N, *image_shape); what it holds where it is not known is ignored.
+        mask: bool array (H, W) for all images, or (N, H, W): True where a pixel is known and stays as it is. For vectors (D,) or (N, D).
+        resamples: how often each step is taken: 1 is fast and sees little of the known part; the paper's 10 take ten times as long.
+        seed, labels, guidance, steps, sampler, batch_size, conditions: as in ``DDPM.sample``.
+    Returns:
+        numpy float32 array (N, *image_shape), ``x`` itself where it is known. Row i depends on (seed, i) and its ``x`` and mask alone.
+    Raises:
+        TypeError: the model is none.
+        ValueError: x, mask, resamples or what ``sample`` takes out of range.
+    """
+    if not isinstance(model, DDPM):
+        raise TypeError(
+            f"model: expected a DDPM, whose samples are the data itself, received {type(model).__name__}. Autoregressive models "
+            "have an inpaint of their own."
+        )
+    resamples, x = checks.positive_int("resamples", resamples), checks.data_array("x", x)
+    mask = _mask(mask, model, len(x))
+    x = model.examples(np.where(mask, x, x.dtype.type(0)) if x.shape == mask.shape else x)
+    asked = model.asked(len(x), seed, {"labels": labels, **conditions}, guidance, sampler, steps)
+    # Both in one array, by a name that no condition has.
+    asked = dataclasses.replace(asked, arrays={**asked.arrays, "x": np.stack([x, mask.astype("float32")], axis=1)})
+
+    def rows(seeds, values, strength, *, sampler, guide):
+        known, where = values["x"][:, 0], values["x"][:, 1] > 0.5
+        values = {name: value for name, value in values.items() if name != "x"}
+        around = RePaintSampler(sampler, known, where, resamples)
+        return model.sample_rows(seeds, values, strength, sampler=around, guide=guide)
+
+    return asked.run(model, ("inpaint", resamples), rows, batch_size)
+
+
+def _mask(mask, model, n):
+    """The checked mask: bool (n, *image_shape)."""
+    mask = np.asarray(mask)
+    shape = model.image_shape[:-1] if model.is_image else model.image_shape
+    if mask.dtype != bool or mask.shape not in (shape, (n, *shape)):
+        raise ValueError(
+            f"mask: expected bools of shape {shape} or {(n, *shape)}, True where x is known; received {mask.dtype} of shape {mask.shape}."
+        )
+    mask = mask[..., None] if model.is_image else mask
+    return np.broadcast_to(mask, (n, *model.image_shape))
