@@ -190,7 +190,10 @@ def test_images_are_clipped():
             r"x: expected values in \[-1, 1\].*127.5",
         ),
         (lambda: EnergyModel((2,)).sample(2, steps=0), "steps: expected an integer of at least 1, received 0"),
-        (lambda: EnergyModel((2,)).check_data(np.zeros((3, 2)), np.zeros(3)), r"has no labels. Train by fit\(x\)"),
+        (
+            lambda: EnergyModel((2,)).check_data(np.zeros((3, 2)), np.zeros(3)),
+            r"y: this model has no classes. Train by fit\(x\)",
+        ),
     ],
 )
 def test_wrong_arguments_are_named(make, message):

@@ -8,7 +8,7 @@ import pytest
 from keras import ops
 
 from kgen import backend
-from kgen.core import Batch
+from kgen.core import Batch, random
 from kgen.energy import RBM, GaussianVisible, gibbs
 
 
@@ -139,7 +139,9 @@ def test_the_gradient_is_that_of_the_log_likelihood():
         return ops.mean(model(ops.convert_to_tensor(x))) + log_z, ()
 
     def estimate():
-        losses, _ = model.objective(Batch(ops.convert_to_tensor(x)), training=True)
+        losses, _ = model.objective(
+            Batch(ops.convert_to_tensor(x), seeds=ops.convert_to_tensor(random.row_seeds(0, len(x)))), training=True
+        )
         return ops.mean(losses), ()
 
     variables = model.trainable_variables
@@ -257,7 +259,7 @@ def test_persistent_chains_go_on_and_are_saved(tmp_path):
             r"x: expected values in \[-1, 1\], received \[-200, -200\]",
         ),
         (lambda m: m.fit(np.zeros((8, 3), "float32")), r"x: expected shape \(N, 4\), received \(8, 3\)"),
-        (lambda m: m.fit(-np.ones((8, 4), "float32"), np.zeros(8)), "y: an RBM has no labels"),
+        (lambda m: m.fit(-np.ones((8, 4), "float32"), np.zeros(8)), "y: this model has no classes"),
         (lambda m: m.log_prob(np.full((2, 4), 0.5, "float32")), "values of -1 and 1 alone.*kgen.data.binarize"),
         (lambda m: m.sample(2, steps=0), "steps: expected an integer of at least 1, received 0"),
         (lambda m: m.ais(chains=1), "chains: expected at least 2, for an interval, received 1"),
