@@ -12,21 +12,24 @@ def _channels(shape):
     return channels
 
 
-# Beside those with strides: samples are as good without them, in less than half of the time.
-CONVS = 0
+def _convs(channels):
+    """Convolutions beside those with strides: none on images of several stages, whose samples are as good in less than half of the time."""
+    return 0 if len(channels) > 1 else 1
 
 
 def encoder(shape, size, dtype=None):
     """Maps (B, *shape) to (B, size): convolutions for images, else two dense layers."""
-    if len(shape) == 3 and _channels(shape):
-        return ConvEncoder(shape, size, channels=_channels(shape), convs=CONVS, dtype=dtype)
+    channels = _channels(shape) if len(shape) == 3 else []
+    if channels:
+        return ConvEncoder(shape, size, channels=channels, convs=_convs(channels), dtype=dtype)
     return MLP(shape, (size,), name="encoder", dtype=dtype)
 
 
 def decoder(latent_dim, shape, dtype=None):
     """Maps (B, latent_dim) to (B, *shape)."""
-    if len(shape) == 3 and _channels(shape):
-        return ConvDecoder(latent_dim, shape, channels=_channels(shape), convs=CONVS, dtype=dtype)
+    channels = _channels(shape) if len(shape) == 3 else []
+    if channels:
+        return ConvDecoder(latent_dim, shape, channels=channels, convs=_convs(channels), dtype=dtype)
     return MLP((latent_dim,), shape, name="decoder", dtype=dtype)
 
 
