@@ -21,7 +21,7 @@ HEAD = """\
 # The models that the recipes left
 
 `kgen.load("ddpm_digits")` opens one, `kgen sample ddpm_digits -n 64` draws from it, and each folder is a TF Serving base path: its
-`README.md` says how to start a server on it and how to ask.
+`SERVING.md` says how to start a server on it and how to ask.
 
 Written by `python -m benchmarks.served_models`: every signature of the newest version, run through TensorFlow's C API, on which TF Serving is
 built, with XLA switched off as in a stock server, and as `<name>_xla` with XLA. TF Serving itself was not at hand. Milliseconds are the

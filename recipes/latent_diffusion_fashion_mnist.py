@@ -36,7 +36,7 @@ def main(
     # The autoencoder comes first: the one that the recipe vqvae_fashion_mnist left, or one trained here on this data.
     if autoencoder is None:
         autoencoder = pathlib.Path("saved_models/vqvae_fashion_mnist")
-        if data != "fashion_mnist" or image_size is not None or not (autoencoder / "model.keras").exists():
+        if data != "fashion_mnist" or image_size is not None or not (autoencoder / "config.json").exists():
             autoencoder = pathlib.Path(out) / "autoencoder"
             kgen.recipes.vqvae_fashion_mnist.main(data, seed=seed, out=autoencoder, image_size=image_size)
     vqvae = kgen.load(autoencoder)
@@ -83,7 +83,7 @@ def main(
         "unit": "seconds, 50 steps, batches of 64",
     }
     peer = pathlib.Path("saved_models/ddpm_fashion_mnist")
-    if data == "fashion_mnist" and (peer / "model.keras").exists():
+    if data == "fashion_mnist" and (peer / "config.json").exists():
         ratio = seconds_per_image(kgen.load(peer), steps=50) / figures["seconds_per_image"]["value"]
         figures["speed_over_pixels"] = {
             "value": ratio,
