@@ -89,6 +89,11 @@ class GPT(GenerativeModel):
         self._begin = self.vocabulary_size if begin_token is None else int(begin_token)
         self.keep_average_of("network")
 
+    def default_optimizer(self):
+        return keras.optimizers.AdamW(
+            1e-3, weight_decay=0.1, beta_2=0.95, clipnorm=1.0
+        )  # Brown et al. 2020, appendix B
+
     # Training.
 
     def check_data(self, x, y=None):

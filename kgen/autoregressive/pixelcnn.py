@@ -91,6 +91,9 @@ class PixelCNN(GenerativeModel):
         """The parameters of each pixel's mixture, for x, or for [x, label] where there are classes."""
         return self.network(inputs, training=training)
 
+    def default_optimizer(self):
+        return keras.optimizers.Adam(1e-3, clipnorm=1.0)
+
     # Training.
 
     def check_examples(self, x):

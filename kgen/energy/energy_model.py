@@ -17,7 +17,7 @@ from kgen import backend
 from kgen.core import Endpoint, GenerativeModel, TensorSpec, checks, random
 from kgen.core.endpoints import SEED
 from kgen.energy import objectives
-from kgen.energy.defaults import default_network, default_objective
+from kgen.energy.defaults import default_network, default_objective, is_image
 from kgen.numerics import chains
 
 NOISE = 0x5EED  # the stream of seeds from which chains get their starts; the steps use the rows' own
@@ -63,6 +63,12 @@ class EnergyModel(GenerativeModel):
         _check_network(self.network, self.shape)
         objective.build(self)
         self.keep_average_of("network")
+
+    def default_optimizer(self):
+        if not is_image(self.shape):
+            return keras.optimizers.Adam(1e-3)
+        # Chains and energy chase each other: momentum carries the energy past them (Du & Mordatch 2019, appendix: beta_1 = 0).
+        return keras.optimizers.Adam(3e-4, beta_1=0.0, clipnorm=10.0)
 
     # Training.
 

@@ -82,6 +82,9 @@ class Flow(GenerativeModel):
         """Whether ``bits_per_dim`` is of probabilities of levels, such as those of a pixel."""
         return self.dequantization is not None
 
+    def default_optimizer(self):
+        return keras.optimizers.Adam(1e-3, clipnorm=50.0)
+
     # Training.
 
     @property
