@@ -52,7 +52,7 @@ def main(
             samples, train=x, test=x_test, extractor=classifier, labels=y, test_labels=y_test
         )
     levels = 17 if data == "digits" else 256
-    bits = model.bits_per_dim(x_test, labels=y_test, levels=levels)
+    bits = model.bits_per_dim(kgen.data.at_levels(x_test, levels), labels=y_test, levels=levels)
     figures["bits_per_dim"] = {
         "value": float(bits.mean()),
         "unit": f"bits/dim, upper bound, {levels} levels",

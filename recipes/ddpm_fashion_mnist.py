@@ -64,7 +64,8 @@ def main(
             samples, train=x, test=x_test, extractor=classifier, labels=labels, test_labels=y_test
         )
     held_out = slice(0, 200)
-    bits = model.bits_per_dim(x_test[held_out], labels=None if y is None else y_test[held_out], num_samples=50)
+    images = kgen.data.at_levels(x_test[held_out])
+    bits = model.bits_per_dim(images, labels=None if y is None else y_test[held_out], num_samples=50)
     figures["bits_per_dim"] = {
         "value": float(bits.mean()),
         "unit": "bits/dim, upper bound, 256 levels",

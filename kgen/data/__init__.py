@@ -8,7 +8,7 @@ from kgen.data.arrays import from_npy, from_npz
 from kgen.data.binarize import binarize, dynamic_binarization
 from kgen.data.catalogue import TOYS, load, names
 from kgen.data.folder import from_folder
-from kgen.data.images import from_uint8, to_uint8
+from kgen.data.images import at_levels, from_uint8, to_uint8
 from kgen.data.text import load_text
 from kgen.data.toys import Checkerboard, EightGaussians, GaussianGrid, GaussianMixture, Rings, Spirals, TwoMoons
 
@@ -23,6 +23,7 @@ __all__ = [
     "TokenWindows",
     "TwoMoons",
     "Unpaired",
+    "at_levels",
     "binarize",
     "dynamic_binarization",
     "from_folder",

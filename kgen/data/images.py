@@ -177,3 +177,16 @@ def prepare(images, image_size, channels):
     """
     images = to_channels(resize(images, image_size), channels)
     return from_uint8(images) if images.dtype == np.uint8 else np.array(images, "float32")
+
+
+def at_levels(x, levels=256):
+    """Images in [-1, 1] with each value at the nearest of ``levels`` equally spaced ones, as resizing or floats of one's own may not have them.
+
+    Args:
+        x: float array.
+        levels: number of values: 256 for bytes.
+    Returns:
+        float32 array like ``x``.
+    """
+    half = (levels - 1) / 2
+    return (np.round((np.asarray(x, "float64") + 1) * half) / half - 1).astype("float32")

@@ -17,7 +17,7 @@ class RePaintSampler(Sampler):
     x_s = alpha_s x + sigma_s eps where the mask is true, the step of the other sampler elsewhere. What was drawn does not yet agree with
     what was put beside it. So x_s is noised to time t again, x_t = alpha_t/alpha_s x_s + noise, and the step taken anew, ``resamples``
     times in all: the more, the closer to what the model says of the rest given the known part. The last step, which ends in ``x`` itself
-    where it is known, is taken once.
+    where it is known, is taken once. A sampler that remembers steps before begins anew each time: what it remembers is of another x.
 
     ``x`` and ``mask`` are tensors, so that it is no configuration, as other samplers are: it is made where a model samples, by ``inpaint``.
 
@@ -39,29 +39,26 @@ class RePaintSampler(Sampler):
         once = self.sampler.calls(steps)
         return once + (self.resamples - 1) * (once - self.sampler.calls(1))
 
-    def init(self, x):
-        return self.sampler.init(x)
-
     def step(self, denoise, schedule, carry, t, s, seeds, i):
         (alpha_t, _), (alpha_s, sigma_s) = levels(schedule, t, self.x), levels(schedule, s, self.x)
         spread = ops.sqrt(transition(schedule, t, s, self.x)[3])  # of x_t given x_s
 
         def once(x, own):
-            """The carry at s, from x at t. What the sampler remembers is of the steps before, whatever was tried of this one."""
-            new = self.sampler.step(denoise, schedule, (x, *carry[1:]), t, s, random.fold_in(own, 0), i)
+            """x at s, from x at t."""
+            new = self.sampler.step(denoise, schedule, self.sampler.init(x), t, s, random.fold_in(own, 0), 0)[0]
             noised = alpha_s * self.x + sigma_s * noise_like(x, random.fold_in(own, 1))
-            return ops.where(self.mask, ops.where(sigma_s > 0, noised, self.x), new[0]), *new[1:]
+            return ops.where(self.mask, ops.where(sigma_s > 0, noised, self.x), new)
 
         def again(u, x):
             own = random.fold_in(seeds, u)
-            back = alpha_t / alpha_s * once(x, own)[0] + spread * noise_like(x, random.fold_in(own, 2))
+            back = alpha_t / alpha_s * once(x, own) + spread * noise_like(x, random.fold_in(own, 2))
             return ops.where(sigma_s > 0, back, x)
 
         def settled():
             return ops.fori_loop(0, self.resamples - 1, again, carry[0])
 
         x = backend.when(ops.any(s > 0), settled, lambda: carry[0])
-        return once(x, random.fold_in(seeds, self.resamples - 1))
+        return (once(x, random.fold_in(seeds, self.resamples - 1)),)
 
 
 def inpaint(

@@ -76,8 +76,7 @@ def read(data, image_size=None, seed=0):
     x_test, y_test = kgen.data.load(data, split="test", image_size=image_size, seed=seed)
     name = str(data)
     if x.ndim == 4:  # resizing leaves values between the levels, as floats of one's own may have them
-        steps = LEVELS.get(name, 256) - 1
-        x, x_test = (np.round((a + 1) * steps / 2) * 2 / steps - 1 for a in (x, x_test))
+        x, x_test = (kgen.data.at_levels(a, LEVELS.get(name, 256)) for a in (x, x_test))
     parts = []
     for rows, labels in ((x, y), (x_test, y_test)):
         order = np.random.default_rng(seed).permutation(len(rows))

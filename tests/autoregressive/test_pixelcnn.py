@@ -150,7 +150,7 @@ def test_wrong_data():
         (lambda: model.fit(x, np.zeros(2, int)), "y: this model has no classes"),
         (lambda: model.sample(2, labels=1), "labels: this model has no classes"),
         (lambda: classes.check_data(small), "needs labels: fit(x, labels)"),
-        (lambda: classes.sample(2), "labels: this model has 3 classes; pass one int, or 2 ints in [0, 3)"),
+        (lambda: classes.sample(2), "labels: this model has 3 classes; pass one int for all rows, or 2 of them in [0, 3)"),
         (lambda: classes.sample(2, labels=[0, 3]), "labels: expected integers in [0, 3), received values from 0 to 3"),
         (lambda: classes.log_prob(small), "labels: this model has 3 classes"),
         (lambda: model.inpaint(x, known), "mask: expected known pixels first, in raster order"),

@@ -2,6 +2,7 @@
 
 import errno
 import itertools
+import json
 import os
 import pathlib
 import random
@@ -163,7 +164,7 @@ def test_the_newest_whole_one_is_loaded_the_last_and_the_best_are_kept(tmp_path)
             written.append(step)
     assert names == ["best.npz", *(f"step-{step:09d}.npz" for step in written[-2:])]
     with np.load(tmp_path / "best.npz") as best:
-        kept = kgen.callbacks.checkpoint.json.loads(best["state"].tobytes())
+        kept = json.loads(best["state"].tobytes())
     assert kept["best"] == min(history["loss"]) and kept["epoch"] == np.argmin(history["loss"]) + 1
     file = tmp_path / "step-000000024.npz"
     whole = file.read_bytes()
@@ -250,7 +251,8 @@ def test_a_fault_leads_back_to_the_last_checkpoint(poison, kind, tmp_path, monke
         fit(model(), tmp_path / "broken", BreakAt(2, 3), rollback=2, lower_rate=0.5, **options)
     resumed = model()
     assert fit(resumed, tmp_path / "broken", rollback=2, lower_rate=0.5, **options) == history
-    assert differing(state(resumed), state(through)) == []
+    kinds = ("weight", "optimizer")  # each of these models has a seed of its own, of which nothing is drawn
+    assert differing(state(resumed, *kinds), state(through, *kinds)) == []
 
 
 def test_ctrl_c_in_the_last_batch_is_not_the_end(tmp_path):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kgen.data import from_uint8, to_uint8
+from kgen.data import at_levels, from_uint8, to_uint8
 from kgen.data.images import check_options, prepare, resize, to_channels
 
 
@@ -78,3 +78,10 @@ def test_options():
         ValueError, match=r"channels must be 1 \(grey\), 3 \(colour\) or None \(as stored\), received 4"
     ):
         check_options(None, 4)
+
+
+def test_at_levels():
+    x = np.array([-1.0, -0.99, 0.1, 1.0], "float32")
+    np.testing.assert_allclose(at_levels(x, 17), [-1, -1, 0.125, 1], atol=1e-7)
+    bytes_ = np.arange(256) / 127.5 - 1
+    np.testing.assert_allclose(at_levels(bytes_ + 0.003), bytes_, atol=1e-6)

@@ -227,7 +227,7 @@ def test_wrong_data():
         model.fit(np.where(np.arange(4)[:, None, None, None] > 1, 255.0, images).astype("float32"))
     with says("x: expected shape (N, 8, 8, 1), received (4, 8, 8). Grey images need a channel axis: x[..., None]."):
         model.fit(images[..., 0])
-    with says("y: this model has no classes and no other condition. Train by fit(x)"):
+    with says("y: this model has no classes. Train by fit(x)"):
         model.fit(images, np.zeros(4, "int32"))
     with says("labels: this model has no classes; make it with num_classes= to condition on them."):
         model.sample(2, labels=1)

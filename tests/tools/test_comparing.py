@@ -72,7 +72,7 @@ def test_each_family_is_made_for_images_and_points():
         data = compare.Data("own", rows, None, rows, None)
         assert compare.comparable(data) == ["diffusion", "vae", "gan", *flows, *pixels, "energy"]
         for name in compare.comparable(data):
-            model, optimizer = compare.FAMILIES[name](data)
+            model, optimizer = compare.entries()[name].entry(data)
             model.compile(optimizer)
     assert compare._Pixels().features(x).shape == (4, 48)
 

@@ -126,7 +126,7 @@ MODELS = {
     "gpt": corpus.gpt,
     "energy": lambda: kgen.energy.EnergyModel((2,)),
     "linear schedule": lambda: kgen.diffusion.DDPM(
-        (2,), network=corpus.point_network(), schedule=kgen.diffusion.LinearSchedule(num_steps=10)
+        (2,), network=corpus.point_network(), schedule=kgen.diffusion.LinearSchedule(0.1, 0.5, num_steps=10)
     ),
     "masked flow": lambda: kgen.flow.MAF((2,), layers=2, widths=(8,)),
     "coupling flow": lambda: kgen.flow.RealNVP((2,), couplings=2, widths=(8,)),
