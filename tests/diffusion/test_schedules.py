@@ -30,6 +30,7 @@ from kgen.diffusion import (
     schedules,
 )
 
+DOUBLE = keras.config.backend() != "jax"  # JAX computes in float32 unless it is told otherwise before it starts
 PRESERVING = [LinearSchedule(), ScaledLinearSchedule(), CosineSchedule(), SigmoidSchedule(), VPSchedule()]
 ALL = [*PRESERVING, ZeroTerminalSNR(), SubVPSchedule(), VESchedule(), EDMSchedule(), RectifiedFlowSchedule()]
 
@@ -50,20 +51,21 @@ def test_variance_preserving_from_data_to_noise(schedule):
 
 @pytest.mark.parametrize("schedule", ALL, ids=lambda s: type(s).__name__)
 def test_what_follows_from_alpha_and_sigma(schedule):
-    """Log-SNR, its inverse, drift and diffusion: against numpy's differences in float64."""
+    """Log-SNR, its inverse, drift and diffusion: against differences, in float64 where the backend has it."""
+    close = {"rtol": 1e-4, "atol": 1e-6} if DOUBLE else {"rtol": 0.03, "atol": 1e-3}
+    h = 1e-6 if DOUBLE else 2e-3
     t = np.linspace(0.05, 0.95, 19)
     alpha, sigma, log_snr = (values(f, t) for f in (schedule.alpha, schedule.sigma, schedule.log_snr))
-    np.testing.assert_allclose(log_snr, 2 * np.log(alpha / sigma), rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(log_snr, 2 * np.log(alpha / sigma), rtol=1e-5, atol=1e-5)
     assert (np.diff(log_snr) < 0).all()
-    np.testing.assert_allclose(values(schedule.time, log_snr), t, atol=1e-6)
-    h = 1e-6
+    np.testing.assert_allclose(values(schedule.time, log_snr), t, atol=1e-5)
     # A table's slope is that of a cell; these times are not at its corners.
     t = t + 3e-4
     alpha, sigma = values(schedule.alpha, t), values(schedule.sigma, t)
     drift = (np.log(values(schedule.alpha, t + h)) - np.log(values(schedule.alpha, t - h))) / (2 * h)
     growth = (values(schedule.sigma, t + h) ** 2 - values(schedule.sigma, t - h) ** 2) / (2 * h)
-    np.testing.assert_allclose(values(schedule.drift, t), drift, rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(values(schedule.diffusion, t) ** 2, growth - 2 * drift * sigma**2, rtol=1e-4)
+    np.testing.assert_allclose(values(schedule.drift, t), drift, **close)
+    np.testing.assert_allclose(values(schedule.diffusion, t) ** 2, growth - 2 * drift * sigma**2, **close)
 
 
 @pytest.mark.parametrize("schedule", ALL, ids=lambda s: type(s).__name__)
@@ -98,20 +100,22 @@ def test_as_many_steps_as_one_likes_are_the_same_process(num_steps):
 def test_formulas_of_the_papers():
     t = np.linspace(0, 0.99, 100)
     f = np.cos((t + 0.008) / 1.008 * np.pi / 2) ** 2
-    np.testing.assert_allclose(values(CosineSchedule().alpha, t) ** 2, f / f[0], rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(values(CosineSchedule().alpha, t) ** 2, f / f[0], rtol=1e-4, atol=1e-5)
     betas = np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
-    np.testing.assert_allclose(values(ScaledLinearSchedule().alpha, np.ones(1)) ** 2, np.prod(1 - betas), rtol=1e-6)
+    np.testing.assert_allclose(values(ScaledLinearSchedule().alpha, np.ones(1)) ** 2, np.prod(1 - betas), rtol=1e-5)
     low, middle, high = values(SigmoidSchedule().alpha, np.array([0.2, 0.5, 0.8])) ** 2
     np.testing.assert_allclose([low + high, middle], [1.0, 0.5], atol=1e-5)
-    np.testing.assert_allclose(values(VESchedule(0.01, 50.0).sigma, np.array([0.0, 0.5, 1.0])), [0.01, 0.5**0.5, 50])
+    np.testing.assert_allclose(
+        values(VESchedule(0.01, 50.0).sigma, np.array([0.0, 0.5, 1.0])), [0.01, 0.5**0.5, 50], rtol=1e-5
+    )
     steps = 1 - np.arange(18) / 17  # Karras et al., Eq. 5, with 18 levels
     expected = (80 ** (1 / 7) + np.arange(18) / 17 * (0.002 ** (1 / 7) - 80 ** (1 / 7))) ** 7
-    np.testing.assert_allclose(values(EDMSchedule().sigma, steps), expected, rtol=1e-9)
+    np.testing.assert_allclose(values(EDMSchedule().sigma, steps), expected, rtol=1e-4)
     vp = values(VPSchedule().alpha, t)
-    np.testing.assert_allclose(values(SubVPSchedule().sigma, t), 1 - vp**2, rtol=1e-6, atol=1e-12)
+    np.testing.assert_allclose(values(SubVPSchedule().sigma, t), 1 - vp**2, rtol=1e-4, atol=1e-6)
     zero = values(ZeroTerminalSNR("scaled_linear").alpha, np.linspace(0, 1, 5))
     plain = values(ScaledLinearSchedule().alpha, np.linspace(0, 1, 5))
-    np.testing.assert_allclose(zero, (plain - plain[-1]) * plain[0] / (plain[0] - plain[-1]), atol=1e-9)
+    np.testing.assert_allclose(zero, (plain - plain[-1]) * plain[0] / (plain[0] - plain[-1]), atol=1e-6)
 
 
 PREDICTIONS = [NoisePrediction(), DataPrediction(), VelocityPrediction(), ScorePrediction(), FlowPrediction()]
