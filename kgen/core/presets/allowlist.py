@@ -6,6 +6,7 @@ reads by other rules, and modules outside of kgen and Keras.
 """
 
 import importlib
+import importlib.util
 import json
 import math
 import re
@@ -32,6 +33,9 @@ ROOMS = (
     "vae",
 )
 KGEN_MODULE = re.compile(rf"kgen\.(({'|'.join(ROOMS)})(\.[a-z_]+)+|core\.conditions)")
+
+# Modules that held classes in kgen 0.1, which its files name.
+GONE = {"kgen.autoregressive.tokenizers", "kgen.energy.samplers", "kgen.flow.presets", "kgen.layers.causal"}
 
 # Keras's own, by module. What computes from its inputs alone is here; what reads a file, runs a function or prepares data is not.
 KERAS = {
@@ -194,8 +198,9 @@ def resolve(value, where):
     if KGEN_MODULE.fullmatch(module) and registered == f"kgen>{name}":
         import_kgen(module)
         found = keras.saving.get_registered_object(registered)
-        # Its module may be another than when the file was written; it is one of kgen's all the same.
-        if isinstance(found, type) and KGEN_MODULE.fullmatch(found.__module__):
+        # Its module may be another than when the file was written, but it names one that is there, or was.
+        known = module in GONE or importlib.util.find_spec(module) is not None
+        if known and isinstance(found, type) and KGEN_MODULE.fullmatch(found.__module__):
             return found
     elif registered is not None and not registered.startswith("kgen>"):
         found = keras.saving.get_registered_object(registered)

@@ -138,7 +138,7 @@ CODE = {
         keras_object("kgen.recipes.ddpm_digits", "Main") | {"registered_name": "kgen>Main"}
     ),
     "a module that is not there": second_layer(
-        keras_object("kgen.nothing.vae", "VAE") | {"registered_name": "kgen>VAE"}
+        keras_object("kgen.vae.nothing", "VAE") | {"registered_name": "kgen>VAE"}
     ),
     "a compiled model": config(lambda value: value.update(compile_config={"optimizer": "adam"})),
     "a tensor specification": dense(activation={"class_name": "__typespec__", "config": [1], "spec_name": "x"}),
