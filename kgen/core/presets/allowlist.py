@@ -32,7 +32,7 @@ ROOMS = (
     "text",
     "vae",
 )
-KGEN_MODULE = re.compile(rf"kgen\.(({'|'.join(ROOMS)})(\.[a-z_]+)+|core\.conditions)")
+KGEN_MODULE = re.compile(rf"kgen\.(({'|'.join(ROOMS)})(\.[a-z_]+)+|core\.conditions(\.[a-z_]+)?)")
 
 # Modules that held classes in kgen 0.1, which its files name.
 GONE = {"kgen.autoregressive.tokenizers", "kgen.energy.samplers", "kgen.flow.presets", "kgen.layers.causal"}
@@ -215,7 +215,8 @@ def import_kgen(module):
     The module itself may have been moved within its room, or out of it, since a file was written.
     """
     if KGEN_MODULE.fullmatch(module):
-        importlib.import_module(module if module == "kgen.core.conditions" else ".".join(module.split(".")[:2]))
+        parts = module.split(".")
+        importlib.import_module(".".join(parts[: 3 if parts[1] == "core" else 2]))
     elif module == "kgen.core.optimizers":
         importlib.import_module(module)
 
