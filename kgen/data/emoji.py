@@ -6,6 +6,7 @@ and stays there when Unicode grows.
 """
 
 import functools
+import io
 import os
 import re
 import zlib
@@ -153,8 +154,8 @@ def _font(path, size):
     from PIL import ImageFont
 
     try:
-        # Of Pillow's two layout engines the one that it always has: single characters need no other.
-        return ImageFont.truetype(str(path), size, layout_engine=ImageFont.Layout.BASIC)
+        # Not by its path: for a damaged file Pillow would take another of that name. Of its two layout engines the one that is always there.
+        return ImageFont.truetype(io.BytesIO(path.read_bytes()), size, layout_engine=ImageFont.Layout.BASIC)
     except OSError as error:
         package = next(p for p, place in PLACES.items() if place.name == path.name)
         raise ValueError(

@@ -5,7 +5,7 @@ import functools
 import numpy as np
 
 SHAPES = ("triangle", "half disc", "heart")
-RADII = (4.0, 5.0, 6.0, 7.0)  # of the circle around a shape, in pixels
+RADII = (4.0, 5.5, 7.0, 8.5)  # of the circle around a shape, in pixels
 DIRECTIONS = 8  # steps of 45 degrees
 PLACES = 8  # in each row and in each column, two pixels apart
 FACTORS = {"shape": len(SHAPES), "size": len(RADII), "direction": DIRECTIONS, "row": PLACES, "column": PLACES}
@@ -35,7 +35,7 @@ def sprites_factors(*, split=None, seed=0, test_fraction=0.2):
     """The factors of each picture of ``load("sprites", split=split, seed=seed, test_fraction=test_fraction)``.
 
     Returns:
-        dict of int32 (N,): "shape" 0..2 (triangle, half disc, heart), "size" 0..3 (4, 5, 6 and 7 pixels from the centre to the farthest
+        dict of int32 (N,): "shape" 0..2 (triangle, half disc, heart), "size" 0..3 (4, 5.5, 7 and 8.5 pixels from the centre to the farthest
         point), "direction" 0..7 (45 degrees each, anticlockwise), "row" 0..7 (from the top) and "column" 0..7.
     Raises:
         ValueError: as ``load``.
