@@ -33,8 +33,10 @@ LONGEST = (
 ON_ONE_BACKEND = (
     "data/test_arrays.py",
     "data/test_catalogue.py",
+    "data/test_emoji.py",
     "data/test_folder.py",
     "data/test_images.py",
+    "data/test_sprites.py",
     "metrics/test_distances.py",
     "metrics/test_fidelity.py",
     "metrics/test_images.py",

@@ -6,9 +6,11 @@ NumPy alone; scikit-learn, Pillow and Keras are imported by the loaders that nee
 
 from kgen.data.arrays import from_npy, from_npz
 from kgen.data.binarize import binarize, dynamic_binarization
-from kgen.data.catalogue import TOYS, load, names
+from kgen.data.catalogue import TOYS, class_names, load, names
+from kgen.data.emoji import emoji_captions
 from kgen.data.folder import from_folder
 from kgen.data.images import at_levels, from_uint8, to_uint8
+from kgen.data.sprites import sprites_factors
 from kgen.data.text import load_text
 from kgen.data.toys import Checkerboard, EightGaussians, GaussianGrid, GaussianMixture, Rings, Spirals, TwoMoons
 
@@ -25,7 +27,9 @@ __all__ = [
     "Unpaired",
     "at_levels",
     "binarize",
+    "class_names",
     "dynamic_binarization",
+    "emoji_captions",
     "from_folder",
     "from_npy",
     "from_npz",
@@ -33,6 +37,7 @@ __all__ = [
     "load",
     "load_text",
     "names",
+    "sprites_factors",
     "to_uint8",
 ]
 

@@ -10,6 +10,18 @@ import numpy as np
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 INSTALL = "apt-get install dataset-fashion-mnist"
 PARTS = {"train": 60_000, "t10k": 10_000}
+FASHION = (
+    "T-shirt/top",
+    "trouser",
+    "pullover",
+    "dress",
+    "coat",
+    "sandal",
+    "shirt",
+    "sneaker",
+    "bag",
+    "ankle boot",
+)
 
 
 def digits():

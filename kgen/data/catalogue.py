@@ -6,12 +6,12 @@ import os
 
 import numpy as np
 
-from kgen.data import builtin, toys
+from kgen.data import builtin, emoji, sprites, toys
 from kgen.data.arrays import read_npy, read_npz
 from kgen.data.folder import read_folder
 from kgen.data.images import check_options, prepare
 
-IMAGES = {"digits": builtin.digits, "fashion_mnist": builtin.fashion_mnist}
+IMAGES = {"digits": builtin.digits, "fashion_mnist": builtin.fashion_mnist, "sprites": sprites.sprites}
 TOYS = {
     "eight_gaussians": toys.EightGaussians,
     "gaussian_grid": toys.GaussianGrid,
@@ -21,11 +21,32 @@ TOYS = {
     "rings": toys.Rings,
 }
 TOY_POINTS = 10_000
+CLASSES = {
+    "digits": tuple("0123456789"),
+    "fashion_mnist": builtin.FASHION,
+    "sprites": sprites.SHAPES,
+    **dict.fromkeys(emoji.FONTS, emoji.GROUPS),
+}
 
 
 def names():
     """Returns the names that `load` knows, images first."""
-    return [*IMAGES, *TOYS]
+    return [*IMAGES, *emoji.FONTS, *TOYS]
+
+
+def class_names(name):
+    """What the labels of a dataset stand for.
+
+    Args:
+        name: a dataset of labelled images, one of ``names()``.
+    Returns:
+        tuple of str: label k is the k-th.
+    Raises:
+        ValueError: another name.
+    """
+    if name not in CLASSES:
+        raise ValueError(f"name: expected a dataset with classes, one of {', '.join(CLASSES)}; received {name!r}.")
+    return CLASSES[name]
 
 
 def load(name, *, split=None, seed=0, test_fraction=0.2, image_size=None, channels=None, skip_corrupt=False):
@@ -33,8 +54,8 @@ def load(name, *, split=None, seed=0, test_fraction=0.2, image_size=None, channe
 
     A split is made by one permutation that depends on `seed` and the number of rows alone: the first
     `round(test_fraction * N)` of it are the test rows, the rest are the training rows. Datasets that come with a split
-    of their own keep it, whatever `seed` and `test_fraction` say: `fashion_mnist` (60,000 and 10,000 rows) and `.npz`
-    files with `x_train` and `x_test`.
+    of their own keep it, whatever `seed` and `test_fraction` say: `fashion_mnist` (60,000 and 10,000 rows), `emoji` and
+    `emoji_outline` (every tenth by a hash of its code point; both split alike) and `.npz` files with `x_train` and `x_test`.
 
     Args:
         name: one of `names()`, or a path to a `.npy` file, a `.npz` file or a folder of images. A name comes before a
@@ -42,7 +63,8 @@ def load(name, *, split=None, seed=0, test_fraction=0.2, image_size=None, channe
         split: None for everything in its stored order, "train" or "test".
         seed: int from 0 to 2**32 - 1, of the split and, for a toy density, of its 10,000 points.
         test_fraction: float in (0, 1).
-        image_size: (height, width) to resize images to (bicubic, antialiased, aspect ratio not kept), or None.
+        image_size: (height, width), or one integer for both, to resize images to (bicubic, antialiased, aspect ratio not
+            kept), or None. Emoji are drawn at 32, 64 or 128 pixels, at 32 where None.
         channels: 1 or 3 to convert images to grey or colour, or None.
         skip_corrupt: whether unreadable files in a folder are left out with a warning.
     Returns:
@@ -54,11 +76,7 @@ def load(name, *, split=None, seed=0, test_fraction=0.2, image_size=None, channe
     """
     if not isinstance(name, (str, os.PathLike)):
         raise TypeError(f"name must be the name of a dataset or a path, received {type(name).__name__}.")
-    if split not in (None, "train", "test"):
-        raise ValueError(f'split must be None, "train" or "test", received {split!r}.')
-    seed = toys.check_integer("seed", seed, 0, 2**32 - 1)
-    if not isinstance(test_fraction, numbers.Real) or not 0 < test_fraction < 1:
-        raise ValueError(f"test_fraction must lie between 0 and 1, both excluded, received {test_fraction!r}.")
+    seed = check_split(split, seed, test_fraction)
     image_size = check_options(image_size, channels)
     if name in TOYS:
         if image_size is not None or channels is not None:
@@ -66,15 +84,26 @@ def load(name, *, split=None, seed=0, test_fraction=0.2, image_size=None, channe
         x, y, n_train = TOYS[name]().sample(TOY_POINTS, seed), None, None
     elif name in IMAGES:
         x, y, n_train = IMAGES[name]()
+    elif name in emoji.FONTS:
+        x, y, n_train = emoji.pictures(name, image_size)
     else:
         x, y, n_train = _read_path(name, image_size, channels, skip_corrupt)
     if split is not None:
-        rows = _rows(len(x), split, seed, test_fraction, n_train)
+        rows = rows_of(len(x), split, seed, test_fraction, n_train)
         x, y = x[rows], None if y is None else y[rows]
     return (x if name in TOYS else prepare(x, image_size, channels)), y
 
 
-def _rows(count, split, seed, test_fraction, n_train):
+def check_split(split, seed, test_fraction):
+    """Checks what a split is made of and returns `seed` as an int."""
+    if split not in (None, "train", "test"):
+        raise ValueError(f'split must be None, "train" or "test", received {split!r}.')
+    if not isinstance(test_fraction, numbers.Real) or not 0 < test_fraction < 1:
+        raise ValueError(f"test_fraction must lie between 0 and 1, both excluded, received {test_fraction!r}.")
+    return toys.check_integer("seed", seed, 0, 2**32 - 1)
+
+
+def rows_of(count, split, seed, test_fraction, n_train=None):
     """The row numbers of a split; `n_train` is given where the dataset has a split of its own."""
     if n_train is not None:
         return slice(n_train) if split == "train" else slice(n_train, None)

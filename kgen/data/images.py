@@ -56,12 +56,12 @@ def check_options(image_size, channels):
     if image_size is None:
         return None
     try:
-        height, width = (operator.index(side) for side in image_size)
+        height, width = (operator.index(side) for side in (image_size if np.ndim(image_size) else (image_size,) * 2))
     except (TypeError, ValueError):
         height = width = 0
     if height < 1 or width < 1:
         raise ValueError(
-            f"image_size must be (height, width), two positive integers such as (28, 28), received {image_size!r}."
+            f"image_size must be (height, width), two positive integers such as (28, 28), or one for both, received {image_size!r}."
         )
     return height, width
 

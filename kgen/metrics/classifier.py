@@ -9,6 +9,7 @@ import numpy as np
 _SHIPPED = {
     "digits": "digits.keras",
     "fashion_mnist": "fashion_mnist.keras",
+    "emoji": "emoji.keras",
 }
 _FOLDER = pathlib.Path(__file__).parent / "classifiers"
 
@@ -106,11 +107,11 @@ def classifiers():
 def load_classifier(name):
     """Loads a frozen classifier: one that ships with kgen, or any saved Keras classifier.
 
-    `digits` (8x8x1 images) and `fashion_mnist` (28x28x1 images) were trained on the train split of `kgen.data.load` by
-    the recipes `classifier_digits` and `classifier_fashion_mnist`.
+    `digits` (8x8x1 images), `fashion_mnist` (28x28x1 images) and `emoji` (32x32x3 images) were trained on the train split of
+    `kgen.data.load` by the recipes `classifier_digits`, `classifier_fashion_mnist` and `classifier_emoji`.
 
     Args:
-        name: "digits", "fashion_mnist", or the path of a `.keras` file (see `FrozenClassifier` for what it must hold).
+        name: "digits", "fashion_mnist", "emoji", or the path of a `.keras` file (see `FrozenClassifier` for what it must hold).
 
     Returns:
         `FrozenClassifier`.

@@ -9,7 +9,7 @@ def load_extractor(extractor):
     """The extractor of a name, or the given one.
 
     Args:
-        extractor: "digits" or "fashion_mnist", the shipped classifiers; the path of a ``.keras`` classifier; "inception"; an object with
+        extractor: "digits", "fashion_mnist" or "emoji", the shipped classifiers; the path of a ``.keras`` classifier; "inception"; an object with
             ``features(images) -> (N, D)`` and perhaps a ``name``; or any callable that does the same.
     Returns:
         an object with ``features`` and ``name``.

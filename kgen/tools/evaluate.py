@@ -12,7 +12,7 @@ from kgen.tools.command import use_backend
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of samples and split.")
 @click.option(
     "--extractor",
-    help="Frozen classifier whose features are used: digits, fashion_mnist, or a .keras file. By default that of --data.",
+    help="Frozen classifier whose features are used: digits, fashion_mnist, emoji, or a .keras file. By default that of --data.",
 )
 @click.option("--backend", help="tensorflow, jax or torch.")
 def evaluate(path, data, n, seed, extractor, backend):

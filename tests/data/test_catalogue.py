@@ -155,7 +155,8 @@ def test_unknown_name():
 
 
 def test_names():
-    assert names() == ["digits", "fashion_mnist", *TOYS]
+    assert names() == ["digits", "fashion_mnist", "sprites", "emoji", "emoji_outline", *TOYS]
+    assert kgen.data.class_names("digits")[7] == "7" and kgen.data.class_names("fashion_mnist")[9] == "ankle boot"
     assert list(TOYS) == ["eight_gaussians", "gaussian_grid", "checkerboard", "moons", "spirals", "rings"]
 
 

@@ -70,8 +70,9 @@ def test_prepare_returns_a_copy_in_float32():
 
 def test_options():
     assert check_options([28, np.int64(14)], 3) == (28, 14)
+    assert check_options(28, None) == (28, 28)
     assert check_options(None, None) is None
-    for wrong in (28, (28,), (0, 5), (2.5, 3), "ab", (1, 2, 3)):
+    for wrong in (-28, 2.5, (28,), (0, 5), (2.5, 3), "ab", (1, 2, 3)):
         with pytest.raises(ValueError, match=r"image_size must be \(height, width\), two positive integers"):
             check_options(wrong, None)
     with pytest.raises(

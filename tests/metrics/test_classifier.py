@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 import kgen
-from kgen.data import builtin
+from kgen.data import builtin, emoji
 from kgen.metrics import FrozenClassifier, classifiers, load_classifier
 
-SHAPES = {"digits": (8, 8, 1), "fashion_mnist": (28, 28, 1)}
+SHAPES = {"digits": (8, 8, 1), "fashion_mnist": (28, 28, 1), "emoji": (32, 32, 3)}
+CLASSES = {"digits": 10, "fashion_mnist": 10, "emoji": 8}
 
 
 def small_classifier(features_name="features"):
@@ -32,14 +33,14 @@ def test_a_shipped_classifier_says_what_it_is(shipped):
     name, classifier = shipped
     assert classifier.name == f"{name} classifier"
     assert classifier.image_shape == SHAPES[name]
-    assert (classifier.num_features, classifier.num_classes) == (64, 10)
+    assert (classifier.num_features, classifier.num_classes) == (64, CLASSES[name])
 
 
 def test_features_and_probabilities_of_a_shipped_classifier(shipped):
     name, classifier = shipped
     x = np.random.default_rng(0).uniform(-1, 1, (11, *SHAPES[name])).astype("float32")
     features, probabilities = classifier(x)
-    assert features.shape == (11, 64) and probabilities.shape == (11, 10)
+    assert features.shape == (11, 64) and probabilities.shape == (11, CLASSES[name])
     assert features.dtype == probabilities.dtype == np.float32
     assert isinstance(features, np.ndarray) and isinstance(probabilities, np.ndarray)
     assert np.isfinite(features).all() and (probabilities >= 0).all()
@@ -88,6 +89,16 @@ def test_fashion_mnist_accuracy():
     x, y = kgen.data.load("fashion_mnist", split="test")
     probabilities = load_classifier("fashion_mnist").probabilities(x[:500])
     assert np.mean(probabilities.argmax(axis=1) == y[:500]) >= 0.92
+
+
+@pytest.mark.skipif(
+    not all(emoji.PLACES[p].is_file() for p in ("unicode-data", "fonts-noto-color-emoji")),
+    reason="unicode-data or fonts-noto-color-emoji is not installed",
+)
+def test_emoji_accuracy():
+    x, y = kgen.data.load("emoji", split="test")
+    probabilities = load_classifier("emoji").probabilities(x)
+    assert np.mean(probabilities.argmax(axis=1) == y) >= 0.6  # a fifth are in the largest group
 
 
 def test_a_classifier_is_loaded_from_a_path(tmp_path):
