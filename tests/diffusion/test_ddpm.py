@@ -15,6 +15,7 @@ from kgen.diffusion import (
     DDPM,
     AncestralSampler,
     ClassifierFreeGuidance,
+    ConsistencyModel,
     CosineSchedule,
     DDIMSampler,
     Denoiser,
@@ -96,6 +97,24 @@ def test_guidance_one_is_the_conditional_and_stronger_guidance_differs(condition
     np.testing.assert_allclose(conditional.sample(4, seed=0, labels=1, guidance=1.0), plain, atol=1e-5)
     assert np.abs(conditional.sample(4, seed=0, labels=1, guidance=4.0) - plain).max() > 1e-4
     conditional.set_weights(weights)
+
+
+def test_the_served_sampler_takes_each_rows_own_number_of_steps(conditional):
+    sample = conditional.endpoints()[0]
+    spec = sample.inputs["steps"]
+    assert (spec.dtype, spec.low, spec.high, spec.default) == ("int32", 1, 4, 4)
+    given = {"seed": random.row_seeds(3, 3), "label": [2, 1, 0], "guidance": [3.0, 3.0, 3.0], "steps": [4, 1, 3]}
+    given = {k: ops.convert_to_tensor(np.array(v, sample.inputs[k].dtype)) for k, v in given.items()}
+    names = list(given)
+    run = backend.jit(lambda *values: sample.function(**dict(zip(names, values, strict=True)))["images"])
+    served = ops.convert_to_numpy(run(*given.values()))
+    for row, count in enumerate([4, 1, 3]):
+        own = conditional.sample(3, seed=3, labels=[2, 1, 0], guidance=3.0, steps=count)
+        np.testing.assert_allclose(served[row], own[row], atol=1e-5)
+
+
+def test_one_step_is_no_choice():
+    assert "steps" not in ConsistencyModel((2,), network=MLP((2,), (2,), (4,), time=True)).endpoints()[0].inputs
 
 
 def test_bound_is_the_sum_of_its_terms_for_gaussian_data():
@@ -240,9 +259,8 @@ def test_a_model_of_several_conditions(data, tmp_path):
     masked = {**given, "text": np.array([[1, 2, 5]] * 2), "text_mask": np.array([[1, 1, 0]] * 2)}
     np.testing.assert_allclose(model.sample(2, seed=0, **masked), sample, atol=1e-6)
     inputs = model.endpoints()[0].inputs
-    assert (
-        list(inputs) == ["seed", "label", "low", "text", "text_mask", "guidance"] and inputs["label"].choices[1] == "b"
-    )
+    assert list(inputs) == ["seed", "label", "low", "text", "text_mask", "guidance", "steps"]
+    assert inputs["label"].choices[1] == "b"
 
 
 def test_bits_per_dim_converts_the_bound(conditional, data):

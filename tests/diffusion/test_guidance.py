@@ -57,7 +57,9 @@ class Exact(keras.layers.Layer):
 def model_of(network=None, **kwargs):
     network = Exact() if network is None else network
     given = {"prediction": "noise", "num_classes": ["a", "b"], "sampler": DDIMSampler(30), "ema": None, **kwargs}
-    return DDPM((2,), network=network, **given)
+    model = DDPM((2,), network=network, **given)
+    model.compile(jit_compile=False)
+    return model
 
 
 def numbers(values):
@@ -164,11 +166,9 @@ def test_a_weaker_model_is_compared_with():
     expected = numbers(exact(x, t, MEANS[0], SCALES[0])) + 0.2 * (1 - strength[:, None])
     np.testing.assert_allclose(numbers(found.noise), expected, atol=1e-4)
     assert AutoGuidance(weaker).key != AutoGuidance(model).key and AutoGuidance(weaker).variables is not None
-    plain = model.sample(6, seed=0, labels="a")
-    np.testing.assert_allclose(
-        model.sample(6, seed=0, labels="a", guidance=AutoGuidance(weaker, 1.0)), plain, atol=1e-4
-    )
-    assert np.abs(model.sample(6, seed=0, labels="a", guidance=AutoGuidance(weaker, 3.0)) - plain).max() > 0.05
+    one, two = (model.sample(64, seed=0, labels="a", guidance=AutoGuidance(weaker, w)) for w in (1.0, 2.0))
+    np.testing.assert_allclose(one.mean(0), [2.0, 0.0], atol=0.2)
+    assert (two.mean(0) > one.mean(0) + 0.05).all()  # noise that is taken for less leaves more
 
 
 def test_two_factors_composed_are_their_product(rows):
@@ -196,7 +196,9 @@ def test_one_around_another_in_a_compiled_sampler():
     assert guide.strength == 3.0 and np.abs(together).max() <= 1
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(guide))
     assert again == guide and again.key == guide.key
-    np.testing.assert_allclose(model.sample(2, seed=0, labels=["a", "b"], guidance=again), together[:2], atol=1e-5)
+    np.testing.assert_allclose(
+        model.sample(3, seed=0, labels=["a", "b", "b"], guidance=again)[:2], together[:2], atol=1e-5
+    )
     other = DynamicThresholding(IntervalGuidance(RescaledGuidance(1.0, negative={"labels": [1]}), 0.1, 5.0), 0.9)
     assert other.key == guide.key  # one compiled function, for all strengths
     assert np.abs(model.sample(3, seed=0, labels=["a", "b", "a"], guidance=other) - together).max() > 1e-3
