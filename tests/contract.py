@@ -148,11 +148,12 @@ def test_configuration_round_trip(trained):
 
 
 def endpoint_inputs(endpoint, rows):
-    """Values that an endpoint takes: row seeds, the first labels, neutral guidance, and the middle of every other range."""
+    """Values that an endpoint takes: row seeds, the first labels, neutral guidance, few steps, and the middle of every other range."""
     values = {
         "seed": random.row_seeds(7, rows),
         "label": np.arange(rows, dtype="int32") % 3,
         "guidance": np.ones(rows, "float32"),
+        "steps": 1 + np.arange(rows, dtype="int32") % 2,
     }
     inputs = {}
     for name, spec in endpoint.inputs.items():

@@ -1,18 +1,23 @@
 """Diffusion models: t = 0 is clean data, t = 1 is noise."""
 
+from kgen.diffusion.auto_guidance import AutoGuidance
 from kgen.diffusion.captions import CaptionedDiffusion
 from kgen.diffusion.classifier_guidance import ClassifierGuidance
+from kgen.diffusion.composed_guidance import ComposedGuidance
 from kgen.diffusion.consistency import ConsistencyModel, ConsistencyPrediction, ConsistencySampler
 from kgen.diffusion.ddpm import DDPM
 from kgen.diffusion.denoiser import Denoiser
 from kgen.diffusion.dpm_solver import DPMSolverMultistepSampler
+from kgen.diffusion.dynamic_thresholding import DynamicThresholding
 from kgen.diffusion.edm import EDM, EDMPrediction
 from kgen.diffusion.grids import KarrasGrid, LogSNRGrid, TimeGrid, UniformGrid
-from kgen.diffusion.guidance import ClassifierFreeGuidance, Guidance, GuidedDenoiser
+from kgen.diffusion.guidance import ClassifierFreeGuidance, FurtherGuidance, Guidance, GuidedDenoiser
 from kgen.diffusion.heun import HeunSampler
 from kgen.diffusion.inpainting import InpaintingModel, KnownRegion
+from kgen.diffusion.interval_guidance import IntervalGuidance
 from kgen.diffusion.laws import LogitNormalTimes, LogNormalTimes, SNRWeight, Times, UniformTimes, Weight
 from kgen.diffusion.learned_variance import LearnedVariance
+from kgen.diffusion.noisy_classifier import NoisyClassifier
 from kgen.diffusion.predictions import (
     DataPrediction,
     Estimate,
@@ -24,6 +29,7 @@ from kgen.diffusion.predictions import (
 )
 from kgen.diffusion.processes import EDMSchedule, RectifiedFlowSchedule, SubVPSchedule, VESchedule
 from kgen.diffusion.repaint import RePaintSampler, inpaint
+from kgen.diffusion.rescaled_guidance import RescaledGuidance
 from kgen.diffusion.samplers import AncestralSampler, DDIMSampler, Sampler
 from kgen.diffusion.schedules import Schedule
 from kgen.diffusion.super_resolution import SmallerPicture, SuperResolution
@@ -40,9 +46,11 @@ __all__ = [
     "DDPM",
     "EDM",
     "AncestralSampler",
+    "AutoGuidance",
     "CaptionedDiffusion",
     "ClassifierFreeGuidance",
     "ClassifierGuidance",
+    "ComposedGuidance",
     "ConsistencyModel",
     "ConsistencyPrediction",
     "ConsistencySampler",
@@ -51,14 +59,17 @@ __all__ = [
     "DPMSolverMultistepSampler",
     "DataPrediction",
     "Denoiser",
+    "DynamicThresholding",
     "EDMPrediction",
     "EDMSchedule",
     "Estimate",
     "FlowPrediction",
+    "FurtherGuidance",
     "Guidance",
     "GuidedDenoiser",
     "HeunSampler",
     "InpaintingModel",
+    "IntervalGuidance",
     "KarrasGrid",
     "KnownRegion",
     "LearnedVariance",
@@ -67,9 +78,11 @@ __all__ = [
     "LogSNRGrid",
     "LogitNormalTimes",
     "NoisePrediction",
+    "NoisyClassifier",
     "Prediction",
     "RePaintSampler",
     "RectifiedFlowSchedule",
+    "RescaledGuidance",
     "SNRWeight",
     "Sampler",
     "ScaledLinearSchedule",

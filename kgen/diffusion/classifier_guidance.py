@@ -5,7 +5,7 @@ from keras import ops
 
 from kgen import backend
 from kgen.diffusion.guidance import Guidance, GuidedDenoiser
-from kgen.diffusion.predictions import LEAST, Estimate, noise_of
+from kgen.diffusion.predictions import LEAST, Estimate
 from kgen.diffusion.schedules import at_least
 
 
@@ -16,12 +16,14 @@ class ClassifierGuidance(Guidance):
     With strength 1, an unconditional model and the exact classifier this is the noise of p(x_t | y).
 
     Args:
-        classifier: network that maps [x_t, t] to logits (B, K).
+        classifier: network that maps [x_t, t] to logits (B, K), such as a trained ``NoisyClassifier``.
         strength: as in ``Guidance``.
         label: the class of all rows, in [0, K); by default that which each row is sampled with, for a model with classes.
     Reference:
         Dhariwal & Nichol, Diffusion models beat GANs on image synthesis, 2021, Algorithm 2, arXiv 2105.05233.
     """
+
+    neutral = 0.0
 
     def __init__(self, classifier, strength=1.0, label=None):
         super().__init__(strength)
@@ -29,7 +31,7 @@ class ClassifierGuidance(Guidance):
             raise TypeError(f"classifier: expected a network that maps [x_t, t] to logits, received {classifier!r}.")
         self.classifier, self.label = classifier, label
 
-    def check(self, conditions, given):
+    def check(self, model, given):
         if self.label is None and "labels" not in given:
             raise ValueError(
                 "guidance: a classifier needs a class; pass labels=, or ClassifierGuidance(classifier, label=...)."
@@ -66,7 +68,4 @@ class _Classified(GuidedDenoiser):
         strength = ops.cast(ops.reshape(self.strength, (-1, *[1] * (len(x_t.shape) - 1))), x_t.dtype)
         noise = found.noise - strength * sigma * slope
         data = (x_t - sigma * noise) / at_least(alpha, LEAST)
-        if self.clip:
-            data = ops.clip(data, -1.0, 1.0)
-            noise = noise_of(data, x_t, alpha, sigma)
-        return Estimate(data, noise, found.variance)
+        return self.clipped(Estimate(data, noise, found.variance), x_t, t)

@@ -189,7 +189,7 @@ class DDPM(GenerativeModel):
             seed: int, or None for another result each time. Row i depends on (seed, i) alone.
             labels: for a model with classes: one int or name for all rows, or (n,) ints in [0, num_classes); None samples without a class.
             guidance: how strongly samples are drawn towards what they are conditioned on: None or 1 is the model's own conditional, 2 to 5
-                are usual. Or a ``Guidance``, such as ``ClassifierGuidance(classifier)``.
+                are usual. Or a ``Guidance``, such as ``ClassifierFreeGuidance(3, negative={"labels": 0})`` or ``AutoGuidance(weaker)``.
             steps: number of steps; the sampler's own by default.
             sampler: "ddim", "ancestral" or a ``Sampler``; the model's by default.
             batch_size: rows per compiled call; at most 256 by default.
@@ -244,8 +244,8 @@ class DDPM(GenerativeModel):
         arrays = {"seeds": self.row_seeds(n, seed), **self.conditions.rows(n, given)}
         if guidance is None:
             return Asked(arrays, sampler, None)
-        guide = guidance if isinstance(guidance, guidances.Guidance) else guidances.ClassifierFreeGuidance(guidance)
-        guide.check(self.conditions, {k for k, v in given.items() if v is not None})
+        guide = guidances.get(guidance)
+        guide.check(self, {k for k, v in given.items() if v is not None})
         return Asked({**arrays, "strength": np.full((n,), guide.strength, "float32")}, sampler, guide)
 
     # What takes row seeds and tensors, and is compiled and served.
@@ -323,9 +323,12 @@ class DDPM(GenerativeModel):
         if self.conditions.droppable:
             doc = "strength of what is given; 1 is the model's own conditional"
             inputs["guidance"] = TensorSpec((), "float32", doc, 0.0, 100.0, 1.0, kind="number")
+        counts, most = {}, self.sampler.steps
+        if most > 1:
+            counts["steps"] = TensorSpec((), "int32", "number of sampling steps", 1, most, most, kind="number")
 
-        def sample(seed, guidance=None, **values):
-            return {"images": self.sample_rows(seed, values, guidance)}
+        def sample(seed, guidance=None, steps=None, **values):
+            return {"images": self.sample_rows(seed, values, guidance, steps=steps)}
 
         def denoise(x, t, guidance=None, **values):
             denoiser = self.denoiser()
@@ -341,7 +344,7 @@ class DDPM(GenerativeModel):
         output = {"output": f"the network's output at time t, {self.prediction!r}"}
         images = ("images",) if self.is_image else ()
         return [
-            Endpoint("sample", sample, {"seed": SEED, **inputs}, outputs, images=images),
+            Endpoint("sample", sample, {"seed": SEED, **inputs, **counts}, outputs, images=images),
             Endpoint("denoise", denoise, {**noisy, **inputs}, output),
         ]
 

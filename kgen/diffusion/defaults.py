@@ -1,6 +1,6 @@
 """Networks that suit a shape and its conditions, for those who bring none."""
 
-from kgen.networks import ResidualMLP, UNet
+from kgen.networks import MLP, ConvEncoder, ResidualMLP, UNet
 
 ATTENDED = 16  # the largest side at which pixels attend to each other (Nichol & Dhariwal 2021; Dhariwal & Nichol 2021)
 
@@ -61,3 +61,20 @@ def default_unet(image_shape, num_classes=None, conditions=(), outputs=1, dtype=
         out_channels=outputs * image_shape[-1],
         dtype=dtype,
     )
+
+
+def default_classifier(shape, num_classes, dtype=None):
+    """A network that is told the time: convolutions with strides for images, down to 4 pixels or fewer, dense layers for other shapes.
+
+    Args:
+        shape: shape of one example.
+        num_classes: length of the output.
+        dtype: the policy of its layers.
+    """
+    channels, sides = [], shape[:2]
+    while len(shape) == 3 and max(sides) > 4 and all(s % 2 == 0 for s in sides) and len(channels) < 4:
+        channels.append(32 << len(channels))
+        sides = [s // 2 for s in sides]
+    if channels:
+        return ConvEncoder(shape, num_classes, channels, time=True, name="classifier", dtype=dtype)
+    return MLP(shape, (num_classes,), time=True, name="classifier", dtype=dtype)

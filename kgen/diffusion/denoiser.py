@@ -1,5 +1,7 @@
 """Denoisers: estimates of what is in x_t. The one path of training, sampling, likelihood and serving."""
 
+import copy
+
 from keras import ops
 
 from kgen.diffusion.predictions import Estimate, noise_of
@@ -40,12 +42,21 @@ class Denoiser:
 
     def estimate(self, output, x_t, t):
         """The ``Estimate`` that an output makes; with ``clip``, of the data that is clipped."""
-        alpha, sigma = self.levels(t, x_t)
-        found = self.prediction.estimate(output, x_t, alpha, sigma)
-        if not self.clip:
-            return found
-        data = ops.clip(found.data, -1.0, 1.0)
-        return Estimate(data, noise_of(data, x_t, alpha, sigma), found.variance)
+        return self.clipped(self.prediction.estimate(output, x_t, *self.levels(t, x_t)), x_t, t)
+
+    def clipped(self, found, x_t, t):
+        """An ``Estimate``; with ``clip``, of the data that is clipped."""
+        return self.of_data(ops.clip(found.data, -1.0, 1.0), found, x_t, t) if self.clip else found
+
+    def of_data(self, data, found, x_t, t):
+        """The ``Estimate`` ``found`` with other data, and the noise that is in x_t then."""
+        return Estimate(data, noise_of(data, x_t, *self.levels(t, x_t)), found.variance)
+
+    def unclipped(self):
+        """The denoiser without ``clip``."""
+        other = copy.copy(self)
+        other.clip = False
+        return other
 
     def __call__(self, x_t, t, conditions):
         """Estimates x_0 and eps.

@@ -80,7 +80,10 @@ class Sampler(Configured):
         """
         x = self.start(schedule, seeds, shape) if x is None else x
         times = self.times(schedule, ops.shape(x)[0], steps, start, keras.backend.standardize_dtype(x.dtype))
-        return ops.fori_loop(0, self.steps, self._body(denoise, schedule, seeds, times), self.init(x))[0]
+        most = (
+            self.steps if steps is None else ops.max(steps)
+        )  # where rows have their own, the loop ends with the longest
+        return ops.fori_loop(0, most, self._body(denoise, schedule, seeds, times), self.init(x))[0]
 
     def run(self, denoise, schedule, seeds, x, times):
         """As ``sample``, between any times (B, K + 1), rising ones too: float tensor like ``x``."""

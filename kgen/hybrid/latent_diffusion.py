@@ -220,8 +220,8 @@ class LatentDiffusion(GenerativeModel):
         z = TensorSpec(self.latent_shape, "float32", "scaled latent")
         prior = self.prior.endpoints()[0]
 
-        def sample(seed, guidance=None, **values):
-            return {"images": self.sample_rows(seed, values, guidance)}
+        def sample(seed, guidance=None, steps=None, **values):
+            return {"images": self.sample_rows(seed, values, guidance, steps=steps)}
 
         return [
             Endpoint("sample", sample, prior.inputs, {"images": f"decoded samples, {self.prior.sampler!r}"}, images),

@@ -3,7 +3,7 @@
 import keras
 from keras import layers
 
-from kgen.layers import silu
+from kgen.layers import SinusoidalEmbedding, silu
 from kgen.networks.configured import ConfiguredNetwork
 
 
@@ -31,27 +31,44 @@ class ConvEncoder(ConfiguredNetwork):
         dense: width of the dense layer before the output.
         convs: number of convolutions of each stage beside the strided one. Those of the first stage see the whole image, and take
             most of the time.
+        time: whether there is a second input, a time (B,) in [0, 1], which each stage is told.
     Call:
-        x: float (B, H, W, C). Returns float (B, output_size).
+        x, or [x, t] with ``time``: float (B, H, W, C), float (B,). Returns float (B, output_size).
     """
 
-    def __init__(self, image_shape, output_size, channels=(32, 64), dense=256, convs=1, name="encoder", **kwargs):
+    def __init__(
+        self,
+        image_shape,
+        output_size,
+        channels=(32, 64),
+        dense=256,
+        convs=1,
+        time=False,
+        name="encoder",
+        **kwargs,
+    ):
         image_shape, channels = tuple(image_shape), tuple(channels)
         _check("image_shape", image_shape, channels)
         x = keras.Input(image_shape, name="x")
-        h = x
+        h = inputs = x
+        if time:
+            t = keras.Input((), name="t")
+            inputs, sinusoids = [x, t], SinusoidalEmbedding(64, name="time_sinusoids")(t)
         for i, filters in enumerate(channels):
             for j in range(convs):
                 h = layers.Conv2D(filters, 3, padding="same", activation=silu, name=_numbered(f"conv_{i}", j))(h)
             h = layers.Conv2D(filters, 3, strides=2, padding="same", activation=silu, name=f"stride_{i}")(h)
+            if time:
+                h = h + layers.Dense(filters, name=f"time_{i}")(sinusoids)[:, None, None]
         h = layers.Dense(dense, activation=silu, name="dense")(layers.Flatten(name="flatten")(h))
-        super().__init__(x, layers.Dense(output_size, name="dense_out")(h), name=name, **kwargs)
+        super().__init__(inputs, layers.Dense(output_size, name="dense_out")(h), name=name, **kwargs)
         self._arguments = {
             "image_shape": list(image_shape),
             "output_size": output_size,
             "channels": list(channels),
             "dense": dense,
             "convs": convs,
+            "time": time,
             "name": name,
         }
 

@@ -58,7 +58,7 @@ def test_saved_and_refused(model, tmp_path):
     model.save_to_preset(tmp_path / "preset")
     preset = kgen.from_preset(tmp_path / "preset")
     np.testing.assert_allclose(preset.sample(2, seed=2, text="off"), model.sample(2, seed=2, text="off"), atol=1e-5)
-    assert list(model.endpoints()[0].inputs) == ["seed", "text", "text_mask", "guidance"]
+    assert list(model.endpoints()[0].inputs) == ["seed", "text", "text_mask", "guidance", "steps"]
     with pytest.raises(TypeError, match="tokenizer: expected one of kgen.text"):
         CaptionedDiffusion((4, 4, 1), "bytes")
     with pytest.raises(

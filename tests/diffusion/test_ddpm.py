@@ -15,6 +15,7 @@ from kgen.diffusion import (
     DDPM,
     AncestralSampler,
     ClassifierFreeGuidance,
+    ConsistencyModel,
     CosineSchedule,
     DDIMSampler,
     Denoiser,
@@ -96,6 +97,23 @@ def test_guidance_one_is_the_conditional_and_stronger_guidance_differs(condition
     np.testing.assert_allclose(conditional.sample(4, seed=0, labels=1, guidance=1.0), plain, atol=1e-5)
     assert np.abs(conditional.sample(4, seed=0, labels=1, guidance=4.0) - plain).max() > 1e-4
     conditional.set_weights(weights)
+
+
+def test_the_served_sampler_takes_each_rows_own_number_of_steps():
+    model = DDPM((2,), network=MLP((2,), (2,), (8,), time=True), sampler=DDIMSampler(4, eta=0.5), ema=None)
+    model.compile(jit_compile=False)
+    sample = model.endpoints()[0]
+    spec = sample.inputs["steps"]
+    assert (spec.dtype, spec.low, spec.high, spec.default) == ("int32", 1, 4, 4)
+    counts = np.array([4, 1, 3], "int32")
+    run = backend.jit(lambda seed, steps: sample.function(seed=seed, steps=steps)["images"], model.variables)
+    served = ops.convert_to_numpy(run(*map(ops.convert_to_tensor, (random.row_seeds(3, 3), counts))))
+    for row, count in enumerate(counts):
+        np.testing.assert_allclose(served[row], model.sample(3, seed=3, steps=int(count))[row], atol=1e-5)
+
+
+def test_one_step_is_no_choice():
+    assert "steps" not in ConsistencyModel((2,), network=MLP((2,), (2,), (4,), time=True)).endpoints()[0].inputs
 
 
 def test_bound_is_the_sum_of_its_terms_for_gaussian_data():
@@ -240,9 +258,8 @@ def test_a_model_of_several_conditions(data, tmp_path):
     masked = {**given, "text": np.array([[1, 2, 5]] * 2), "text_mask": np.array([[1, 1, 0]] * 2)}
     np.testing.assert_allclose(model.sample(2, seed=0, **masked), sample, atol=1e-6)
     inputs = model.endpoints()[0].inputs
-    assert (
-        list(inputs) == ["seed", "label", "low", "text", "text_mask", "guidance"] and inputs["label"].choices[1] == "b"
-    )
+    assert list(inputs) == ["seed", "label", "low", "text", "text_mask", "guidance", "steps"]
+    assert inputs["label"].choices[1] == "b"
 
 
 def test_bits_per_dim_converts_the_bound(conditional, data):

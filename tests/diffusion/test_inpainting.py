@@ -58,6 +58,6 @@ def test_saved_and_refused(model, tmp_path):
     mask = np.eye(4, dtype=bool)
     both = [m.inpaint(X[:2], mask, labels=1, seed=3) for m in (model, again)]
     np.testing.assert_allclose(*both, atol=1e-5)
-    assert list(model.endpoints()[0].inputs) == ["seed", "label", "known", "guidance"]
+    assert list(model.endpoints()[0].inputs) == ["seed", "label", "known", "guidance", "steps"]
     with pytest.raises(ValueError, match=r"mask: expected bools of shape \(4, 4\) or \(2, 4, 4\), .* received float64"):
         model.inpaint(X[:2], np.ones((4, 4)))

@@ -191,6 +191,28 @@ def test_rows_have_their_own_start_and_number_of_steps():
     np.testing.assert_allclose(some, [all_alike[i][i] for i in range(3)], atol=1e-5)
 
 
+@pytest.mark.parametrize("grid", ["uniform", "karras", "log_snr"])
+def test_fewer_steps_of_a_row_are_those_of_a_sampler_of_so_many(grid):
+    counts = np.array([1, 2, 7, 10], "int32")
+    times = ops.convert_to_numpy(DDIMSampler(10, grid=grid).times(CosineSchedule(), 4, ops.convert_to_tensor(counts)))
+    for row, count in enumerate(counts):
+        own = ops.convert_to_numpy(DDIMSampler(int(count), grid=grid).times(CosineSchedule(), 1))[0]
+        np.testing.assert_allclose(times[row], np.pad(own, (0, 10 - count)), atol=1e-6)
+
+
+@pytest.mark.skipif(keras.config.backend() == "jax", reason="JAX traces a loop once, however long it is")
+def test_the_loop_ends_with_the_row_of_the_most_steps():
+    calls, schedule = [], CosineSchedule()
+
+    def denoise(x_t, t):
+        calls.append(t)
+        return optimal(schedule)(x_t, t)
+
+    seeds = ops.convert_to_tensor(random.row_seeds(0, 2))
+    DDIMSampler(10).sample(denoise, schedule, seeds, (3,), steps=ops.convert_to_tensor(np.array([2, 3], "int32")))
+    assert len(calls) == 3
+
+
 def test_backwards_and_forwards_again():
     """``run`` takes rising times too: from data to noise and back is where it began, up to the order of the steps."""
     schedule = CosineSchedule()

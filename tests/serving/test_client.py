@@ -173,21 +173,28 @@ def test_samples_are_the_models(tmp_path):
     version = kgen.serving.export(model, tmp_path)
     with kgen.serving.Session(version) as session, serving(version, session) as server:
         client = kgen.serving.Client(f"localhost:{server.server_address[1]}", NAME)
-        for given in ({}, {"labels": 2}, {"labels": [0, 1, 2], "guidance": 3.0}):
+        for given in ({}, {"labels": 2, "steps": 2}, {"labels": [0, 1, 2], "guidance": 3.0}):
             np.testing.assert_allclose(client.sample(3, seed=4, **given), model.sample(3, seed=4, **given), atol=1e-3)
         assert np.abs(client.sample(3, seed=4) - client.sample(3, seed=4, labels=2)).max() > 0.01
+        mixed = client.sample(3, seed=4, labels=2, steps=[2, 3, 2])
+        for count, its_rows in ((2, [0, 2]), (3, [1])):
+            np.testing.assert_allclose(
+                mixed[its_rows], client.sample(3, seed=4, labels=2, steps=count)[its_rows], atol=1e-5
+            )
         # A server that batches joins the rows of two clients, one of whom asks for what there is not.
         rows = {"seed": random.row_seeds(4, 3), "label": np.int32([0, 1, 3]), "guidance": np.float32([1, 3, 0])}
-        bad = {"seed": random.row_seeds(9, 5), "label": np.int32([4, -1, 1, 1, 1])}
-        bad["guidance"] = np.float32([1, 1, 100.1, -1e-3, np.nan])
+        bad = {"seed": random.row_seeds(9, 7), "label": np.int32([4, -1, 1, 1, 1, 1, 1])}
+        bad["guidance"] = np.float32([1, 1, 100.1, -1e-3, np.nan, 1, 1])
+        rows["steps"], bad["steps"] = np.int32([3, 1, 2]), np.int32([3, 3, 3, 3, 3, 0, 4])
         for signature in ("sample", "sample_xla"):
             alone = session.run(signature, rows)
             merged = session.run(signature, {name: np.concatenate([bad[name], rows[name]]) for name in rows})
-            np.testing.assert_array_equal(merged["valid"], [False] * 5 + [True] * 3)
-            np.testing.assert_allclose(merged["images"][5:], alone["images"], atol=1e-5)
-            assert np.isnan(merged["images"][:5]).all() and list(merged["png_bytes"][:5]) == [b""] * 5
+            np.testing.assert_array_equal(merged["valid"], [False] * 7 + [True] * 3)
+            np.testing.assert_allclose(merged["images"][7:], alone["images"], atol=1e-5)
+            assert np.isnan(merged["images"][:7]).all() and list(merged["png_bytes"][:7]) == [b""] * 7
             assert merged["error"][1] == b"label: expected values in [0, 3], received -1"
             assert merged["error"][2] == b"guidance: expected values in [0.0, 100.0], received 100.1"
+            assert merged["error"][6] == b"steps: expected values in [1, 3], received 4"
 
 
 def test_predictions(client, session, request_rows):

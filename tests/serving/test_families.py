@@ -96,7 +96,7 @@ def test_served_as_in_the_model(family, tmp_path):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_number_that_steers_the_work_is_bounded(family):
-    """Labels, tokens, lengths, codes, guidance and temperature; how many steps a sampler takes is no input of any endpoint."""
+    """Labels, tokens, lengths, codes, guidance, temperature, and steps, of which a sampler takes its own number at most."""
     if family in ("realnvp", "maf", "spline_flow") and keras.config.backend() == "torch":
         pytest.skip("flows have no torch backend")
     for endpoint in FAMILIES[family]().endpoints():

@@ -146,6 +146,16 @@ class Conditions:
         Raises:
             ValueError: out of range, unknown, or missing and not optional.
         """
+        found, arrays = self.some(n, given), {}
+        for c in self.all:
+            if c.name not in found and not c.optional:
+                raise ValueError(self._needed(c, n))
+            for (name, spec), fill in zip(c.specs().items(), c.null().values(), strict=True):
+                arrays[name] = found[name] if c.name in found else np.full((n, *spec.shape), fill, spec.dtype)
+        return arrays
+
+    def some(self, n, given):
+        """As ``rows``, of the conditions that are given alone."""
         given = {k: v for k, v in given.items() if v is not None}
         keywords = {c.keyword for c in self.all}
         for name in given:
@@ -158,14 +168,8 @@ class Conditions:
         arrays = {}
         for c in self.all:
             masks = {name: given[name] for name in c.specs() if name in given and name != c.keyword}
-            value = given.get(c.keyword)
-            if value is not None:
-                arrays.update(c.rows({c.name: value, **masks} if masks else value, n))
-            elif c.optional:
-                for (name, spec), fill in zip(c.specs().items(), c.null().values(), strict=True):
-                    arrays[name] = np.full((n, *spec.shape), fill, spec.dtype)
-            else:
-                raise ValueError(self._needed(c, n))
+            if c.keyword in given:
+                arrays.update(c.rows({c.name: given[c.keyword], **masks} if masks else given[c.keyword], n))
         return arrays
 
     def _needed(self, c, n):
