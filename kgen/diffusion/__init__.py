@@ -13,6 +13,7 @@ from kgen.diffusion.heun import HeunSampler
 from kgen.diffusion.inpainting import InpaintingModel, KnownRegion
 from kgen.diffusion.laws import LogitNormalTimes, LogNormalTimes, SNRWeight, Times, UniformTimes, Weight
 from kgen.diffusion.learned_variance import LearnedVariance
+from kgen.diffusion.likelihood import ODELikelihood
 from kgen.diffusion.predictions import (
     DataPrediction,
     Estimate,
@@ -67,6 +68,7 @@ __all__ = [
     "LogSNRGrid",
     "LogitNormalTimes",
     "NoisePrediction",
+    "ODELikelihood",
     "Prediction",
     "RePaintSampler",
     "RectifiedFlowSchedule",
