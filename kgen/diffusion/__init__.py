@@ -3,10 +3,12 @@
 from kgen.diffusion.captions import CaptionedDiffusion
 from kgen.diffusion.classifier_guidance import ClassifierGuidance
 from kgen.diffusion.consistency import ConsistencyModel, ConsistencyPrediction, ConsistencySampler
+from kgen.diffusion.coupling import assignment, minibatch_coupling
 from kgen.diffusion.ddpm import DDPM
 from kgen.diffusion.denoiser import Denoiser
 from kgen.diffusion.dpm_solver import DPMSolverMultistepSampler
 from kgen.diffusion.edm import EDM, EDMPrediction
+from kgen.diffusion.flow_matching import FlowMatching
 from kgen.diffusion.grids import KarrasGrid, LogSNRGrid, TimeGrid, UniformGrid
 from kgen.diffusion.guidance import ClassifierFreeGuidance, Guidance, GuidedDenoiser
 from kgen.diffusion.heun import HeunSampler
@@ -14,6 +16,7 @@ from kgen.diffusion.inpainting import InpaintingModel, KnownRegion
 from kgen.diffusion.laws import LogitNormalTimes, LogNormalTimes, SNRWeight, Times, UniformTimes, Weight
 from kgen.diffusion.learned_variance import LearnedVariance
 from kgen.diffusion.likelihood import ODELikelihood
+from kgen.diffusion.log_variance import LogVariance
 from kgen.diffusion.predictions import (
     DataPrediction,
     Estimate,
@@ -24,9 +27,11 @@ from kgen.diffusion.predictions import (
     VelocityPrediction,
 )
 from kgen.diffusion.processes import EDMSchedule, RectifiedFlowSchedule, SubVPSchedule, VESchedule
+from kgen.diffusion.reflow import Reflow, reflow_pairs
 from kgen.diffusion.repaint import RePaintSampler, inpaint
 from kgen.diffusion.samplers import AncestralSampler, DDIMSampler, Sampler
 from kgen.diffusion.schedules import Schedule
+from kgen.diffusion.score_sde import ReverseSDESampler, ScoreSDE
 from kgen.diffusion.super_resolution import SmallerPicture, SuperResolution
 from kgen.diffusion.variance_preserving import (
     CosineSchedule,
@@ -55,6 +60,7 @@ __all__ = [
     "EDMPrediction",
     "EDMSchedule",
     "Estimate",
+    "FlowMatching",
     "FlowPrediction",
     "Guidance",
     "GuidedDenoiser",
@@ -66,17 +72,21 @@ __all__ = [
     "LinearSchedule",
     "LogNormalTimes",
     "LogSNRGrid",
+    "LogVariance",
     "LogitNormalTimes",
     "NoisePrediction",
     "ODELikelihood",
     "Prediction",
     "RePaintSampler",
     "RectifiedFlowSchedule",
+    "Reflow",
+    "ReverseSDESampler",
     "SNRWeight",
     "Sampler",
     "ScaledLinearSchedule",
     "Schedule",
     "ScorePrediction",
+    "ScoreSDE",
     "SigmoidSchedule",
     "SmallerPicture",
     "SubVPSchedule",
@@ -90,5 +100,8 @@ __all__ = [
     "VelocityPrediction",
     "Weight",
     "ZeroTerminalSNR",
+    "assignment",
     "inpaint",
+    "minibatch_coupling",
+    "reflow_pairs",
 ]

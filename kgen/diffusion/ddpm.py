@@ -29,6 +29,7 @@ from kgen.diffusion import likelihood as likelihoods
 from kgen.diffusion.bound import variational_bound
 from kgen.diffusion.defaults import default_network
 from kgen.diffusion.denoiser import Denoiser
+from kgen.diffusion.log_variance import LogVariance
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +68,7 @@ class DDPM(GenerativeModel):
         conditions: further conditions, ``kgen.core.conditions``; train by ``fit({"image": x, name: value, ...})``.
         sampler: the sampler of ``sample`` and of the exported endpoint: "ddim" (50 steps), "ancestral" (1000), or a ``Sampler``.
         clip: whether estimates of x_0 are clipped to [-1, 1]; by default for images only.
+        uncertainty: whether the loss at each time is measured in units of what is typical there, which is learnt: see ``LogVariance``.
         ema: decay of the averaged weights that sampling uses, or None.
     """
 
@@ -86,6 +88,7 @@ class DDPM(GenerativeModel):
         conditions=(),
         sampler="ddim",
         clip=None,
+        uncertainty=False,
         ema=0.999,
         name="ddpm",
         dtype=None,
@@ -109,6 +112,11 @@ class DDPM(GenerativeModel):
             network = default_network(self.image_shape, self.conditions, self.prediction.outputs, self.dtype_policy)
         self.network = network
         self._check_network()
+        self.uncertainty = bool(uncertainty)
+        if self.uncertainty:
+            if type(self).objective is not DDPM.objective:
+                raise ValueError(f"uncertainty: {type(self).__name__} has a loss of its own; expected False.")
+            self.log_variance = LogVariance()
         self.keep_average_of("network")
 
     @property
@@ -171,13 +179,17 @@ class DDPM(GenerativeModel):
 
     def objective(self, batch, training):
         """w(t) |output - target|^2, averaged over an example's values, at a random time each (Ho et al. 2020, Eq. 14)."""
-        x = ops.cast(batch.x, "float32")
+        x, noise = self.pairs(batch, training)
         t = self.times.times(batch.strata, self.schedule)
-        noise = random.normal(batch.seeds, self.image_shape)
         values = (
             self.conditions.dropped(batch.conditions, random.fold_in(batch.seeds, 1)) if training else batch.conditions
         )
-        return self.loss_at(self.denoiser(training), x, t, noise, values, training), {}
+        losses = self.loss_at(self.denoiser(training), x, t, noise, values, training)
+        return (self.log_variance.weighted(losses, t) if self.uncertainty else losses), {}
+
+    def pairs(self, batch, training):
+        """Data and noise of a batch, float32 tensors (B, *image_shape) of which the rows belong together."""
+        return ops.cast(batch.x, "float32"), random.normal(batch.seeds, self.image_shape)
 
     def loss_at(self, denoiser, x, t, noise, values, training=False):
         """The loss of each row at given times and noise: float32 tensor (B,)."""
@@ -416,4 +428,5 @@ class DDPM(GenerativeModel):
             "conditions": self.conditions.get_config()[len(own) :],
             "sampler": keras.saving.serialize_keras_object(self.sampler),
             "clip": self.clip,
+            "uncertainty": self.uncertainty,
         }
