@@ -82,8 +82,6 @@ def test_a_batch_is_paired_in_training_alone_and_keeps_its_noise():
     costs = [np.square(np.subtract(*map(ops.convert_to_numpy, flow.pairs(batch, k)))).mean() for k in (True, False)]
     assert costs[0] < 0.3 * costs[1]
     flow.compile("adam", **COMPILE)
-    history = flow.fit(x, batch_size=32, epochs=2, verbose=0).history["loss"]
-    assert np.isfinite(history).all()
     np.testing.assert_allclose(
         flow.evaluate(x, batch_size=16, verbose=0), flow.evaluate(x, batch_size=64, verbose=0), rtol=1e-5
     )

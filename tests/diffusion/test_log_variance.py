@@ -18,7 +18,7 @@ def network():
 
 
 def test_its_optimum_is_the_logarithm_of_the_loss():
-    layer, optimizer = LogVariance(8), keras.optimizers.Adam(0.05)
+    layer, optimizer = LogVariance(8), keras.optimizers.Adam(0.2)
     t = ops.convert_to_tensor(np.linspace(0, 1, 16, dtype="float32"))
     losses = ops.exp(3.0 * t - 1.0)
     variables = layer.trainable_variables
@@ -30,12 +30,12 @@ def test_its_optimum_is_the_logarithm_of_the_loss():
     start = ops.convert_to_numpy(ops.stop_gradient(layer.weighted(losses, t)))
     np.testing.assert_allclose(start, ops.convert_to_numpy(losses), rtol=1e-6)  # u = 0
     optimizer.build(variables)
-    for _ in range(250):
+    for _ in range(60):
         (value, _), gradients = backend.value_and_grad(loss, variables)
         backend.apply_gradients(optimizer, gradients, variables)
     # min over u of e^-u L + u is 1 + ln L.
     best = np.mean(3.0 * np.linspace(0, 1, 16))
-    assert abs(float(ops.convert_to_numpy(ops.stop_gradient(value))) - best) < 0.05
+    assert abs(float(ops.convert_to_numpy(ops.stop_gradient(value))) - best) < 0.1
 
 
 def test_a_model_trains_saves_and_resumes_it(tmp_path):
