@@ -5,11 +5,13 @@ from kgen.diffusion.captions import CaptionedDiffusion
 from kgen.diffusion.classifier_guidance import ClassifierGuidance
 from kgen.diffusion.composed_guidance import ComposedGuidance
 from kgen.diffusion.consistency import ConsistencyModel, ConsistencyPrediction, ConsistencySampler
+from kgen.diffusion.coupling import assignment, minibatch_coupling
 from kgen.diffusion.ddpm import DDPM
 from kgen.diffusion.denoiser import Denoiser
 from kgen.diffusion.dpm_solver import DPMSolverMultistepSampler
 from kgen.diffusion.dynamic_thresholding import DynamicThresholding
 from kgen.diffusion.edm import EDM, EDMPrediction
+from kgen.diffusion.flow_matching import FlowMatching
 from kgen.diffusion.grids import KarrasGrid, LogSNRGrid, TimeGrid, UniformGrid
 from kgen.diffusion.guidance import ClassifierFreeGuidance, FurtherGuidance, Guidance, GuidedDenoiser
 from kgen.diffusion.heun import HeunSampler
@@ -17,6 +19,8 @@ from kgen.diffusion.inpainting import InpaintingModel, KnownRegion
 from kgen.diffusion.interval_guidance import IntervalGuidance
 from kgen.diffusion.laws import LogitNormalTimes, LogNormalTimes, SNRWeight, Times, UniformTimes, Weight
 from kgen.diffusion.learned_variance import LearnedVariance
+from kgen.diffusion.likelihood import ODELikelihood
+from kgen.diffusion.log_variance import LogVariance
 from kgen.diffusion.noisy_classifier import NoisyClassifier
 from kgen.diffusion.predictions import (
     DataPrediction,
@@ -28,10 +32,12 @@ from kgen.diffusion.predictions import (
     VelocityPrediction,
 )
 from kgen.diffusion.processes import EDMSchedule, RectifiedFlowSchedule, SubVPSchedule, VESchedule
+from kgen.diffusion.reflow import Reflow, reflow_pairs
 from kgen.diffusion.repaint import RePaintSampler, inpaint
 from kgen.diffusion.rescaled_guidance import RescaledGuidance
 from kgen.diffusion.samplers import AncestralSampler, DDIMSampler, Sampler
 from kgen.diffusion.schedules import Schedule
+from kgen.diffusion.score_sde import ReverseSDESampler, ScoreSDE
 from kgen.diffusion.super_resolution import SmallerPicture, SuperResolution
 from kgen.diffusion.variance_preserving import (
     CosineSchedule,
@@ -63,6 +69,7 @@ __all__ = [
     "EDMPrediction",
     "EDMSchedule",
     "Estimate",
+    "FlowMatching",
     "FlowPrediction",
     "FurtherGuidance",
     "Guidance",
@@ -76,18 +83,23 @@ __all__ = [
     "LinearSchedule",
     "LogNormalTimes",
     "LogSNRGrid",
+    "LogVariance",
     "LogitNormalTimes",
     "NoisePrediction",
     "NoisyClassifier",
+    "ODELikelihood",
     "Prediction",
     "RePaintSampler",
     "RectifiedFlowSchedule",
+    "Reflow",
     "RescaledGuidance",
+    "ReverseSDESampler",
     "SNRWeight",
     "Sampler",
     "ScaledLinearSchedule",
     "Schedule",
     "ScorePrediction",
+    "ScoreSDE",
     "SigmoidSchedule",
     "SmallerPicture",
     "SubVPSchedule",
@@ -101,5 +113,8 @@ __all__ = [
     "VelocityPrediction",
     "Weight",
     "ZeroTerminalSNR",
+    "assignment",
     "inpaint",
+    "minibatch_coupling",
+    "reflow_pairs",
 ]

@@ -12,6 +12,8 @@ Reference:
 """
 
 import dataclasses
+import math
+import warnings
 
 import keras
 import numpy as np
@@ -23,9 +25,11 @@ from kgen.core.endpoints import SEED
 from kgen.core.units import bits_per_dim
 from kgen.diffusion import guidance as guidances
 from kgen.diffusion import laws, predictions, samplers, schedules
+from kgen.diffusion import likelihood as likelihoods
 from kgen.diffusion.bound import variational_bound
 from kgen.diffusion.defaults import default_network
 from kgen.diffusion.denoiser import Denoiser
+from kgen.diffusion.log_variance import LogVariance
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,10 +68,11 @@ class DDPM(GenerativeModel):
         conditions: further conditions, ``kgen.core.conditions``; train by ``fit({"image": x, name: value, ...})``.
         sampler: the sampler of ``sample`` and of the exported endpoint: "ddim" (50 steps), "ancestral" (1000), or a ``Sampler``.
         clip: whether estimates of x_0 are clipped to [-1, 1]; by default for images only.
+        uncertainty: whether the loss at each time is measured in units of what is typical there, which is learnt: see ``LogVariance``.
         ema: decay of the averaged weights that sampling uses, or None.
     """
 
-    likelihood = "bound"
+    log_prob_method = "bound"  # of images; what has no levels has the density that the probability flow gives
 
     def __init__(
         self,
@@ -83,6 +88,7 @@ class DDPM(GenerativeModel):
         conditions=(),
         sampler="ddim",
         clip=None,
+        uncertainty=False,
         ema=0.999,
         name="ddpm",
         dtype=None,
@@ -106,12 +112,22 @@ class DDPM(GenerativeModel):
             network = default_network(self.image_shape, self.conditions, self.prediction.outputs, self.dtype_policy)
         self.network = network
         self._check_network()
+        self.uncertainty = bool(uncertainty)
+        if self.uncertainty:
+            if type(self).objective is not DDPM.objective:
+                raise ValueError(f"uncertainty: {type(self).__name__} has a loss of its own; expected False.")
+            self.log_variance = LogVariance()
         self.keep_average_of("network")
 
     @property
     def is_image(self):
         """Whether examples are images, which lie in [-1, 1]."""
         return len(self.image_shape) == 3
+
+    @property
+    def likelihood(self):
+        """What ``log_prob`` gives: a bound on the probability of an image's levels, or the exact density of other data."""
+        return "bound" if self.is_image else "exact"
 
     @property
     def has_levels(self):
@@ -144,9 +160,12 @@ class DDPM(GenerativeModel):
     def default_optimizer(self):
         return keras.optimizers.AdamW(1e-3, weight_decay=1e-4, clipnorm=1.0)
 
-    def denoiser(self, training=False):
-        """The denoiser: of the averaged weights where they are kept, unless it is for ``training``."""
-        return Denoiser(self.network_for(training), self.schedule, self.prediction, self.clip and not training)
+    def denoiser(self, training=False, clip=True):
+        """The denoiser: of the averaged weights where they are kept, unless it is for ``training``.
+
+        Its estimates are clipped where the model clips them, unless ``clip`` is false; in training they never are.
+        """
+        return Denoiser(self.network_for(training), self.schedule, self.prediction, self.clip and clip and not training)
 
     def call(self, inputs, training=False):
         """The network's output for [x_t, t, *conditions]."""
@@ -160,13 +179,17 @@ class DDPM(GenerativeModel):
 
     def objective(self, batch, training):
         """w(t) |output - target|^2, averaged over an example's values, at a random time each (Ho et al. 2020, Eq. 14)."""
-        x = ops.cast(batch.x, "float32")
+        x, noise = self.pairs(batch, training)
         t = self.times.times(batch.strata, self.schedule)
-        noise = random.normal(batch.seeds, self.image_shape)
         values = (
             self.conditions.dropped(batch.conditions, random.fold_in(batch.seeds, 1)) if training else batch.conditions
         )
-        return self.loss_at(self.denoiser(training), x, t, noise, values, training), {}
+        losses = self.loss_at(self.denoiser(training), x, t, noise, values, training)
+        return (self.log_variance.weighted(losses, t) if self.uncertainty else losses), {}
+
+    def pairs(self, batch, training):
+        """Data and noise of a batch, float32 tensors (B, *image_shape) of which the rows belong together."""
+        return ops.cast(batch.x, "float32"), random.normal(batch.seeds, self.image_shape)
 
     def loss_at(self, denoiser, x, t, noise, values, training=False):
         """The loss of each row at given times and noise: float32 tensor (B,)."""
@@ -283,36 +306,81 @@ class DDPM(GenerativeModel):
 
     # Likelihood.
 
-    def log_prob(self, x, *, labels=None, levels=256, num_samples=100, seed=0, batch_size=None, **conditions):
-        """A lower bound on the log-likelihood of quantised images (see ``variational_bound``).
+    def log_prob(
+        self,
+        x,
+        *,
+        method=None,
+        labels=None,
+        levels=256,
+        num_samples=None,
+        seed=0,
+        batch_size=None,
+        **conditions,
+    ):
+        """The log-likelihood of data, by one of two ways.
+
+        "bound" is the variational bound on the probability of images whose values are at levels (see ``variational_bound``). "ode" is the
+        density by the probability flow (see ``ODELikelihood``); of images at levels it is a bound too: uniform noise fills a level's cell,
+        and E_u[ln p(x + u)] plus the logarithm of the cell's volume is at most ln P(x) (Theis et al. 2016, section 3.1, arXiv 1511.01844).
 
         Args:
-            x: float array (B, *image_shape), in [-1, 1], at ``levels`` equally spaced values.
+            x: float array (B, *image_shape); images are in [-1, 1], at ``levels`` equally spaced values.
+            method: "bound", "ode" or an ``ODELikelihood``; by default the bound for images, and the flow for other data.
             labels, conditions: as in ``sample``.
-            levels: number of values that a pixel can have: 256 for bytes, 17 for the digits.
-            num_samples: terms of the bound that are evaluated per example; the schedule's ``num_steps`` gives all of them.
+            levels: number of values that a pixel can have: 256 for bytes, 17 for the digits. None for the density of images as they are,
+                by "ode". Of other data it says nothing.
+            num_samples: of the bound, the terms that are evaluated per example: 100 by default, and the schedule's ``num_steps`` gives all
+                of them. Of the flow, the random signs of an estimated trace, those of ``method`` by default.
             seed: int; the estimate's randomness.
             batch_size: rows per compiled call.
         Returns:
-            numpy float32 array (B,), nats: an unbiased estimate of the bound.
+            numpy float32 array (B,), nats: an unbiased estimate of the bound, or the density. NaN, with a warning, where the solver did
+            not arrive.
         Raises:
-            ValueError: x is no images, or not at the levels.
+            ValueError: x is not as above, or the bound of what has no levels.
         """
-        if not self.is_image:
+        method = likelihoods.get((self.log_prob_method if self.is_image else "ode") if method is None else method)
+        if method == "bound" and not (self.is_image and levels is not None):
             raise ValueError(
-                f"log_prob: this bound is of images whose values are at levels; data of shape {self.image_shape} has a density instead. "
-                "kgen.flow's models give one."
+                f"method: the bound is of images whose values are at levels=; data of shape {self.image_shape} without has a density: "
+                "method='ode'."
             )
         x = self.examples(x)
-        checks.levels("x", x, checks.positive_int("levels", levels))
-        checks.positive_int("num_samples", num_samples)
+        if num_samples is not None:
+            checks.positive_int("num_samples", num_samples)
+        levels = checks.positive_int("levels", levels) if self.is_image and levels is not None else None
+        if levels is not None:
+            checks.levels("x", x, levels)
         arrays = {"x": x, "seed": random.row_seeds(seed, len(x))}
         arrays.update(self.conditions.rows(len(x), {"labels": labels, **conditions}))
+        if method == "bound":
+            terms = num_samples or 100
 
-        def run(x, seed, **values):
-            return variational_bound(self.denoise(values), self.schedule, x, seed, levels, num_samples)
+            def run(x, seed, **values):
+                return variational_bound(self.denoise(values), self.schedule, x, seed, levels, terms)
 
-        return self.run_rows(("log_prob", levels, num_samples), run, arrays, batch_size=batch_size, loop=True)
+            return self.run_rows(("log_prob", levels, terms), run, arrays, batch_size=batch_size, loop=True)
+        if num_samples is not None:
+            method = likelihoods.ODELikelihood(**{**method.get_config(), "num_samples": num_samples})
+
+        def flow(x, seed, **values):
+            denoiser, size = self.denoiser(clip=False), 0.0
+            if levels is not None:
+                cell = 2.0 / (levels - 1)
+                x = x + cell * (random.uniform(random.fold_in(seed, 1), self.image_shape) - 0.5)
+                size = math.prod(self.image_shape) * math.log(cell)
+            return size + method.log_prob(lambda x_t, t: denoiser(x_t, t, values), self.schedule, x, seed)
+
+        found = self.run_rows(("log_prob", levels, method), flow, arrays, batch_size=batch_size, loop=True)
+        if np.isnan(found).any():
+            warnings.warn(
+                f"log_prob: {np.isnan(found).sum()} of {len(found)} rows are NaN: the solver did not arrive. Give it more steps or a larger "
+                "tolerance: method=ODELikelihood(solver=DormandPrinceSolver(rtol=1e-4, max_steps=10000)).",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        return found
 
     def bits_per_dim(self, x, **kwargs):
         """``-log_prob(x, ...)`` in bits per value: numpy array (B,)."""
@@ -363,4 +431,5 @@ class DDPM(GenerativeModel):
             "conditions": self.conditions.get_config()[len(own) :],
             "sampler": keras.saving.serialize_keras_object(self.sampler),
             "clip": self.clip,
+            "uncertainty": self.uncertainty,
         }

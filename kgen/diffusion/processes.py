@@ -103,6 +103,10 @@ class SubVPSchedule(VPSchedule):
     def log_snr(self, t):
         return Schedule.log_snr(self, t)
 
+    def _lost(self, log_snr):
+        snr = ops.exp(ops.clip(log_snr, -55.0, 55.0))  # as far as ``log_snr`` goes
+        return ops.log1p((1.0 + ops.sqrt(1.0 + 4.0 * snr)) / (2.0 * snr))
+
     def diffusion(self, t):
         return Schedule.diffusion(self, t)
 

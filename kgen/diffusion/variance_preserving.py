@@ -134,6 +134,13 @@ class CosineSchedule(VariancePreserving):
         first = math.cos(self.offset / (1.0 + self.offset) * math.pi / 2)
         return ops.clip(2.0 * ops.log(at_least(ops.cos(angle) / first, 1e-9)), math.log(SMALLEST), 0.0)
 
+    def time(self, log_snr):
+        log_snr = floats(log_snr)
+        first = math.cos(self.offset / (1.0 + self.offset) * math.pi / 2) ** 2
+        cosine, sine = first * ops.sigmoid(log_snr), 1.0 - first + first * ops.sigmoid(-log_snr)  # squared
+        angle = ops.arctan2(ops.sqrt(sine), ops.sqrt(cosine))
+        return ops.clip(angle * (2.0 / math.pi * (1.0 + self.offset)) - self.offset, 0.0, 1.0)
+
 
 @keras.saving.register_keras_serializable(package="kgen")
 class SigmoidSchedule(VariancePreserving):
@@ -180,6 +187,14 @@ class VPSchedule(VariancePreserving):
     def log_alpha_bar(self, t):
         t = floats(t)
         return -(self.beta_min * t + 0.5 * ops.square(t) * (self.beta_max - self.beta_min))
+
+    def time(self, log_snr):
+        lost, slope = self._lost(floats(log_snr)), self.beta_max - self.beta_min
+        return ops.clip(2.0 * lost / (self.beta_min + ops.sqrt(self.beta_min**2 + 2.0 * slope * lost)), 0.0, 1.0)
+
+    def _lost(self, log_snr):
+        """-ln alpha_bar where the log signal-to-noise ratio is this."""
+        return ops.softplus(-log_snr)
 
     def drift(self, t):
         return -0.5 * (self.beta_min + floats(t) * (self.beta_max - self.beta_min))
