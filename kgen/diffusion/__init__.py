@@ -1,18 +1,22 @@
 """Diffusion models: t = 0 is clean data, t = 1 is noise."""
 
+from kgen.diffusion.adams import DEISSampler, LMSSampler
 from kgen.diffusion.captions import CaptionedDiffusion
+from kgen.diffusion.churn import EDMSampler
 from kgen.diffusion.classifier_guidance import ClassifierGuidance
 from kgen.diffusion.consistency import ConsistencyModel, ConsistencyPrediction, ConsistencySampler
 from kgen.diffusion.ddpm import DDPM
 from kgen.diffusion.denoiser import Denoiser
-from kgen.diffusion.dpm_solver import DPMSolverMultistepSampler
+from kgen.diffusion.dpm_solver import DPMSolverMultistepSampler, DPMSolverSinglestepSampler
 from kgen.diffusion.edm import EDM, EDMPrediction
-from kgen.diffusion.grids import KarrasGrid, LogSNRGrid, TimeGrid, UniformGrid
+from kgen.diffusion.euler import EulerAncestralSampler, EulerSampler
+from kgen.diffusion.grids import KarrasGrid, LeadingGrid, LogSNRGrid, TimeGrid, TrailingGrid, UniformGrid
 from kgen.diffusion.guidance import ClassifierFreeGuidance, Guidance, GuidedDenoiser
 from kgen.diffusion.heun import HeunSampler
 from kgen.diffusion.inpainting import InpaintingModel, KnownRegion
 from kgen.diffusion.laws import LogitNormalTimes, LogNormalTimes, SNRWeight, Times, UniformTimes, Weight
 from kgen.diffusion.learned_variance import LearnedVariance
+from kgen.diffusion.pndm import PNDMSampler
 from kgen.diffusion.predictions import (
     DataPrediction,
     Estimate,
@@ -22,11 +26,13 @@ from kgen.diffusion.predictions import (
     ScorePrediction,
     VelocityPrediction,
 )
+from kgen.diffusion.predictor_corrector import PredictorCorrectorSampler
 from kgen.diffusion.processes import EDMSchedule, RectifiedFlowSchedule, SubVPSchedule, VESchedule
 from kgen.diffusion.repaint import RePaintSampler, inpaint
 from kgen.diffusion.samplers import AncestralSampler, DDIMSampler, Sampler
 from kgen.diffusion.schedules import Schedule
 from kgen.diffusion.super_resolution import SmallerPicture, SuperResolution
+from kgen.diffusion.unipc import UniPCSampler
 from kgen.diffusion.variance_preserving import (
     CosineSchedule,
     LinearSchedule,
@@ -48,12 +54,17 @@ __all__ = [
     "ConsistencySampler",
     "CosineSchedule",
     "DDIMSampler",
+    "DEISSampler",
     "DPMSolverMultistepSampler",
+    "DPMSolverSinglestepSampler",
     "DataPrediction",
     "Denoiser",
     "EDMPrediction",
+    "EDMSampler",
     "EDMSchedule",
     "Estimate",
+    "EulerAncestralSampler",
+    "EulerSampler",
     "FlowPrediction",
     "Guidance",
     "GuidedDenoiser",
@@ -61,13 +72,17 @@ __all__ = [
     "InpaintingModel",
     "KarrasGrid",
     "KnownRegion",
+    "LMSSampler",
+    "LeadingGrid",
     "LearnedVariance",
     "LinearSchedule",
     "LogNormalTimes",
     "LogSNRGrid",
     "LogitNormalTimes",
     "NoisePrediction",
+    "PNDMSampler",
     "Prediction",
+    "PredictorCorrectorSampler",
     "RePaintSampler",
     "RectifiedFlowSchedule",
     "SNRWeight",
@@ -81,6 +96,8 @@ __all__ = [
     "SuperResolution",
     "TimeGrid",
     "Times",
+    "TrailingGrid",
+    "UniPCSampler",
     "UniformGrid",
     "UniformTimes",
     "VESchedule",
