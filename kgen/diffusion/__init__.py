@@ -14,6 +14,7 @@ from kgen.diffusion.grids import KarrasGrid, LeadingGrid, LogSNRGrid, TimeGrid, 
 from kgen.diffusion.guidance import ClassifierFreeGuidance, Guidance, GuidedDenoiser
 from kgen.diffusion.heun import HeunSampler
 from kgen.diffusion.inpainting import InpaintingModel, KnownRegion
+from kgen.diffusion.inversion import invert
 from kgen.diffusion.laws import LogitNormalTimes, LogNormalTimes, SNRWeight, Times, UniformTimes, Weight
 from kgen.diffusion.learned_variance import LearnedVariance
 from kgen.diffusion.pndm import PNDMSampler
@@ -106,4 +107,5 @@ __all__ = [
     "Weight",
     "ZeroTerminalSNR",
     "inpaint",
+    "invert",
 ]
