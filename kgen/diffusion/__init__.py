@@ -1,27 +1,32 @@
 """Diffusion models: t = 0 is clean data, t = 1 is noise."""
 
+from kgen.diffusion.adams import DEISSampler, LMSSampler
 from kgen.diffusion.auto_guidance import AutoGuidance
 from kgen.diffusion.captions import CaptionedDiffusion
+from kgen.diffusion.churn import EDMSampler
 from kgen.diffusion.classifier_guidance import ClassifierGuidance
 from kgen.diffusion.composed_guidance import ComposedGuidance
 from kgen.diffusion.consistency import ConsistencyModel, ConsistencyPrediction, ConsistencySampler
 from kgen.diffusion.coupling import assignment, minibatch_coupling
 from kgen.diffusion.ddpm import DDPM
 from kgen.diffusion.denoiser import Denoiser
-from kgen.diffusion.dpm_solver import DPMSolverMultistepSampler
+from kgen.diffusion.dpm_solver import DPMSolverMultistepSampler, DPMSolverSinglestepSampler
 from kgen.diffusion.dynamic_thresholding import DynamicThresholding
 from kgen.diffusion.edm import EDM, EDMPrediction
+from kgen.diffusion.euler import EulerAncestralSampler, EulerSampler
 from kgen.diffusion.flow_matching import FlowMatching
-from kgen.diffusion.grids import KarrasGrid, LogSNRGrid, TimeGrid, UniformGrid
+from kgen.diffusion.grids import KarrasGrid, LeadingGrid, LogSNRGrid, TimeGrid, TrailingGrid, UniformGrid
 from kgen.diffusion.guidance import ClassifierFreeGuidance, FurtherGuidance, Guidance, GuidedDenoiser
 from kgen.diffusion.heun import HeunSampler
 from kgen.diffusion.inpainting import InpaintingModel, KnownRegion
 from kgen.diffusion.interval_guidance import IntervalGuidance
+from kgen.diffusion.inversion import invert
 from kgen.diffusion.laws import LogitNormalTimes, LogNormalTimes, SNRWeight, Times, UniformTimes, Weight
 from kgen.diffusion.learned_variance import LearnedVariance
 from kgen.diffusion.likelihood import ODELikelihood
 from kgen.diffusion.log_variance import LogVariance
 from kgen.diffusion.noisy_classifier import NoisyClassifier
+from kgen.diffusion.pndm import PNDMSampler
 from kgen.diffusion.predictions import (
     DataPrediction,
     Estimate,
@@ -31,6 +36,7 @@ from kgen.diffusion.predictions import (
     ScorePrediction,
     VelocityPrediction,
 )
+from kgen.diffusion.predictor_corrector import PredictorCorrectorSampler
 from kgen.diffusion.processes import EDMSchedule, RectifiedFlowSchedule, SubVPSchedule, VESchedule
 from kgen.diffusion.reflow import Reflow, reflow_pairs
 from kgen.diffusion.repaint import RePaintSampler, inpaint
@@ -39,6 +45,7 @@ from kgen.diffusion.samplers import AncestralSampler, DDIMSampler, Sampler
 from kgen.diffusion.schedules import Schedule
 from kgen.diffusion.score_sde import ReverseSDESampler, ScoreSDE
 from kgen.diffusion.super_resolution import SmallerPicture, SuperResolution
+from kgen.diffusion.unipc import UniPCSampler
 from kgen.diffusion.variance_preserving import (
     CosineSchedule,
     LinearSchedule,
@@ -62,13 +69,18 @@ __all__ = [
     "ConsistencySampler",
     "CosineSchedule",
     "DDIMSampler",
+    "DEISSampler",
     "DPMSolverMultistepSampler",
+    "DPMSolverSinglestepSampler",
     "DataPrediction",
     "Denoiser",
     "DynamicThresholding",
     "EDMPrediction",
+    "EDMSampler",
     "EDMSchedule",
     "Estimate",
+    "EulerAncestralSampler",
+    "EulerSampler",
     "FlowMatching",
     "FlowPrediction",
     "FurtherGuidance",
@@ -79,6 +91,8 @@ __all__ = [
     "IntervalGuidance",
     "KarrasGrid",
     "KnownRegion",
+    "LMSSampler",
+    "LeadingGrid",
     "LearnedVariance",
     "LinearSchedule",
     "LogNormalTimes",
@@ -88,7 +102,9 @@ __all__ = [
     "NoisePrediction",
     "NoisyClassifier",
     "ODELikelihood",
+    "PNDMSampler",
     "Prediction",
+    "PredictorCorrectorSampler",
     "RePaintSampler",
     "RectifiedFlowSchedule",
     "Reflow",
@@ -106,6 +122,8 @@ __all__ = [
     "SuperResolution",
     "TimeGrid",
     "Times",
+    "TrailingGrid",
+    "UniPCSampler",
     "UniformGrid",
     "UniformTimes",
     "VESchedule",
@@ -115,6 +133,7 @@ __all__ = [
     "ZeroTerminalSNR",
     "assignment",
     "inpaint",
+    "invert",
     "minibatch_coupling",
     "reflow_pairs",
 ]

@@ -52,6 +52,8 @@ class ConsistencySampler(Sampler):
         Song et al. 2023, Algorithm 1, arXiv 2303.01469.
     """
 
+    alias = "consistency"
+
     def __init__(self, steps=1, grid="uniform"):
         super().__init__(steps, grid)
 

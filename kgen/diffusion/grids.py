@@ -75,13 +75,70 @@ class KarrasGrid(TimeGrid):
 
 @keras.saving.register_keras_serializable(package="kgen")
 class LogSNRGrid(TimeGrid):
-    """Equal steps of the log signal-to-noise ratio. Reference: Lu et al., DPM-Solver, 2022, section 3.3, arXiv 2206.00927."""
+    """Equal steps of the log signal-to-noise ratio, and so of ln sigma/alpha, which others call exponential.
+
+    Reference: Lu et al., DPM-Solver, 2022, section 3.3, arXiv 2206.00927.
+    """
 
     def at(self, share, schedule, start):
         high, low = _log_sigma(schedule, start)
         return schedule.time(-2.0 * (high + share * (low - high)))
 
 
+def _count(grid, schedule):
+    """The number of steps of a schedule."""
+    if schedule.num_steps is None:
+        raise ValueError(
+            f"grid: {grid!r} counts the steps of a schedule, and {type(schedule).__name__} has none. Expected 'uniform', 'karras' or "
+            "'log_snr', or a schedule with num_steps."
+        )
+    return schedule.num_steps
+
+
+@keras.saving.register_keras_serializable(package="kgen")
+class TrailingGrid(TimeGrid):
+    """Equal steps of time from the start, rounded to steps of the schedule: t_k = round(N start (1 - k/steps)) / N.
+
+    Reference:
+        Lin et al., Common diffusion noise schedules and sample steps are flawed, 2024, Table 2, arXiv 2305.08891.
+    """
+
+    def times(self, schedule, steps, start, count):
+        number = _count(self, schedule)
+        k = ops.cast(ops.arange(count + 1), start.dtype)[None]
+        times = ops.round(number * start * at_least(steps - k, 0.0) / steps) / number
+        return ops.where(k < 0.5, start, times)
+
+
+@keras.saving.register_keras_serializable(package="kgen")
+class LeadingGrid(TimeGrid):
+    """Every floor(N start/steps)-th step of the schedule, from the first on: t_k = (1 + (steps - 1 - k) floor(N start/steps)) / N, then 0.
+
+    Steps from t = 1 do not begin there, but a step's length before: noise is taken for x at that time, as it was in the first
+    implementations. Rows that start before t = 1 begin where they start.
+
+    Reference:
+        Lin et al. 2024, Table 2, arXiv 2305.08891, which says why ``TrailingGrid`` is better.
+    """
+
+    def times(self, schedule, steps, start, count):
+        number = _count(self, schedule)
+        k = ops.cast(ops.arange(count + 1), start.dtype)[None]
+        # The small number is for quotients that are integers, but for rounding.
+        length = ops.cast(ops.cast(at_least((number * start + 1e-3) / steps, 1.0), "int32"), start.dtype)
+        times = at_most((1.0 + (steps - 1.0 - k) * length) / number, 1.0)
+        times = ops.where(ops.logical_and(start < 1.0, ops.logical_or(k < 0.5, times > start)), start, times)
+        return ops.where(k < steps - 0.5, times, ops.zeros_like(times))
+
+
 def get(grid):
-    """A ``TimeGrid`` from itself, "uniform", "karras" or "log_snr", or its configuration."""
-    return resolve("grid", grid, TimeGrid, {"uniform": UniformGrid, "karras": KarrasGrid, "log_snr": LogSNRGrid})
+    """A ``TimeGrid`` from itself, "uniform", "karras", "log_snr", "exponential" (the same), "trailing" or "leading", or its configuration."""
+    aliases = {
+        "uniform": UniformGrid,
+        "karras": KarrasGrid,
+        "log_snr": LogSNRGrid,
+        "exponential": LogSNRGrid,
+        "trailing": TrailingGrid,
+        "leading": LeadingGrid,
+    }
+    return resolve("grid", grid, TimeGrid, aliases)

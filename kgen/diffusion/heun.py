@@ -28,6 +28,8 @@ class HeunSampler(Sampler):
         Karras et al., Elucidating the design space of diffusion-based generative models, 2022, Algorithm 1, arXiv 2206.00364.
     """
 
+    alias = "heun"
+
     def __init__(self, steps=18, grid="karras"):
         super().__init__(steps, grid)
 

@@ -36,8 +36,9 @@ class RePaintSampler(Sampler):
         self.sampler, self.x, self.mask, self.resamples = sampler, x, mask, resamples
 
     def calls(self, steps=None):
-        once = self.sampler.calls(steps)
-        return once + (self.resamples - 1) * (once - self.sampler.calls(1))
+        last = self.sampler.calls(1)
+        steps = self.steps if steps is None else steps
+        return (steps - 1) * self.resamples * (self.sampler.calls(2) - last) + last
 
     def step(self, denoise, schedule, carry, t, s, seeds, i):
         (alpha_t, _), (alpha_s, sigma_s) = levels(schedule, t, self.x), levels(schedule, s, self.x)

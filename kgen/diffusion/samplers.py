@@ -18,8 +18,10 @@ class Sampler(Configured):
 
     Args:
         steps: number of steps.
-        grid: "uniform", "karras", "log_snr", or a ``TimeGrid``.
+        grid: "uniform", "karras", "log_snr", "trailing", "leading", or a ``TimeGrid``.
     """
+
+    alias = None  # the short name by which ``get`` knows the class
 
     def __init__(self, steps=50, grid="uniform"):
         self.steps = checks.positive_int("steps", steps)
@@ -164,6 +166,8 @@ class AncestralSampler(Sampler):
         Eq. 15 (learned variance), arXiv 2102.09672.
     """
 
+    alias = "ancestral"
+
     def __init__(self, steps=1000, grid="uniform"):
         super().__init__(steps, grid)
 
@@ -194,6 +198,8 @@ class DDIMSampler(Sampler):
         Song et al., Denoising diffusion implicit models, 2021, Eq. 12 and 16, arXiv 2010.02502.
     """
 
+    alias = "ddim"
+
     def __init__(self, steps=50, eta=0.0, grid="uniform"):
         super().__init__(steps, grid)
         self.eta = checks.in_range("eta", eta, 0.0, 1.0)
@@ -209,7 +215,15 @@ class DDIMSampler(Sampler):
         return (alpha * estimate.data + kept * estimate.noise + ops.sqrt(variance) * noise_like(x, seeds),)
 
 
+def names():
+    """The samplers of this room by their short names."""
+    from kgen import diffusion  # when asked, since the room imports this file
+
+    found = [v for v in vars(diffusion).values() if isinstance(v, type) and issubclass(v, Sampler) and v.alias]
+    return {sampler.alias: sampler for sampler in sorted(found, key=lambda sampler: sampler.alias)}
+
+
 def get(sampler, steps=None):
-    """A ``Sampler`` from itself, "ddim" or "ancestral", or its configuration; ``steps`` replaces its number of steps."""
-    sampler = resolve("sampler", sampler, Sampler, {"ddim": DDIMSampler, "ancestral": AncestralSampler})
+    """A ``Sampler`` from itself, its ``alias`` ("ddim", "heun", ...), or its configuration; ``steps`` replaces its number of steps."""
+    sampler = resolve("sampler", sampler, Sampler, names())
     return sampler if steps is None else type(sampler)(**{**sampler.get_config(), "steps": steps})

@@ -3,25 +3,79 @@
 import keras
 import numpy as np
 import pytest
-from diffusion.test_heun import order_within
-from diffusion.test_samplers import MEAN, PROCESSES, SCALE, draw, noise, optimal
+from diffusion.analytic import (
+    MEAN,
+    SCALE,
+    check_that_each_process_ends_in_data,
+    check_trajectory,
+    draw,
+    level,
+    noise,
+    optimal,
+    order_within,
+)
 from keras import ops
 
 from kgen.core import random
-from kgen.diffusion import CosineSchedule, DPMSolverMultistepSampler, UniformGrid, VPSchedule
+from kgen.diffusion import (
+    CosineSchedule,
+    DPMSolverMultistepSampler,
+    DPMSolverSinglestepSampler,
+    UniformGrid,
+    VPSchedule,
+)
+
+TWO, THREE, SINGLE = DPMSolverMultistepSampler(), DPMSolverMultistepSampler(order=3), DPMSolverSinglestepSampler()
 
 
-def test_order_two():
-    order, errors = order_within(DPMSolverMultistepSampler(), CosineSchedule(), [40, 80, 160])
-    assert 1.9 < order < 2.1 and errors[-1] < 3e-4, (order, errors)
+@pytest.mark.parametrize(
+    ("sampler", "least", "error"),
+    [(TWO, 1.85, 2e-3), (THREE, 2.85, 2e-4), (SINGLE, 1.85, 2e-3)],
+    ids=["2M", "3M", "2S"],
+)
+def test_order(sampler, least, error):
+    orders, errors = order_within(sampler)
+    assert orders[-1] > least and errors[-1] < error, (orders, errors)
 
 
-@pytest.mark.parametrize("schedule", PROCESSES, ids=lambda s: type(s).__name__)
-def test_each_process_ends_in_data(schedule):
-    """alpha(1) = 0, sigma(0) = 0, sigma(0) > 0: none has an infinite number in it."""
-    x, start = draw(DPMSolverMultistepSampler(40), schedule, 64), noise(64)
-    np.testing.assert_allclose(x.mean(0), MEAN + SCALE * start.mean(0), atol=0.03)
-    np.testing.assert_allclose(x.std(0), SCALE * start.std(0), rtol=0.1)
+@pytest.mark.parametrize("sampler", [TWO, THREE, SINGLE], ids=["2M", "3M", "2S"])
+def test_each_process_ends_in_data(sampler):
+    check_that_each_process_ends_in_data(sampler)
+
+
+def test_the_trajectory_of_the_reference():
+    """Order three has none: that of diffusers, as the authors' code, has half of the last coefficient, and so order two."""
+    check_trajectory(TWO, "dpm_solver_multistep")
+    check_trajectory(SINGLE, "dpm_solver_singlestep", "exponential")
+
+
+def exact_moments(schedule, times):
+    """Mean and standard deviation of SDE-DPM-Solver++(2M) for ``times``: each step is linear in x and the estimate before."""
+    alpha, sigma = level(schedule, times)
+    log_snr = 2 * np.log(alpha / np.maximum(sigma, 1e-30))
+    # The state is (x, estimate before, 1), for each of the three directions.
+    second = np.zeros((3, 3, 3))
+    second[:, 0, 0], second[:, 2, 2] = 1.0, 1.0
+    for k in range(len(times) - 1):
+        a, s, b, r = alpha[k], sigma[k], alpha[k + 1], sigma[k + 1]
+        lost = 1 - (a * r / (b * s)) ** 2
+        gain = a * SCALE**2 / (a**2 * SCALE**2 + s**2)
+        share = 0.5 * (log_snr[k + 1] - log_snr[k]) / (log_snr[k] - log_snr[k - 1]) if 0 < k < len(times) - 2 else 0.0
+        step = np.zeros((3, 3, 3))
+        step[:, 1, 0], step[:, 1, 2], step[:, 2, 2] = gain, MEAN * (1 - gain * a), 1.0
+        step[:, 0] = b * lost * ((1 + share) * step[:, 1] - share * np.eye(3)[1])
+        step[:, 0, 0] += a * r**2 / (b * s**2)
+        second = step @ second @ step.transpose(0, 2, 1)
+        second[:, 0, 0] += r**2 * lost
+    return second[:, 0, 2], np.sqrt(second[:, 0, 0] - second[:, 0, 2] ** 2)
+
+
+def test_mean_and_deviation_where_it_is_stochastic():
+    n, sampler = 4000, DPMSolverMultistepSampler(12, grid="uniform", stochastic=True)
+    x = draw(sampler, CosineSchedule(), n)
+    mean, scale = exact_moments(CosineSchedule(), np.linspace(1.0, 0.0, 13))
+    np.testing.assert_array_less(np.abs(x.mean(0) - mean), 5 * scale / n**0.5)
+    np.testing.assert_allclose(x.std(0), scale, rtol=5 / (2 * n) ** 0.5)
 
 
 def paper(x, steps):
@@ -65,3 +119,8 @@ def test_it_is_data_and_says_what_it_costs():
     sampler = DPMSolverMultistepSampler(7, grid="karras")
     assert sampler.calls() == 7 and sampler.calls(3) == 3
     assert keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(sampler)) == sampler
+    assert DPMSolverSinglestepSampler(7).calls() == 13 and DPMSolverSinglestepSampler(7).calls(1) == 1
+    with pytest.raises(ValueError, match="order: expected one of 1, 2, 3, received 4"):
+        DPMSolverMultistepSampler(order=4)
+    with pytest.raises(ValueError, match="order: expected 2 of a stochastic DPMSolverMultistepSampler, received 3"):
+        DPMSolverMultistepSampler(order=3, stochastic=True)

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from diffusion.test_samplers import MEAN, SCALE, noise, optimal
+from diffusion.analytic import MEAN, SCALE, noise, optimal
 from keras import ops
 
 from kgen.diffusion import (

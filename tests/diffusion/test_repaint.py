@@ -15,8 +15,10 @@ from kgen.diffusion import (
     DPMSolverMultistepSampler,
     Estimate,
     HeunSampler,
+    PNDMSampler,
     RectifiedFlowSchedule,
     RePaintSampler,
+    UniPCSampler,
     VESchedule,
     inpaint,
 )
@@ -79,13 +81,15 @@ def test_without_resampling_it_sees_less_of_what_is_known():
 @pytest.mark.parametrize("schedule", [RectifiedFlowSchedule(), VESchedule()], ids=lambda s: type(s).__name__)
 def test_other_processes(schedule):
     """alpha(1) = 0; sigma(0) > 0, which is not in the end's known part either."""
-    drawn = completed(HeunSampler(8), 3, schedule, n=16)
-    assert (drawn[:, 0] == np.float32(KNOWN)).all() and np.isfinite(drawn).all()
+    for sampler in (HeunSampler(8), UniPCSampler(8)):
+        drawn = completed(sampler, 3, schedule, n=16)
+        assert (drawn[:, 0] == np.float32(KNOWN)).all() and np.isfinite(drawn).all()
 
 
 def test_calls():
     assert RePaintSampler(DDIMSampler(5), None, None, 3).calls() == 4 * 3 + 1
     assert RePaintSampler(HeunSampler(3), None, None, 4).calls() == 2 * 2 * 4 + 1
+    assert RePaintSampler(PNDMSampler(3), None, None, 4).calls() == 2 * 2 * 4 + 1  # each step is its first
     assert RePaintSampler(DDIMSampler(5), None, None, 3).calls(2) == 4
 
 

@@ -1,65 +1,27 @@
-"""Samplers with the optimal denoiser of Gaussian data, where every answer is known.
-
-For data N(mu, S), x_t is N(alpha mu, alpha^2 S + sigma^2 I), the optimal estimate of x_0 is linear in x_t, and the
-probability-flow ODE scales each eigen-direction by the ratio of standard deviations.
-"""
+"""Samplers with the optimal denoiser of Gaussian data, where every answer is known."""
 
 import functools
 
 import keras
 import numpy as np
 import pytest
+from diffusion.analytic import MEAN, PROCESSES, SCALE, draw, exact_flow, noise, optimal
 from keras import ops
 
-from kgen import backend
+from kgen import backend, diffusion
 from kgen.core import random
 from kgen.diffusion import (
     AncestralSampler,
     CosineSchedule,
     DDIMSampler,
-    EDMSchedule,
-    Estimate,
     KarrasGrid,
     LinearSchedule,
     LogSNRGrid,
-    RectifiedFlowSchedule,
-    SubVPSchedule,
     UniformGrid,
-    VESchedule,
     VPSchedule,
-    ZeroTerminalSNR,
     grids,
     samplers,
 )
-from kgen.diffusion.predictions import noise_of
-from kgen.diffusion.schedules import like
-
-MEAN, SCALE = np.array([0.5, -1.0, 0.0]), np.array([0.3, 1.0, 0.05])
-
-
-def optimal(schedule):
-    def denoise(x_t, t):
-        mean, variance = (ops.cast(ops.convert_to_tensor(v), x_t.dtype) for v in (MEAN, SCALE**2))
-        alpha, sigma = like(schedule.alpha(t), x_t), like(schedule.sigma(t), x_t)
-        data = mean + alpha * variance / (alpha**2 * variance + sigma**2) * (x_t - alpha * mean)
-        return Estimate(data, noise_of(data, x_t, alpha, sigma))
-
-    return denoise
-
-
-def draw(sampler, schedule, n=64, seed=0, **options):
-    run = backend.jit(lambda seeds: sampler.sample(optimal(schedule), schedule, seeds, (3,), **options))
-    return ops.convert_to_numpy(run(ops.convert_to_tensor(random.row_seeds(seed, n))))
-
-
-def noise(n=64, seed=0):
-    return ops.convert_to_numpy(random.normal(random.row_seeds(seed, n), (3,), draw=0))
-
-
-def exact_flow(schedule, x):
-    """Where the probability-flow ODE from x at t = 1 ends."""
-    alpha, sigma = (float(ops.convert_to_numpy(f(np.ones((1,))))[0]) for f in (schedule.alpha, schedule.sigma))
-    return MEAN + (x - alpha * MEAN) * SCALE / np.sqrt(alpha**2 * SCALE**2 + sigma**2)
 
 
 def order_of(sampler_of, schedule, steps):
@@ -81,18 +43,6 @@ def order_of(sampler_of, schedule, steps):
 def test_ddim_converges_with_order_one():
     order, errors = order_of(DDIMSampler, CosineSchedule(), np.array([40, 80, 160, 320]))
     assert 0.85 < order < 1.15 and errors[-1] < 5e-3, (order, errors)
-
-
-PROCESSES = [
-    CosineSchedule(),
-    LinearSchedule(),
-    ZeroTerminalSNR(),
-    VPSchedule(),
-    SubVPSchedule(),
-    VESchedule(),
-    EDMSchedule(),
-    RectifiedFlowSchedule(),
-]
 
 
 @pytest.mark.parametrize("schedule", PROCESSES, ids=lambda s: type(s).__name__)
@@ -242,5 +192,65 @@ def test_arguments():
         DDIMSampler(0)
     with pytest.raises(ValueError, match=r"eta: expected a number in \[0, 1\], received 2"):
         DDIMSampler(eta=2)
-    with pytest.raises(ValueError, match="sampler: expected one of 'ddim', 'ancestral', received 'euler'"):
-        samplers.get("euler")
+    with pytest.raises(
+        ValueError, match="sampler: expected one of 'ancestral', 'consistency', 'ddim', .*received 'eular'"
+    ):
+        samplers.get("eular")
+
+
+NAMES = {
+    "ancestral": AncestralSampler,
+    "consistency": diffusion.ConsistencySampler,
+    "ddim": DDIMSampler,
+    "deis": diffusion.DEISSampler,
+    "dpm_solver_multistep": diffusion.DPMSolverMultistepSampler,
+    "dpm_solver_singlestep": diffusion.DPMSolverSinglestepSampler,
+    "edm": diffusion.EDMSampler,
+    "euler": diffusion.EulerSampler,
+    "euler_ancestral": diffusion.EulerAncestralSampler,
+    "heun": diffusion.HeunSampler,
+    "lms": diffusion.LMSSampler,
+    "pndm": diffusion.PNDMSampler,
+    "predictor_corrector": diffusion.PredictorCorrectorSampler,
+    "unipc": diffusion.UniPCSampler,
+}
+
+
+def test_names():
+    """Each sampler has one, and is made again from its configuration."""
+    assert samplers.names() == NAMES
+    for name, cls in NAMES.items():
+        sampler = samplers.get(name, steps=5)
+        assert type(sampler) is cls and sampler.steps == 5
+        assert samplers.get(keras.saving.serialize_keras_object(sampler)) == sampler
+
+
+def times_of(grid, count, steps=None, start=None, schedule=None):
+    sampler = DDIMSampler(count, grid=grid)
+    schedule = LinearSchedule() if schedule is None else schedule
+    return ops.convert_to_numpy(sampler.times(schedule, 1 if steps is None else len(steps), steps, start))
+
+
+def test_grids_in_steps_of_the_schedule():
+    """Against Table 2 of Lin et al. 2024, whose step k is t = k/1000 here."""
+    np.testing.assert_allclose(1000 * times_of("trailing", 10)[0], [*range(1000, 0, -100), 0], rtol=1e-6)
+    np.testing.assert_allclose(1000 * times_of("leading", 10)[0], [*range(901, 0, -100), 0], rtol=1e-6)
+    for count in (3, 7, 30, 999):
+        trailing = np.round(np.flip(np.arange(1000, 0, -1000 / count)))
+        leading = 1 + np.arange(count) * (1000 // count)
+        np.testing.assert_allclose(1000 * times_of("trailing", count)[0], [*trailing[::-1], 0], rtol=1e-6)
+        np.testing.assert_allclose(1000 * times_of("leading", count)[0], [*leading[::-1], 0], rtol=1e-6)
+    # Rows of their own; what starts on the way starts there; more steps than there are change nothing.
+    steps, start = ops.convert_to_tensor([2, 4]), ops.convert_to_tensor([1.0, 0.5])
+    np.testing.assert_allclose(times_of("trailing", 4, steps, start), [[1, 0.5, 0, 0, 0], [0.5, 0.375, 0.25, 0.125, 0]])
+    np.testing.assert_allclose(
+        times_of("leading", 4, steps, start), [[0.501, 0.001, 0, 0, 0], [0.5, 0.251, 0.126, 0.001, 0]], rtol=1e-5
+    )
+    few = LinearSchedule(num_steps=4, beta_start=0.1, beta_end=0.5)
+    for grid in ("trailing", "leading"):
+        assert set(times_of(grid, 9, schedule=few)[0]) == {0.0, 0.25, 0.5, 0.75, 1.0}
+    assert grids.get("exponential") == LogSNRGrid()
+    with pytest.raises(
+        ValueError, match=r"grid: TrailingGrid\(\) counts the steps of a schedule, and VPSchedule has none"
+    ):
+        times_of("trailing", 3, schedule=VPSchedule())

@@ -1,0 +1,61 @@
+"""Makes ``trajectories.npz``: where diffusers' schedulers end, given the optimal denoiser of a mixture and the noise of the tests.
+
+    pip install diffusers scipy torch && KERAS_BACKEND=torch PYTHONPATH=.:tests python -m diffusion.reference_trajectories
+
+The network stand-in is evaluated at the scheduler's own sigma, not at its rounded timestep. Made with diffusers 0.42.1.
+"""
+
+import diffusers
+import numpy as np
+import torch
+from diffusion.analytic import REFERENCE, RUNS, mixture, noise
+
+# Step k of diffusers is t = (k + 1)/1000; its first is the last before data.
+TRAILING = {"num_train_timesteps": 1000, "timestep_spacing": "trailing"}
+SCHEDULERS = {
+    "ddim": (diffusers.DDIMScheduler, {**TRAILING, "clip_sample": False}),
+    "euler": (diffusers.EulerDiscreteScheduler, TRAILING),
+    "heun": (diffusers.HeunDiscreteScheduler, TRAILING),
+    # Order one in the last step alone, which is the one to no noise.
+    "dpm_solver_multistep": (
+        diffusers.DPMSolverMultistepScheduler,
+        {**TRAILING, "lower_order_final": False, "final_sigmas_type": "zero"},
+    ),
+    "unipc": (diffusers.UniPCMultistepScheduler, {**TRAILING, "final_sigmas_type": "zero"}),
+    # Ends at the noise of its first step.
+    "deis": (diffusers.DEISMultistepScheduler, {**TRAILING, "lower_order_final": False, "solver_order": 3}),
+    "lms": (diffusers.LMSDiscreteScheduler, TRAILING),
+    "pndm": (diffusers.PNDMScheduler, {**TRAILING, "skip_prk_steps": True, "set_alpha_to_one": True}),
+    # Every other of its steps is the middle of one of kgen's.
+    "dpm_solver_singlestep": (
+        diffusers.DPMSolverSinglestepScheduler,
+        {"use_exponential_sigmas": True, "lower_order_final": True, "final_sigmas_type": "zero"},
+    ),
+}
+IN_SIGMA = ("euler", "heun", "lms")  # whose samples are x/alpha
+
+
+def end(name, steps):
+    cls, options = SCHEDULERS[name]
+    scheduler = cls(beta_start=1e-4, beta_end=0.02, beta_schedule="linear", **options)
+    scheduler.set_timesteps(2 * steps - 1 if name == "dpm_solver_singlestep" else steps)
+    x = torch.from_numpy(noise(8).astype("float64"))
+    if name in IN_SIGMA:
+        x = x / scheduler.alphas_cumprod[-1].double().sqrt()
+    for index, t in enumerate(scheduler.timesteps):
+        if hasattr(scheduler, "sigmas"):
+            ratio = scheduler.sigmas[index].double()
+            alpha = 1.0 / (1.0 + ratio**2).sqrt()
+        else:
+            alpha = scheduler.alphas_cumprod[t].double().sqrt()
+        alpha, sigma = (float(v) * np.ones((8, 1)) for v in (alpha, (1.0 - alpha**2).sqrt()))
+        x_t = x.numpy() * (alpha if name in IN_SIGMA else 1.0)
+        eps = (x_t - alpha * mixture(x_t, alpha, sigma)) / sigma
+        if name in IN_SIGMA:
+            scheduler.scale_model_input(x, t)
+        x = scheduler.step(torch.from_numpy(eps), t, x).prev_sample.double()
+    return x.numpy()
+
+
+if __name__ == "__main__":
+    np.savez(REFERENCE, **{name: np.array([end(name, n) for n in RUNS], "float32") for name in SCHEDULERS})
