@@ -40,8 +40,8 @@ class Pieces:
     """A functional network cut into pieces, some of which are computed again in the backward pass ("gradient checkpointing").
 
     Training then keeps what passes from piece to piece, and what is inside of one piece at a time. The layers are those of the network, so
-    that weights, their names and files are the same with it and without. No piece that is computed again may draw random numbers: they
-    would be others the second time.
+    that weights, their names and files are the same with it and without. No piece that is computed again may draw random numbers, which would
+    be others the second time: ``dropped`` is for these.
 
     Args:
         inputs: the network's symbolic inputs.
@@ -54,27 +54,36 @@ class Pieces:
 
     def add(self, inputs, outputs, again=True):
         """Marks what leads from ``inputs``, outputs of earlier pieces, to ``outputs``, symbolic tensors; returns ``outputs``."""
-        self._all.append((inputs, outputs, again))
+        self._all.append((inputs, outputs, again, None))
         return outputs
+
+    def dropped(self, x, layer):
+        """``layer(x)``, where it is a dropout: a piece of its own, computed once."""
+        out = layer(x)
+        self._all.append(([x], out, False, functools.partial(layer, training=True)))
+        return out
 
     def ready(self):
         """Itself, when all pieces are there."""
-        self._all = [(inputs, outputs, again, keras.Function(inputs, outputs)) for inputs, outputs, again in self._all]
+        self._all = [
+            (inputs, outputs, again, _between(inputs, outputs) if compute is None else compute)
+            for inputs, outputs, again, compute in self._all
+        ]
         return self
 
     def run(self, values):
         """The network's output for its inputs: a list of tensors in their order, or a dict of them by name."""
         values = [values[k.name] for k in self._inputs] if isinstance(values, dict) else values
         known = {id(k): ops.convert_to_tensor(v, k.dtype) for k, v in zip(self._inputs, values, strict=True)}
-        for inputs, outputs, again, function in self._all:
-            compute = _positional(function)
+        for inputs, outputs, again, compute in self._all:
             found = (keras.remat(compute) if again else compute)(*(known[id(k)] for k in inputs))
             pairs = zip(keras.tree.flatten(outputs), keras.tree.flatten(found), strict=True)
             known.update((id(k), v) for k, v in pairs)
         return found
 
 
-def _positional(function):
+def _between(inputs, outputs):
+    function = keras.Function(inputs, outputs)
     return lambda *values: function(list(values))
 
 

@@ -123,7 +123,7 @@ class UNet(ConfiguredNetwork):
             if dropout:
                 # With a seed: without one, Keras on torch drops by torch's global state, which no file keeps.
                 drop = layers.Dropout(dropout, seed=random.getrandbits(30), name=f"{name}_dropout")
-                out = pieces.add([pieces.add(needed, out)], drop(out), again=False)
+                out = pieces.dropped(pieces.add(needed, out), drop)
                 needed = [*maps, out]
             # A residual block starts as the identity.
             out = convolution(filters, 3, padding="same", kernel_initializer="zeros", name=f"{name}_conv_2")(out)

@@ -76,7 +76,7 @@ def test_wrong_arguments():
         (lambda: UNet((8, 8, 1), (8, 8), 1, (True, 4)), r"attention: .*received \(True, 4\)"),
         (lambda: UNet((8, 8, 1), resample="average"), "resample: .*'average'"),
         (lambda: UNet((10, 2), (8, 8, 8), 1, ()), r"3 levels need a length divisible by 4, .* fill up to \(12, 2\)"),
-        (lambda: UNet((8, 2), (8,), 1, (), conditions=[ImageCondition((8, 2, 1))]), "received the picture 'image'"),
+        (lambda: UNet((8, 2), (8,), 1, (), conditions=[ImageCondition((8, 2, 1))]), "received the picture 'condition'"),
     ]
     for call, message in cases:
         with pytest.raises(ValueError, match=message):
