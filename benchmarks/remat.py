@@ -1,7 +1,8 @@
 """The memory of a training step with ``remat`` and without: `python -m benchmarks.remat [jax|tensorflow|torch ...]`.
 
-One process for each step. JAX: the temporary memory of the compiled step, as XLA planned it (exact). TensorFlow and torch: by how much the largest
-resident set of a process grows when it takes a step of 64 examples after one of a single example, which has loaded and traced everything.
+One process for each step. JAX: the temporary memory of the compiled step, as XLA planned it (exact). torch: the largest sum of the tensors that
+live at once, beside the weights (exact). TensorFlow: by how much the largest resident set of a process grows when it takes a step of 64 examples
+after one of a single example, which has loaded and traced everything.
 """
 
 import os
@@ -9,6 +10,7 @@ import resource
 import subprocess
 import sys
 import time
+import weakref
 
 BATCH = 64
 NETWORKS = ("U-Net", "DiT")
@@ -47,6 +49,11 @@ def measure(name, remat):
         return compiled.memory_analysis().temp_size_in_bytes / 1e6, None
     compiled = backend.jit(step, made.variables)
     compiled(*inputs(1))
+    if keras.config.backend() == "torch":
+        start = time.process_time()
+        compiled(*inputs(BATCH))
+        seconds = time.process_time() - start
+        return largest_sum_of_tensors(lambda: compiled(*inputs(BATCH))), seconds
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     given = inputs(BATCH)
     compiled(*given)
@@ -54,6 +61,35 @@ def measure(name, remat):
     start = time.process_time()
     compiled(*given)
     return grown, time.process_time() - start
+
+
+def largest_sum_of_tensors(function):
+    """MB of the tensors that ``function`` makes and that live at once, at most."""
+    import torch
+    from torch.utils import _python_dispatch, _pytree
+
+    class Live(_python_dispatch.TorchDispatchMode):
+        now, most, seen = 0, 0, weakref.WeakSet()
+
+        def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+            out = operation(*args, **(kwargs or {}))
+            given = {t.untyped_storage().data_ptr() for t in _pytree.tree_leaves((args, kwargs)) if torch.is_tensor(t)}
+            for tensor in _pytree.tree_leaves(out):
+                storage = tensor.untyped_storage() if torch.is_tensor(tensor) else None
+                if storage is None or storage in self.seen or storage.data_ptr() in given:
+                    continue
+                self.seen.add(storage)
+                self.now += storage.nbytes()
+                weakref.finalize(storage, self.free, storage.nbytes())
+                self.most = max(self.most, self.now)
+            return out
+
+        def free(self, size):
+            self.now -= size
+
+    with Live() as live:
+        function()
+    return live.most / 1e6
 
 
 def main(backends):

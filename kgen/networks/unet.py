@@ -50,8 +50,8 @@ class UNet(ConfiguredNetwork):
             before it: h <- norm(h + b). ("Adaptive group normalisation".) The weights of one do not fit the other.
         resample: "convolution", or "residual": each change of resolution is a residual block of its own, which averages 2x2 pixels or repeats
             them, of its input and after its first normalisation (BigGAN's blocks).
-        remat: whether training keeps no more than what goes into each block and computes the rest again in the backward pass: less memory for
-            about a third more time. The weights are the same.
+        remat: whether training keeps no more than what goes into each block and computes the rest again in the backward pass. The weights are
+            the same. 28x28 at batch 64 on torch: 348 MB in place of 1,114, 1.2 times the time; JAX saves nothing on a CPU, where XLA undoes it.
     Call:
         [x, t, label, *conditions]: float (B, H, W, C), float (B,) in [0, 1], int (B,) in [0, num_classes], and the tensors of the
         conditions; without ``num_classes`` there is no label.
