@@ -128,7 +128,8 @@ class DiT(ConfiguredNetwork):
             (enlarged by whole pixels where they are smaller), sequences are attended to after each block.
         out_channels: channels of the output; C by default.
         remat: whether training keeps no more than what goes into each block and computes the rest again in the backward pass. The weights are
-            the same. 28x28 at batch 64 on torch (width 192, depth 6): 517 MB in place of 1,268, 1.1 times the time; JAX saves nothing on a CPU, where XLA undoes it.
+            the same. 28x28 at batch 64 on torch (width 192, depth 6): 517 MB in place of 1,268, 1.1 times the time; JAX saves nothing on a CPU,
+            where XLA undoes it.
     Call:
         as in ``UNet``.
     Raises:

@@ -30,6 +30,6 @@ def test_a_transformer_learns():
     network = DiT((4, 4, 1), width=16, depth=1, heads=2, num_classes=2, remat=True)
     model = DDPM((4, 4, 1), network=network, num_classes=2, prediction="data", sampler=DDIMSampler(3), ema=None)
     model.compile(keras.optimizers.Adam(1e-2), **COMPILE)
-    history = model.fit(x, np.arange(64) % 2, batch_size=32, epochs=15, verbose=0).history["loss"]
+    history = model.fit(x, np.arange(64) % 2, batch_size=32, epochs=30, verbose=0).history["loss"]
     assert history[-1] < 0.25 * history[0]
-    np.testing.assert_allclose(model.sample(2, labels=1, seed=0), x[:2], atol=0.5)
+    assert np.abs(model.sample(8, labels=1, seed=0) - x[:8]).mean() < 0.4  # 0.8 of an untrained one
