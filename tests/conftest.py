@@ -16,10 +16,32 @@ if os.environ.get("KERAS_BACKEND") != "torch":  # tests compile by XLA far more 
 import keras
 import pytest
 
+from kgen.core import model as models
+
 gc.freeze()  # what is imported stays, and is looked through no more: collections took a twentieth of the tests' time
 
 sys.path.append(str(pathlib.Path(__file__).parent))
 pytest.register_assert_rewrite("contract")
+
+
+# On TensorFlow XLA compiles a loop anew for every number of rows, for seconds each time: in tests loops are plain graphs, but where a test
+# is marked as one of XLA. That XLA gives the same is held by test_same_everywhere and, for a model of every family, by tests/serving.
+BY_XLA = models.compiler_of
+
+
+def plain(model, jit_compile, loop):
+    return "xla" if model.jit_compile else None
+
+
+if keras.config.backend() == "tensorflow":
+    models.compiler_of = plain
+
+
+@pytest.fixture(autouse=True)
+def compilers(request, monkeypatch):
+    """The compilers that users get, in tests marked with ``xla``."""
+    if request.node.get_closest_marker("xla"):
+        monkeypatch.setattr(models, "compiler_of", BY_XLA)
 
 
 # A worker takes a file at a time: the longest go first, so that no worker is left with one when the others are done.

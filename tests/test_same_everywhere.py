@@ -45,6 +45,7 @@ CASES = {
 }
 
 
+@pytest.mark.xla
 @pytest.mark.parametrize("case", CASES)
 def test_samples_are_those_of_every_other_backend(case):
     expected = np.array(json.loads(FILE.read_text())[case], "float32")

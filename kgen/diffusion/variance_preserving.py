@@ -60,7 +60,8 @@ class _Table(VariancePreserving):
                 f"beta_start, beta_end: expected 0 < beta_start <= beta_end < 1, received {self.beta_start:g} and {self.beta_end:g}.{hint}"
             )
         table = np.concatenate([[0.0], np.cumsum(np.log1p(-self._betas(num_steps)))])
-        self._log_alpha_bars = np.maximum(table, math.log(SMALLEST))
+        table = np.maximum(table, math.log(SMALLEST))
+        self._log_alpha_bars = np.stack([table[:-1], table[1:]], axis=-1)  # before and after each step
 
     def _betas(self, count):
         raise NotImplementedError
@@ -71,7 +72,8 @@ class _Table(VariancePreserving):
         below = ops.clip(ops.cast(ops.floor(position + 1e-4), "int32"), 0, self.num_steps - 1)
         share = ops.clip(position - ops.cast(below, t.dtype), 0.0, 1.0)
         table = ops.convert_to_tensor(self._log_alpha_bars.astype(keras.backend.standardize_dtype(t.dtype)))
-        return (1.0 - share) * ops.take(table, below) + share * ops.take(table, below + 1)
+        before, after = ops.unstack(ops.take(table, below, axis=0), 2, axis=-1)
+        return (1.0 - share) * before + share * after
 
 
 @keras.saving.register_keras_serializable(package="kgen")
@@ -226,11 +228,11 @@ class ZeroTerminalSNR(VariancePreserving):
         if not isinstance(self.schedule, VariancePreserving):
             raise TypeError(f"schedule: expected a variance preserving schedule, received {self.schedule!r}.")
         self.num_steps = self.schedule.num_steps
+        self._ends = [float(self.schedule.alpha(t)) for t in (0.0, 1.0)]
 
     def alpha(self, t):
-        t = floats(t)
-        first, last = self.schedule.alpha(ops.zeros_like(t)), self.schedule.alpha(ops.ones_like(t))
-        return at_least((self.schedule.alpha(t) - last) * first / (first - last), 0.0)
+        first, last = self._ends
+        return at_least((self.schedule.alpha(t) - last) * (first / (first - last)), 0.0)
 
     def sigma(self, t):
         alpha = self.alpha(t)
