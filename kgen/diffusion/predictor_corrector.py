@@ -17,14 +17,15 @@ class PredictorCorrectorSampler(Sampler):
     With c = alpha_t/alpha_s, w^2 the variance of q(x_t | x_s), and the score g = -eps/sigma, the predictor is
     x_s = (2 - c) x_t + w^2 g(x_t) + w z, and a corrector step at s
 
-        x = x + e g(x) + sqrt(2 e) z,  e = 2 (snr |z|/|g|)^2,
+        x = x + e g(x) + sqrt(2 e) z,  e = 2 (snr sigma_s)^2.
 
-    with the norms of each row (the authors take the batch's mean). In few dimensions |g| varies so much that this widens the samples: take
-    a smaller snr there. The last step gives the estimate of the data. The predictor needs steps over which alpha changes little: take many.
+    The authors' e = 2 (snr |z|/|g|)^2 takes both norms from the batch; here they are what they are on average, so that a row depends on
+    itself alone, and in few dimensions, where |g| varies, samples are not widened. The last step gives the estimate of the data. The
+    predictor needs steps over which alpha changes little: take many.
 
     Args:
         steps: number of steps.
-        snr: how large the corrector's steps are: what the score moves is snr times what the noise moves, in norm; 0 leaves the predictor alone.
+        snr: how large the corrector's steps are: what the score moves is snr times what the noise moves; 0 leaves the predictor alone.
         corrections: Langevin steps at each time, a call each.
         grid: as in ``Sampler``.
     Reference:
@@ -54,16 +55,9 @@ class PredictorCorrectorSampler(Sampler):
         def corrected(k, x):
             z = noise_like(x, random.fold_in(seeds, k + 1))
             noise = denoise(x, s).noise
-            # |g| = |eps|/sigma: the step e g is this length in units of sigma, times eps.
-            ratio = self.snr * _norm(z) / at_least(_norm(noise), LEAST)
-            return x - 2.0 * sigma * ops.square(ratio) * noise + 2.0 * sigma * ratio * z
+            return x - 2.0 * sigma * self.snr**2 * noise + 2.0 * sigma * self.snr * z
 
         x = backend.when(
             ops.any(s > 0), lambda: ops.fori_loop(0, self.corrections, corrected, predicted), lambda: predicted
         )
         return (ops.where(sigma > 0, x, alpha * data),)
-
-
-def _norm(x):
-    """The norm of each row, shaped to multiply x."""
-    return ops.sqrt(ops.sum(ops.square(x), axis=tuple(range(1, len(x.shape))), keepdims=True))

@@ -108,9 +108,10 @@ class _Draws:
     """Numbers (B,) from row seeds, each another one, and whether a transformation is applied."""
 
     def __init__(self, seeds, p):
-        self.uniforms = iter(ops.unstack(random.uniform(seeds, (UNIFORMS,), draw=0), UNIFORMS, axis=1))
+        uniforms = random.uniform(seeds, (UNIFORMS,), draw=0)
+        self.uniforms = iter(ops.unstack(uniforms, UNIFORMS, axis=1))
         self.normals = iter(ops.unstack(random.normal(seeds, (NORMALS,), draw=1), NORMALS, axis=1))
-        self.p = p + 0.0 * random.uniform(seeds, ())
+        self.p = p + ops.zeros_like(uniforms[:, 0])
 
     def uniform(self):
         return next(self.uniforms)

@@ -194,7 +194,7 @@ def test_the_gradient_of_a_learned_variance_is_its_own():
 )
 def test_processes_train_sample_save_and_have_a_bound(arguments, data, tmp_path):
     outputs = 2 if isinstance(arguments.get("prediction"), LearnedVariance) else 1
-    network = UNet((4, 4, 1), channels=(8,), blocks=1, attention=(False,), groups=4, out_channels=outputs)
+    network = MLP((4, 4, 1), (4, 4, outputs), widths=(32,), time=True)
     model = DDPM((4, 4, 1), network=network, **{"sampler": DDIMSampler(4), **arguments})
     model.compile(keras.optimizers.Adam(1e-2), **COMPILE)
     losses = model.fit(data[0], epochs=6, verbose=0).history["loss"]
