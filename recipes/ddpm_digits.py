@@ -8,7 +8,7 @@ import kgen
 
 
 def main(
-    data="digits", epochs=45, batch_size=64, seed=0, out="saved_models/ddpm_digits", image_size=None, resume=False
+    data="digits", epochs=75, batch_size=64, seed=0, out="saved_models/ddpm_digits", image_size=None, resume=False
 ):
     keras.utils.set_random_seed(seed)
 
