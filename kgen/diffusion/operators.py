@@ -16,7 +16,11 @@ class Operator(Configured):
     """Base class of linear functions of images that are data: what holds one can be saved."""
 
     def __call__(self, x):
-        """A x: float tensor (B, ...) of images (B, H, W, C)."""
+        """A x: float tensor (B, ...) of images (B, H, W, C), arrays or tensors."""
+        return self.apply(ops.convert_to_tensor(x))
+
+    def apply(self, x):
+        """``__call__`` of a tensor."""
         raise NotImplementedError
 
     def shape(self, image_shape):
@@ -38,7 +42,7 @@ class Masking(Operator):
             raise ValueError(f"mask: expected bools of shape (H, W), received {mask.dtype} of shape {mask.shape}.")
         self.mask = mask.tolist()
 
-    def __call__(self, x):
+    def apply(self, x):
         return x * ops.convert_to_tensor(np.array(self.mask)[None, :, :, None].astype("float32"))
 
     def shape(self, image_shape):
@@ -59,7 +63,7 @@ class AveragePooling(Operator):
     def __init__(self, factor):
         self.factor = checks.positive_int("factor", factor)
 
-    def __call__(self, x):
+    def apply(self, x):
         return ops.average_pool(x, self.factor, strides=self.factor, data_format="channels_last")
 
     def shape(self, image_shape):
@@ -79,7 +83,7 @@ class GaussianBlur(Operator):
     def __init__(self, deviation):
         self.deviation = checks.in_range("deviation", deviation, 1e-3, 1e3)
 
-    def __call__(self, x):
+    def apply(self, x):
         rows, columns = (ops.convert_to_tensor(self._weights(size)) for size in x.shape[1:3])
         return ops.einsum("ih,bhwc,jw->bijc", rows, x, columns)
 
@@ -93,7 +97,7 @@ class GaussianBlur(Operator):
 class Grey(Operator):
     """The luma of colours: 0.299 red + 0.587 green + 0.114 blue, one channel. Reference: ITU-R BT.601."""
 
-    def __call__(self, x):
+    def apply(self, x):
         return ops.sum(x * ops.convert_to_tensor(np.array([0.299, 0.587, 0.114], "float32")), axis=-1, keepdims=True)
 
     def shape(self, image_shape):

@@ -51,6 +51,8 @@ def test_it_is_the_flow_backwards(schedule):
         errors.append(np.abs(found - start)[:, :2].mean())  # the third direction is next to a point
     assert errors[1] < 0.7 * errors[0] and errors[1] < 0.15, errors
     np.testing.assert_allclose(back(model, found, 100), x, atol=0.1)
+    if schedule.ends_in_noise:
+        return
     way = interpolate(model, x[:4], x[4:], 3, steps=100)
     assert way.shape == (4, 3, 3)
     np.testing.assert_allclose(way[:, [0, -1]], np.stack([x[:4], x[4:]], axis=1), atol=0.1)

@@ -41,7 +41,7 @@ class Optimal(keras.layers.Layer):
 
 @pytest.fixture(scope="module")
 def model():
-    made = DDPM((3,), network=Optimal(), prediction="data", sampler=DDIMSampler(60), ema=None)
+    made = DDPM((3,), network=Optimal(), prediction="data", sampler=DDIMSampler(40), ema=None)
     made.compile(jit_compile=False)
     return made
 
