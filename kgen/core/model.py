@@ -376,6 +376,10 @@ class GenerativeModel(backend.TrainStep, keras.Model):
         """The functions worth serving: a list of ``kgen.core.Endpoint``."""
         return []
 
+    def further_endpoints(self):
+        """Those that are exported only where they are asked for by name: each costs an export and a compilation."""
+        return []
+
     # Saving.
 
     def save(self, filepath, overwrite=True, zipped=None, **kwargs):

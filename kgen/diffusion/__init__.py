@@ -3,6 +3,7 @@
 from kgen.diffusion.adams import DEISSampler, LMSSampler
 from kgen.diffusion.auto_guidance import AutoGuidance
 from kgen.diffusion.captions import CaptionedDiffusion
+from kgen.diffusion.cascade import Cascade
 from kgen.diffusion.churn import EDMSampler
 from kgen.diffusion.classifier_guidance import ClassifierGuidance
 from kgen.diffusion.composed_guidance import ComposedGuidance
@@ -20,13 +21,15 @@ from kgen.diffusion.guidance import ClassifierFreeGuidance, FurtherGuidance, Gui
 from kgen.diffusion.heun import HeunSampler
 from kgen.diffusion.inpainting import InpaintingModel, KnownRegion
 from kgen.diffusion.interval_guidance import IntervalGuidance
-from kgen.diffusion.inversion import invert
+from kgen.diffusion.inversion import interpolate, invert
 from kgen.diffusion.laws import LogitNormalTimes, LogNormalTimes, SNRWeight, Times, UniformTimes, Weight
 from kgen.diffusion.learned_variance import LearnedVariance
 from kgen.diffusion.likelihood import ODELikelihood
 from kgen.diffusion.log_variance import LogVariance
 from kgen.diffusion.noisy_classifier import NoisyClassifier
+from kgen.diffusion.operators import AveragePooling, GaussianBlur, Grey, Masking, Operator
 from kgen.diffusion.pndm import PNDMSampler
+from kgen.diffusion.posterior import PosteriorGuidance, posterior_sample
 from kgen.diffusion.predictions import (
     DataPrediction,
     Estimate,
@@ -41,10 +44,12 @@ from kgen.diffusion.processes import EDMSchedule, RectifiedFlowSchedule, SubVPSc
 from kgen.diffusion.reflow import Reflow, reflow_pairs
 from kgen.diffusion.repaint import RePaintSampler, inpaint
 from kgen.diffusion.rescaled_guidance import RescaledGuidance
+from kgen.diffusion.restoration import DegradedPicture, Restoration
 from kgen.diffusion.samplers import AncestralSampler, DDIMSampler, Sampler
 from kgen.diffusion.schedules import Schedule
 from kgen.diffusion.score_sde import ReverseSDESampler, ScoreSDE
-from kgen.diffusion.super_resolution import SmallerPicture, SuperResolution
+from kgen.diffusion.super_resolution import AugmentationLevel, SmallerPicture, SuperResolution
+from kgen.diffusion.translation import translate
 from kgen.diffusion.unipc import UniPCSampler
 from kgen.diffusion.variance_preserving import (
     CosineSchedule,
@@ -59,8 +64,11 @@ __all__ = [
     "DDPM",
     "EDM",
     "AncestralSampler",
+    "AugmentationLevel",
     "AutoGuidance",
+    "AveragePooling",
     "CaptionedDiffusion",
+    "Cascade",
     "ClassifierFreeGuidance",
     "ClassifierGuidance",
     "ComposedGuidance",
@@ -73,6 +81,7 @@ __all__ = [
     "DPMSolverMultistepSampler",
     "DPMSolverSinglestepSampler",
     "DataPrediction",
+    "DegradedPicture",
     "Denoiser",
     "DynamicThresholding",
     "EDMPrediction",
@@ -84,6 +93,8 @@ __all__ = [
     "FlowMatching",
     "FlowPrediction",
     "FurtherGuidance",
+    "GaussianBlur",
+    "Grey",
     "Guidance",
     "GuidedDenoiser",
     "HeunSampler",
@@ -99,16 +110,20 @@ __all__ = [
     "LogSNRGrid",
     "LogVariance",
     "LogitNormalTimes",
+    "Masking",
     "NoisePrediction",
     "NoisyClassifier",
     "ODELikelihood",
+    "Operator",
     "PNDMSampler",
+    "PosteriorGuidance",
     "Prediction",
     "PredictorCorrectorSampler",
     "RePaintSampler",
     "RectifiedFlowSchedule",
     "Reflow",
     "RescaledGuidance",
+    "Restoration",
     "ReverseSDESampler",
     "SNRWeight",
     "Sampler",
@@ -133,7 +148,10 @@ __all__ = [
     "ZeroTerminalSNR",
     "assignment",
     "inpaint",
+    "interpolate",
     "invert",
     "minibatch_coupling",
+    "posterior_sample",
     "reflow_pairs",
+    "translate",
 ]

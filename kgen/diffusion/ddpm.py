@@ -34,21 +34,28 @@ from kgen.diffusion.log_variance import LogVariance
 
 @dataclasses.dataclass(frozen=True)
 class Asked:
-    """What ``sample`` was asked for: arrays by name (``seeds``, ``strength``, conditions), the sampler, and the ``Guidance`` or None."""
+    """What ``sample`` was asked for: arrays by name (``seeds``, ``strength``, conditions), the sampler, the ``Guidance`` or None, the batch."""
 
     arrays: dict
     sampler: samplers.Sampler
     guide: guidances.Guidance | None
+    batch_size: int | None = None
 
-    def run(self, model, key, function, batch_size):
-        """Runs ``function(seeds, values, strength, sampler=, guide=)`` over the rows, compiled by ``model`` under ``key``."""
+    def run(self, model, key, function, **own):
+        """Runs ``function(seeds, values, strength, sampler=, guide=, **own)`` over the rows, compiled by ``model`` under ``key``.
+
+        ``own`` are further arrays of as many rows.
+        """
+        own = {f"own {name}": value for name, value in own.items()}  # no condition's name has a space
 
         def rows(seeds, strength=None, **values):
-            return function(seeds, values, strength, sampler=self.sampler, guide=self.guide)
+            further = {name.removeprefix("own "): values.pop(name) for name in own}
+            return function(seeds, values, strength, sampler=self.sampler, guide=self.guide, **further)
 
         key = (key, self.sampler, None if self.guide is None else self.guide.key)
         variables = [] if self.guide is None else self.guide.variables
-        return model.run_rows(key, rows, self.arrays, batch_size=batch_size, loop=True, variables=variables)
+        arrays = {**self.arrays, **own}
+        return model.run_rows(key, rows, arrays, batch_size=self.batch_size, loop=True, variables=variables)
 
 
 @keras.saving.register_keras_serializable(package="kgen")
@@ -222,56 +229,51 @@ class DDPM(GenerativeModel):
         Raises:
             ValueError: n, labels, conditions, guidance, steps or sampler out of range.
         """
-        asked = self.asked(n, seed, {"labels": labels, **conditions}, guidance, sampler, steps)
-        return asked.run(self, "sample", self.sample_rows, batch_size)
+        common = {"seed": seed, "guidance": guidance, "steps": steps, "sampler": sampler, "batch_size": batch_size}
+        return self.asked(n, **common, labels=labels, **conditions).run(self, "sample", self.sample_rows)
 
-    def trajectory(
-        self,
-        n,
-        *,
-        frames=8,
-        seed=None,
-        labels=None,
-        guidance=None,
-        steps=None,
-        sampler=None,
-        batch_size=None,
-        **conditions,
-    ):
+    def trajectory(self, n, *, frames=8, **sampling):
         """The way from noise to samples, for a look at it: ``samples`` of the same seed are its last frames.
 
         Args:
             n: how many.
             frames: states after the noise, evenly spaced over the steps; at most as many as steps.
-            seed, labels, guidance, steps, sampler, batch_size, conditions: as in ``sample``.
+            **sampling: ``seed``, ``labels``, ``guidance``, ``steps``, ``sampler``, ``batch_size`` and conditions, as in ``sample``.
         Returns:
             numpy float32 array (n, frames + 1, *image_shape): the first frame is noise, the last the sample.
         Raises:
             ValueError: as ``sample``; more frames than steps.
         """
-        asked = self.asked(n, seed, {"labels": labels, **conditions}, guidance, sampler, steps)
+        asked = self.asked(n, **sampling)
         steps = asked.sampler.steps
         if checks.positive_int("frames", frames) > steps:
             raise ValueError(f"frames: expected at most the {steps} steps of the sampler, received {frames}.")
 
         def rows(seeds, values, strength, *, sampler, guide):
-            denoise = self.denoise(values, strength, guide)
+            denoise = self.denoise(self.conditioned(values, seeds), strength, guide)
             states = sampler.path(denoise, self.schedule, seeds, self.image_shape, frames)
             return ops.concatenate([ops.swapaxes(states[:-1], 0, 1), self.clipped(states[-1])[:, None]], axis=1)
 
-        return asked.run(self, ("trajectory", frames), rows, batch_size)
+        return asked.run(self, ("trajectory", frames), rows)
 
-    def asked(self, n, seed, given, guidance, sampler, steps):
-        """What ``sample`` was asked for, checked: see ``Asked``. ``given`` are the conditions by keyword."""
+    def asked(self, n, *, seed=None, guidance=None, steps=None, sampler=None, batch_size=None, **given):
+        """What ``sample`` was asked for, checked: see ``Asked``. ``given`` are labels and other conditions.
+
+        Whatever samples in another way takes these keywords as its ``**sampling`` and hands them on to here.
+        """
         sampler = samplers.get(self.sampler if sampler is None else sampler, steps)
         arrays = {"seeds": self.row_seeds(n, seed), **self.conditions.rows(n, given)}
         if guidance is None:
-            return Asked(arrays, sampler, None)
+            return Asked(arrays, sampler, None, batch_size)
         guide = guidances.get(guidance)
         guide.check(self, {k for k, v in given.items() if v is not None})
-        return Asked({**arrays, "strength": np.full((n,), guide.strength, "float32")}, sampler, guide)
+        return Asked({**arrays, "strength": np.full((n,), guide.strength, "float32")}, sampler, guide, batch_size)
 
     # What takes row seeds and tensors, and is compiled and served.
+
+    def conditioned(self, values, seeds):
+        """Conditions by name (B, ...) as the network is given them in sampling; noise that a model adds to them is of the rows' ``seeds``."""
+        return values
 
     def denoise(self, values, strength=None, guide=None):
         """A function that maps (x_t, t) to an ``Estimate``.
@@ -297,7 +299,7 @@ class DDPM(GenerativeModel):
             **start: ``x``, ``start`` and ``steps`` as in ``Sampler.sample``.
         """
         sampler = self.sampler if sampler is None else sampler
-        denoise = self.denoise(values or {}, strength, guide)
+        denoise = self.denoise(self.conditioned(values or {}, seeds), strength, guide)
         return self.clipped(sampler.sample(denoise, self.schedule, seeds, self.image_shape, **start))
 
     def clipped(self, x):
@@ -416,6 +418,12 @@ class DDPM(GenerativeModel):
             Endpoint("denoise", denoise, {**noisy, **inputs}, output),
         ]
 
+    def further_endpoints(self):
+        """``translate`` and ``inpaint``, of images."""
+        from kgen.diffusion import served  # when asked, since what it serves imports this file
+
+        return served.further_endpoints(self)
+
     def get_config(self):
         own = [] if self.num_classes is None else list(self.conditions)[:1]
         return {
@@ -433,3 +441,11 @@ class DDPM(GenerativeModel):
             "clip": self.clip,
             "uncertainty": self.uncertainty,
         }
+
+
+def check_model(model, hint=""):
+    """Raises TypeError unless ``model`` is a ``DDPM``: what samples in other ways than ``sample`` asks it first."""
+    if not isinstance(model, DDPM):
+        raise TypeError(
+            f"model: expected a DDPM, whose samples are the data itself, received {type(model).__name__}.{hint}"
+        )

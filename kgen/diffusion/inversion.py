@@ -1,10 +1,13 @@
-"""DDIM inversion: the noise from which a diffusion model draws a given example."""
+"""DDIM inversion: the noise from which a diffusion model draws a given example, and the ways between examples that it gives."""
+
+import dataclasses
 
 import numpy as np
 from keras import ops
 
 from kgen.core import checks
-from kgen.diffusion.ddpm import DDPM
+from kgen.core.sphere import slerp
+from kgen.diffusion.ddpm import check_model
 from kgen.diffusion.samplers import DDIMSampler
 
 
@@ -28,19 +31,53 @@ def invert(model, x, *, labels=None, steps=50, batch_size=None, **conditions):
     Reference:
         Song et al., Denoising diffusion implicit models, 2021, section 4.3, arXiv 2010.02502.
     """
-    if not isinstance(model, DDPM):
-        raise TypeError(f"model: expected a DDPM, received {type(model).__name__}.")
-    x = model.examples(checks.data_array("x", x))
-    sampler = DDIMSampler(steps)
-    asked = model.asked(len(x), 0, {"labels": labels, **conditions}, None, sampler, None)
-    asked.arrays["x"] = x
-    times = np.linspace(0.0, 1.0, steps + 1, dtype="float32")
+    check_model(model)
+    x = model.examples(x)
+    given = {"labels": labels, "batch_size": batch_size, **conditions}
+    times = np.linspace(0.0, 1.0, checks.positive_int("steps", steps) + 1, dtype="float32")
     times[0] = min(model.schedule.last_time, 0.5 * times[1])
 
-    def rows(seeds, values, strength, *, sampler, guide):
-        values = dict(values)
-        x = ops.cast(values.pop("x"), "float32")
+    def rows(seeds, values, strength, *, sampler, guide, x):
         grid = ops.repeat(ops.convert_to_tensor(times[None]), ops.shape(x)[0], axis=0)
         return sampler.run(model.denoise(values, strength, guide), model.schedule, seeds, x, grid)
 
-    return asked.run(model, "invert", rows, batch_size)
+    return model.asked(len(x), seed=0, sampler=DDIMSampler(steps), **given).run(model, "invert", rows, x=x)
+
+
+def interpolate(model, a, b, frames=8, *, labels=None, steps=50, batch_size=None, **conditions):
+    """Examples between pairs of examples: both are inverted, and the noises on the great circle between theirs are drawn from.
+
+    A straight line between two draws of noise passes through what is no such draw, but much shorter. Both ends are ``a`` and ``b``, up to
+    the error of the steps, which falls as 1/steps.
+
+    Args:
+        model: a ``DDPM``, trained as always.
+        a, b: float arrays (N, *image_shape).
+        frames: number of examples of each way, ends included, at least 2.
+        labels, conditions: as in ``DDPM.sample``: those of the whole way.
+        steps: number of DDIM's steps, up and down.
+        batch_size: rows per compiled call.
+    Returns:
+        numpy float32 array (N, frames, *image_shape).
+    Raises:
+        TypeError: the model is none.
+        ValueError: a, b, frames, steps, labels or conditions out of range.
+    Reference:
+        Song et al., Denoising diffusion implicit models, 2021, section 5.3 and appendix D.5, arXiv 2010.02502.
+    """
+    check_model(model)
+    if checks.positive_int("frames", frames) < 2:
+        raise ValueError(f"frames: expected at least 2, both ends included, received {frames}.")
+    a, b = model.examples(a), model.examples(b)
+    checks.pairs(a, b, frames)
+    n, given = len(a), {"labels": labels, "batch_size": batch_size, **conditions}
+    asked = model.asked(n, seed=0, sampler=DDIMSampler(steps), **given)
+    noises = [invert(model, x, steps=steps, **given).reshape(n, -1) for x in (a, b)]
+    z = slerp(*noises, frames).reshape(n * frames, *model.image_shape)
+
+    def rows(seeds, values, strength, *, sampler, guide, x):
+        return model.sample_rows(seeds, values, strength, sampler=sampler, guide=guide, x=x)
+
+    each = {name: np.repeat(value, frames, axis=0) for name, value in asked.arrays.items()}
+    drawn = dataclasses.replace(asked, arrays=each).run(model, "interpolate", rows, x=z)
+    return drawn.reshape(n, frames, *model.image_shape)

@@ -1,13 +1,11 @@
 """RePaint: parts of an example are known, and a diffusion model that was trained on whole examples draws the rest."""
 
-import dataclasses
-
 import numpy as np
 from keras import ops
 
 from kgen import backend
 from kgen.core import checks, random
-from kgen.diffusion.ddpm import DDPM
+from kgen.diffusion.ddpm import check_model
 from kgen.diffusion.samplers import Sampler, levels, noise_like, transition
 
 
@@ -62,20 +60,7 @@ class RePaintSampler(Sampler):
         return (once(x, random.fold_in(seeds, self.resamples - 1)),)
 
 
-def inpaint(
-    model,
-    x,
-    mask,
-    *,
-    resamples=10,
-    seed=None,
-    labels=None,
-    guidance=None,
-    steps=None,
-    sampler=None,
-    batch_size=None,
-    **conditions,
-):
+def inpaint(model, x, mask, *, resamples=10, **sampling):
     """Completes examples: draws what is not known, given what is. See ``RePaintSampler``.
 
     Args:
@@ -83,32 +68,36 @@ def inpaint(
         x: float array (N, *image_shape); what it holds where it is not known is ignored.
         mask: bool array (H, W) for all images, or (N, H, W): True where a pixel is known and stays as it is. For vectors (D,) or (N, D).
         resamples: how often each step is taken: 1 is fast and sees little of the known part; the paper's 10 take ten times as long.
-        seed, labels, guidance, steps, sampler, batch_size, conditions: as in ``DDPM.sample``.
+        **sampling: ``seed``, ``labels``, ``guidance``, ``steps``, ``sampler``, ``batch_size`` and conditions, as in ``DDPM.sample``.
     Returns:
         numpy float32 array (N, *image_shape), ``x`` itself where it is known. Row i depends on (seed, i) and its ``x`` and mask alone.
     Raises:
         TypeError: the model is none.
         ValueError: x, mask, resamples or what ``sample`` takes out of range.
     """
-    if not isinstance(model, DDPM):
-        raise TypeError(
-            f"model: expected a DDPM, whose samples are the data itself, received {type(model).__name__}. Autoregressive models "
-            "have an inpaint of their own."
-        )
+    check_model(model, " Autoregressive models have an inpaint of their own.")
     resamples, x = checks.positive_int("resamples", resamples), checks.data_array("x", x)
     mask = _mask(mask, model, len(x))
     x = model.examples(np.where(mask, x, x.dtype.type(0)) if x.shape == mask.shape else x)
-    asked = model.asked(len(x), seed, {"labels": labels, **conditions}, guidance, sampler, steps)
-    # Both in one array, by a name that no condition has.
-    asked = dataclasses.replace(asked, arrays={**asked.arrays, "x": np.stack([x, mask.astype("float32")], axis=1)})
 
-    def rows(seeds, values, strength, *, sampler, guide):
-        known, where = values["x"][:, 0], values["x"][:, 1] > 0.5
-        values = {name: value for name, value in values.items() if name != "x"}
-        around = RePaintSampler(sampler, known, where, resamples)
-        return model.sample_rows(seeds, values, strength, sampler=around, guide=guide)
+    def rows(seeds, values, strength, *, sampler, guide, x, mask):
+        return inpaint_rows(model, seeds, x, mask, resamples, values, strength, sampler=sampler, guide=guide)
 
-    return asked.run(model, ("inpaint", resamples), rows, batch_size)
+    return model.asked(len(x), **sampling).run(model, ("inpaint", resamples), rows, x=x, mask=mask)
+
+
+def inpaint_rows(model, seeds, x, mask, resamples, values=None, strength=None, *, sampler=None, **options):
+    """``inpaint`` of row seeds: float32 tensor (B, *image_shape).
+
+    Args:
+        model: a ``DDPM``.
+        x: float tensor (B, *image_shape).
+        mask: bool tensor of the same shape, true where x is known.
+        resamples: as in ``RePaintSampler``.
+        seeds, values, strength, sampler: as in ``DDPM.sample_rows``, as are its ``guide`` and ``steps``.
+    """
+    around = RePaintSampler(model.sampler if sampler is None else sampler, x, mask, resamples)
+    return model.sample_rows(seeds, values, strength, sampler=around, **options)
 
 
 def _mask(mask, model, n):
@@ -120,4 +109,4 @@ def _mask(mask, model, n):
             f"mask: expected bools of shape {shape} or {(n, *shape)}, True where x is known; received {mask.dtype} of shape {mask.shape}."
         )
     mask = mask[..., None] if model.is_image else mask
-    return np.broadcast_to(mask, (n, *model.image_shape))
+    return np.array(np.broadcast_to(mask, (n, *model.image_shape)))

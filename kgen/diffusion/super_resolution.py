@@ -4,9 +4,11 @@ import keras
 import numpy as np
 from keras import ops
 
-from kgen.core import checks
-from kgen.core.conditions import ImageCondition
+from kgen.core import checks, random
+from kgen.core.conditions import ImageCondition, VectorCondition
 from kgen.diffusion.ddpm import DDPM
+from kgen.diffusion.schedules import like
+from kgen.diffusion.variance_preserving import CosineSchedule
 
 
 @keras.saving.register_keras_serializable(package="kgen")
@@ -16,59 +18,106 @@ class SmallerPicture(ImageCondition):
     Args:
         shape: of the smaller picture.
         factor: side of a block.
+        augmentation: the most noise that it is given, as in ``SuperResolution``; which, ``AugmentationLevel`` says.
         name, dropout: as in ``Condition``.
     """
 
     given = False
 
-    def __init__(self, shape, factor=2, name="low", dropout=0.0):
+    def __init__(self, shape, factor=2, augmentation=0.0, name="low", dropout=0.0):
         super().__init__(shape, name, dropout)
-        self.factor = factor
+        self.factor, self.augmentation = factor, augmentation
 
     def made(self, x, seeds):
-        return {
-            self.name: ops.average_pool(
-                ops.cast(x, "float32"), self.factor, strides=self.factor, data_format="channels_last"
-            )
-        }
+        low = ops.average_pool(ops.cast(x, "float32"), self.factor, strides=self.factor, data_format="channels_last")
+        if self.augmentation > 0:
+            low = noised(low, self.augmentation * drawn_level(seeds)[:, 0], seeds)
+        return {self.name: low}
+
+
+@keras.saving.register_keras_serializable(package="kgen")
+class AugmentationLevel(VectorCondition):
+    """How much noise the smaller picture was given: a time of ``CosineSchedule``, from 0 to ``high``, in training a random one.
+
+    Args:
+        high: the most.
+        name, dropout: as in ``Condition``.
+    """
+
+    given = False
+
+    def __init__(self, high, name="augmentation", dropout=0.0):
+        super().__init__(1, 0.0, high, "time of the noise in the smaller picture", name, dropout)
+
+    def made(self, x, seeds):
+        return {self.name: self.high * drawn_level(seeds)}
+
+
+def drawn_level(seeds):
+    """A number in (0, 1) for each row, of which both conditions are made: float32 tensor (B, 1)."""
+    return random.uniform(seeds, (1,), draw=0xA06)
+
+
+def noised(low, level, seeds):
+    """Pictures with the noise of a level (B,), drawn from row seeds: what it is in training and in sampling."""
+    noise = random.normal(seeds, tuple(low.shape[1:]), draw=0xA07)
+    schedule = CosineSchedule()
+    # At level 0 there is none, though a schedule has a little.
+    return ops.where(like(level, low) > 0, schedule.add_noise(low, level, noise), low)
 
 
 @keras.saving.register_keras_serializable(package="kgen")
 class SuperResolution(DDPM):
     """A diffusion model that draws what a small picture may have been: ``fit(images)``, then ``upscale(small)``.
 
+    What another model drew is not as clean as data made smaller. With ``augmentation``, the small pictures get noise of a random time of
+    the cosine schedule in training, which the network is told; in sampling, as much as is asked for hides what is wrong with them.
+
     Args:
         image_shape: (H, W, C) of the large pictures.
         factor: how many times smaller the given pictures are; divides both sides.
+        augmentation: the latest of these times, in [0, 1]; 0 for none. 0.3 to 0.5 are usual.
         **kwargs: ``network``, ``num_classes``, ``schedule`` ... as in ``DDPM``.
     Reference:
-        Saharia et al., Image super-resolution via iterative refinement, 2021, section 2, arXiv 2104.07636.
+        Saharia et al., Image super-resolution via iterative refinement, 2021, section 2, arXiv 2104.07636; Ho et al., Cascaded diffusion
+        models for high fidelity image generation, 2022, section 4 (conditioning augmentation), arXiv 2106.15282.
     """
 
-    def __init__(self, image_shape, factor=2, *, name="super_resolution", **kwargs):
+    def __init__(self, image_shape, factor=2, *, augmentation=0.0, name="super_resolution", **kwargs):
         image_shape = checks.shape("image_shape", image_shape)
         factor = checks.positive_int("factor", factor)
+        augmentation = checks.in_range("augmentation", augmentation, 0.0, 1.0)
         if len(image_shape) != 3 or any(s % factor for s in image_shape[:2]):
             raise ValueError(f"factor: expected a divisor of both sides of {image_shape}, received {factor}.")
         low = (image_shape[0] // factor, image_shape[1] // factor, image_shape[2])
-        super().__init__(image_shape, conditions=[SmallerPicture(low, factor)], name=name, **kwargs)
-        self.factor = factor
+        conditions = [SmallerPicture(low, factor, augmentation)]
+        if augmentation > 0:
+            conditions.append(AugmentationLevel(augmentation))
+        super().__init__(image_shape, conditions=conditions, name=name, **kwargs)
+        self.factor, self.augmentation = factor, augmentation
 
-    def upscale(self, x, *, seed=None, **kwargs):
+    def conditioned(self, values, seeds):
+        if "augmentation" not in values:
+            return values
+        return {**values, "low": noised(values["low"], values["augmentation"][:, 0], seeds)}
+
+    def upscale(self, x, *, augmentation=0.0, **sampling):
         """Draws large pictures of small ones.
 
         Args:
             x: float array (B, H / factor, W / factor, C), in [-1, 1].
-            seed: int, or None for another result each time.
-            **kwargs: ``labels``, ``guidance``, ``steps``, ``sampler``, ``batch_size`` as in ``sample``.
+            augmentation: the time to which x is noised first, in [0, ``augmentation`` of the model].
+            **sampling: ``seed``, ``labels``, ``guidance``, ``steps``, ``sampler``, ``batch_size`` as in ``sample``.
         Returns:
             numpy float32 array (B, H, W, C).
         """
         x = checks.data_array("x", x)
         checks.images("x", x, self.conditions["low"].shape)
-        return self.sample(len(x), seed=seed, low=np.asarray(x, "float32"), **kwargs)
+        level = checks.in_range("augmentation", augmentation, 0.0, self.augmentation)
+        given = {"augmentation": [level]} if self.augmentation > 0 else {}
+        return self.sample(len(x), low=np.asarray(x, "float32"), **given, **sampling)
 
     def get_config(self):
         config = super().get_config()
         del config["conditions"]
-        return {**config, "factor": self.factor}
+        return {**config, "factor": self.factor, "augmentation": self.augmentation}

@@ -187,8 +187,8 @@ class LatentDiffusion(GenerativeModel):
             ValueError: n, labels, guidance, steps or sampler out of range; the model has not been trained.
         """
         self._check_adapted()
-        asked = self.prior.asked(n, seed, {"labels": labels, **conditions}, guidance, sampler, steps)
-        return asked.run(self, "sample", self.sample_rows, batch_size)
+        common = {"seed": seed, "guidance": guidance, "steps": steps, "sampler": sampler, "batch_size": batch_size}
+        return self.prior.asked(n, **common, labels=labels, **conditions).run(self, "sample", self.sample_rows)
 
     def encode(self, x, *, batch_size=None):
         """The scaled latents: numpy float32 array (B, *latent_shape), for x (B, *image_shape)."""

@@ -1,6 +1,6 @@
 """The fresh process in which a model that was trained on JAX or torch is exported: ``kgen.serving.export`` starts it.
 
-    python -m kgen.serving.export_process FILE BASE DEFAULT BATCH_SIZES [MODULE=PATH ...]
+    python -m kgen.serving.export_process FILE BASE DEFAULT BATCH_SIZES ENDPOINTS [MODULE=PATH ...]
 
 The last line of its output is JSON: ``{"path": ...}``, or ``{"error": class, "message": ..., "errno": ...}``.
 """
@@ -10,7 +10,7 @@ import sys
 import traceback
 
 
-def main(file, base, default, batch_sizes, *modules):
+def main(file, base, default, batch_sizes, endpoints, *modules):
     """Loads a ``.keras`` file, after the modules that hold its classes, and exports it; returns the version's path."""
     # Keras first: a module that sets KERAS_BACKEND on its own first line then changes nothing.
     import keras
@@ -21,7 +21,8 @@ def main(file, base, default, batch_sizes, *modules):
         import_module(*module.split("=", maxsplit=1))
     # The file is this user's own, written a moment ago: lambdas may load.
     model = keras.saving.load_model(file, compile=False, safe_mode=False)
-    return export(model, base, default=default, batch_sizes=[int(size) for size in batch_sizes.split(",")])
+    sizes = [int(size) for size in batch_sizes.split(",")]
+    return export(model, base, endpoints=endpoints.split(","), default=default, batch_sizes=sizes)
 
 
 if __name__ == "__main__":

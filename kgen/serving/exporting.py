@@ -23,7 +23,7 @@ _FRESH_PROCESS = {
 }
 
 
-def export(model, base, *, default=None, batch_sizes=BATCH_SIZES):
+def export(model, base, *, endpoints=None, default=None, batch_sizes=BATCH_SIZES):
     """Writes ``model`` as ``base/<n>/``, a bundle that TF Serving answers from, where n follows the largest version there.
 
     Every endpoint becomes two signatures: ``<name>``, which runs on a stock TF Serving, and ``<name>_xla``, which is
@@ -51,26 +51,35 @@ def export(model, base, *, default=None, batch_sizes=BATCH_SIZES):
     Args:
         model: a ``GenerativeModel`` with endpoints.
         base: the folder of versions, which is TF Serving's ``--model_base_path``; made if it is not there.
-        default: name of the endpoint that ``serving_default`` is; the model's first if None.
+        endpoints: names of the endpoints to export, of ``model.endpoints()`` and ``model.further_endpoints()``; the former if None.
+        default: name of the endpoint that ``serving_default`` is; the first if None.
         batch_sizes: the numbers of rows to which a server pads what it answers together, each warmed up; a request may have no
             more rows than the largest.
     Returns:
         pathlib.Path of the version written.
     Raises:
         TypeError: ``model`` has no ``endpoints`` method, or an endpoint does not return a dict.
-        ValueError: there are no endpoints, ``default`` is none of them, ``batch_sizes`` are not integers of at least 1, an
+        ValueError: there are no endpoints, or not these, ``default`` is none of them, ``batch_sizes`` are not integers of at least 1, an
             output lacks the batch dimension or is called ``valid`` or ``error``, or the fresh process cannot load the model's classes.
         NotADirectoryError: ``base`` is a file.
         OSError: the disk is full or not writable; nothing was changed.
     """
     base = pathlib.Path(base)
-    default = _check(model, base, default)
+    default = _check(model, base, endpoints, default)
     batch_sizes = sorted({checks.positive_int("batch_sizes", size) for size in batch_sizes})
     if not batch_sizes:
         raise ValueError(f"batch_sizes: expected integers of at least 1, such as {BATCH_SIZES}, received none.")
     if keras.config.backend() == "tensorflow":
-        return _export(model, base, default, batch_sizes)
-    return _export_in_fresh_process(model, base, default, batch_sizes)
+        return _export(model, base, endpoints, default, batch_sizes)
+    return _export_in_fresh_process(model, base, endpoints, default, batch_sizes)
+
+
+def chosen(model, names=None):
+    """The endpoints of a model by their names; those that it offers unasked if None. Raises ValueError where there is no such endpoint."""
+    if names is None:
+        return model.endpoints()
+    found = {e.name: e for e in [*model.endpoints(), *getattr(model, "further_endpoints", list)()]}
+    return [found[checks.one_of("endpoints", name, list(found))] for name in names]
 
 
 def next_version(base):
@@ -79,11 +88,11 @@ def next_version(base):
     return max([int(n) for n in names if n.isascii() and n.isdecimal()], default=0) + 1
 
 
-def _check(model, base, default):
+def _check(model, base, endpoints, default):
     if not callable(getattr(model, "endpoints", None)):
         hint = " A plain Keras model exports itself: model.export(path)." if isinstance(model, keras.Model) else ""
         raise TypeError(f"model: expected a kgen model with endpoints(), received {type(model).__name__}.{hint}")
-    names = [e.name for e in model.endpoints()]
+    names = [e.name for e in chosen(model, endpoints)]
     if not names:
         raise ValueError(
             f"{type(model).__name__} has no endpoints, so there is nothing to serve: let its endpoints() return some."
@@ -98,11 +107,11 @@ def _check(model, base, default):
     return names[0] if default is None else checks.one_of("default", default, names)
 
 
-def _export(model, base, default, batch_sizes):
+def _export(model, base, endpoints, default, batch_sizes):
     from kgen.serving import bundle, deployment, signatures
 
     # The whole model is traced before anything is written: most errors leave not even the base folder.
-    endpoints = model.endpoints()
+    endpoints = chosen(model, endpoints)
     variables, functions = signatures.trace(endpoints, default, batch_sizes[-1])
     path = base / str(next_version(base))
     with aside(path) as temporary:
@@ -115,7 +124,7 @@ def _export(model, base, default, batch_sizes):
 # Where another backend trained: the model goes to a file, and a fresh process on TensorFlow exports it.
 
 
-def _export_in_fresh_process(model, base, default, batch_sizes):
+def _export_in_fresh_process(model, base, endpoints, default, batch_sizes):
     with tempfile.TemporaryDirectory(prefix="kgen-export-") as folder:
         file = pathlib.Path(folder) / "model.keras"
         model.save(file)
@@ -123,7 +132,7 @@ def _export_in_fresh_process(model, base, default, batch_sizes):
         env = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}  # JAX's XLA knows flags that stop TensorFlow's
         env |= _FRESH_PROCESS | {"PYTHONPATH": os.pathsep.join(p or os.getcwd() for p in sys.path)}
         command = [sys.executable, "-m", "kgen.serving.export_process", str(file), str(base), default]
-        command.append(",".join(map(str, batch_sizes)))
+        command += [",".join(map(str, batch_sizes)), ",".join(e.name for e in chosen(model, endpoints))]
         command += [f"{name}={path}" for name, path in modules.items()]
         child = subprocess.run(
             command, env=env, capture_output=True, text=True, encoding="utf-8", errors="replace", check=False

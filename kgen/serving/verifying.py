@@ -15,6 +15,7 @@ import kgen
 from kgen import backend
 from kgen.core import checks, presets
 from kgen.serving import bundle, marking, signatures, warmup
+from kgen.serving.exporting import chosen
 from kgen.serving.protobuf import read_saved_model_signatures
 
 _WARM_UP = "warm-up"
@@ -87,9 +88,10 @@ def verify(base, model=None, *, batch_sizes=None, tolerance=1e-4, repeats=3):
         if not file.exists() and not presets.is_preset(file.parent):
             raise FileNotFoundError(f"{file} does not exist: pass model=, the model that {version} was exported from.")
         model = kgen.load(file if file.exists() else file.parent)
-    sizes = _sizes(batch_sizes, bundle.read_manifest(version).get("batch_sizes"))
+    manifest = bundle.read_manifest(version)
+    sizes = _sizes(batch_sizes, manifest.get("batch_sizes"))
     report = Report()
-    endpoints = model.endpoints()
+    endpoints = chosen(model, manifest.get("endpoints"))
     rows = {
         e.name: {name: warmup.example_rows(spec, name, sizes[-1]) for name, spec in e.inputs.items()} for e in endpoints
     }

@@ -7,7 +7,8 @@ from diffusion.analytic import MEAN, SCALE, exact_flow, noise
 from keras import ops
 
 from kgen.core import random
-from kgen.diffusion import DDPM, CosineSchedule, DDIMSampler, RectifiedFlowSchedule, invert
+from kgen.core.sphere import slerp
+from kgen.diffusion import DDPM, CosineSchedule, DDIMSampler, RectifiedFlowSchedule, interpolate, invert
 from kgen.diffusion.schedules import like
 from kgen.networks import MLP
 
@@ -50,6 +51,13 @@ def test_it_is_the_flow_backwards(schedule):
         errors.append(np.abs(found - start)[:, :2].mean())  # the third direction is next to a point
     assert errors[1] < 0.7 * errors[0] and errors[1] < 0.15, errors
     np.testing.assert_allclose(back(model, found, 100), x, atol=0.1)
+    if schedule.ends_in_noise:
+        return
+    way = interpolate(model, x[:4], x[4:], 3, steps=100)
+    assert way.shape == (4, 3, 3)
+    np.testing.assert_allclose(way[:, [0, -1]], np.stack([x[:4], x[4:]], axis=1), atol=0.1)
+    middle = exact_flow(schedule, slerp(start[:4], start[4:], 3)[:, 1])
+    np.testing.assert_allclose(way[:, 1], middle, atol=0.1)
 
 
 def test_a_network_returns_what_was_inverted():
@@ -69,5 +77,11 @@ def test_a_network_returns_what_was_inverted():
 
 
 def test_arguments():
-    with pytest.raises(TypeError, match="model: expected a DDPM, received MLP"):
-        invert(MLP((2,), (2,), widths=(4,), time=True), np.zeros((1, 2), "float32"))
+    network, x = MLP((2,), (2,), widths=(4,), time=True), np.zeros((2, 2), "float32")
+    with pytest.raises(TypeError, match="model: expected a DDPM, whose samples are the data itself, received MLP"):
+        invert(network, x)
+    model = DDPM((2,), network=network, prediction="data")
+    with pytest.raises(ValueError, match="frames: expected at least 2, both ends included, received 1"):
+        interpolate(model, x, x, 1)
+    with pytest.raises(ValueError, match="a, b: expected as many examples in both, received 2 and 1"):
+        interpolate(model, x, x[:1])

@@ -30,6 +30,9 @@ class Stub:
     def endpoints(self):
         return self.all
 
+    def further_endpoints(self):
+        return [endpoint(lambda x: {"y": 3.0 * x}, "triple")]
+
 
 def endpoint(function, name="double", images=()):
     return Endpoint(name, function, {"x": X}, {}, images)
@@ -219,6 +222,17 @@ def test_wrong_endpoints(tmp_path, wrong, error, text):
     with pytest.raises(error, match=f"Endpoint 'double': .*{text}"):
         kgen.serving.export(Stub(wrong), tmp_path / "new")
     assert not (tmp_path / "new").exists()
+
+
+@tensorflow_only
+def test_endpoints_that_are_asked_for(tmp_path):
+    from kgen.serving import bundle
+
+    for wanted, found in ((None, ["double"]), (["triple"], ["triple"]), (["double", "triple"], ["double", "triple"])):
+        version = kgen.serving.export(Stub(DOUBLE), tmp_path, endpoints=wanted)
+        assert list(bundle.read_manifest(version)["endpoints"]) == found
+    with pytest.raises(ValueError, match="endpoints: expected one of 'double', 'triple', received 'tripple'"):
+        kgen.serving.export(Stub(DOUBLE), tmp_path, endpoints=["tripple"])
 
 
 @tensorflow_only

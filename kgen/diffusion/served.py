@@ -1,0 +1,49 @@
+"""What a diffusion model of images offers to a server beside samples, where it is asked to."""
+
+from keras import ops
+
+from kgen.core import Endpoint, TensorSpec
+from kgen.diffusion.repaint import inpaint_rows
+from kgen.diffusion.translation import translate_rows
+
+RESAMPLES = 10
+
+
+def further_endpoints(model):
+    """``translate`` and ``inpaint`` as endpoints: a list, empty where examples are not images.
+
+    Args:
+        model: a ``DDPM``.
+    """
+    if not model.is_image:
+        return []
+    given = model.endpoints()[0].inputs  # seed, conditions, guidance, steps
+    x = TensorSpec(model.image_shape, "float32", "image in [-1, 1]", -1.0, 1.0, kind="image")
+    known = "true where a pixel of x is known and stays as it is"
+    mask = TensorSpec(model.image_shape[:2], "bool", known, kind="mask")
+    noised = "time to which x is noised: 0 leaves it as it is, at 1 next to nothing of it stays"
+    strength = TensorSpec((), "float32", noised, 0.0, 1.0, 0.5, kind="number")
+
+    def translate(seed, x, strength, guidance=None, steps=None, **values):
+        return {"images": translate_rows(model, seed, x, strength, values, guidance, steps=steps)}
+
+    def inpaint(seed, x, mask, guidance=None, steps=None, **values):
+        mask = ops.broadcast_to(mask[..., None], ops.shape(x))
+        return {"images": inpaint_rows(model, seed, x, mask, RESAMPLES, values, guidance, steps=steps)}
+
+    return [
+        Endpoint(
+            "translate",
+            translate,
+            {**given, "x": x, "strength": strength},
+            {"images": f"pictures near x, {model.sampler!r}"},
+            images=("images",),
+        ),
+        Endpoint(
+            "inpaint",
+            inpaint,
+            {**given, "x": x, "mask": mask},
+            {"images": f"x with the rest drawn, RePaint with {RESAMPLES} resamples around {model.sampler!r}"},
+            images=("images",),
+        ),
+    ]
