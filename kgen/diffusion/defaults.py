@@ -6,7 +6,7 @@ ATTENDED = 16  # the largest side at which pixels attend to each other (Nichol &
 
 
 def default_network(shape, conditions=(), outputs=1, dtype=None):
-    """A U-Net for images (H, W, C), residual dense layers for vectors (D,).
+    """A U-Net for images (H, W, C) and for sequences (T, C), residual dense layers for vectors (D,).
 
     Args:
         shape: shape of one example.
@@ -18,9 +18,9 @@ def default_network(shape, conditions=(), outputs=1, dtype=None):
     """
     if len(shape) == 1:
         return ResidualMLP(shape[0], conditions=conditions, outputs=outputs, dtype=dtype)
-    if len(shape) != 3:
+    if len(shape) not in (2, 3):
         raise ValueError(
-            f"image_shape: expected (H, W, C) or (D,), received {tuple(shape)}. Other shapes need network=."
+            f"image_shape: expected (H, W, C), (T, C) or (D,), received {tuple(shape)}. Other shapes need network=."
         )
     return default_unet(shape, conditions=conditions, outputs=outputs, dtype=dtype)
 
@@ -28,16 +28,17 @@ def default_network(shape, conditions=(), outputs=1, dtype=None):
 def default_unet(image_shape, num_classes=None, conditions=(), outputs=1, dtype=None):
     """A U-Net whose width and depth grow with the image: about 0.5 M parameters at 8x8, 4 M at 28x28, 15 M at 64x64.
 
-    Attention stands at levels of at most 16 pixels a side, and where there is none of these at the last, if that is small enough.
+    Attention stands at levels of at most 16 pixels a side, or as many steps of a sequence as such a map has pixels, the first of several levels left
+    out. There are fewer levels where the sides cannot be halved so often: lengths and sides that are multiples of 8 get all of theirs.
 
     Args:
-        image_shape: (H, W, C).
+        image_shape: (H, W, C), or (T, C) of sequences.
         num_classes: number of classes, or None; or as a condition.
         conditions: ``Conditions``.
         outputs: channels of the output for each of the image's.
         dtype: the policy of its layers.
     """
-    side = max(image_shape[:2])
+    side = max(image_shape[:-1])
     if side <= 4:
         channels, blocks = (128,), 2  # maps of few pixels and many channels, such as latents
     elif side <= 12:
@@ -46,11 +47,12 @@ def default_unet(image_shape, num_classes=None, conditions=(), outputs=1, dtype=
         channels, blocks = (64, 128, 128), 1
     else:
         channels, blocks = (64, 128, 128, 256), 2
-    while len(channels) > 1 and any(s % 2 ** (len(channels) - 1) for s in image_shape[:2]):
+    while len(channels) > 1 and any(s % 2 ** (len(channels) - 1) for s in image_shape[:-1]):
         channels = channels[:-1]
-    attention = [level > 0 and side >> level <= ATTENDED for level in range(len(channels))]
+    largest = ATTENDED if len(image_shape) == 3 else ATTENDED**2
+    attention = [level > 0 and side >> level <= largest for level in range(len(channels))]
     if len(channels) == 1:
-        attention = [side <= ATTENDED]
+        attention = [side <= largest]
     return UNet(
         image_shape,
         channels=channels,

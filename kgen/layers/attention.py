@@ -1,5 +1,7 @@
 """Attention."""
 
+import math
+
 import keras
 from keras import ops
 
@@ -17,7 +19,7 @@ class SpatialAttention(keras.layers.Layer):
         heads: number of heads; divides the channels.
         groups: groups of the normalisation; divides the channels.
     Call:
-        x: float tensor (B, H, W, C). Returns the same shape.
+        x: float tensor (B, ..., C): maps (B, H, W, C), sequences (B, T, C). Returns the same shape.
     Reference:
         Ho et al., Denoising diffusion probabilistic models, 2020, appendix B, arXiv 2006.11239;
         Dhariwal & Nichol, Diffusion models beat GANs on image synthesis, 2021, arXiv 2105.05233 (its code: `proj_out` starts at zero).
@@ -41,15 +43,15 @@ class SpatialAttention(keras.layers.Layer):
             setattr(self, f"{name}_dense", layer)
 
     def call(self, x):
-        _, height, width, channels = x.shape
-        tokens = ops.reshape(self.norm(x), (-1, height * width, channels))
+        pixels, channels = math.prod(x.shape[1:-1]), x.shape[-1]
+        tokens = ops.reshape(self.norm(x), (-1, pixels, channels))
 
         def heads(layer):
-            return ops.reshape(layer(tokens), (-1, height * width, self.heads, channels // self.heads))
+            return ops.reshape(layer(tokens), (-1, pixels, self.heads, channels // self.heads))
 
         attended = ops.dot_product_attention(heads(self.query_dense), heads(self.key_dense), heads(self.value_dense))
-        out = self.output_dense(ops.reshape(attended, (-1, height * width, channels)))
-        return x + ops.reshape(out, (-1, height, width, channels))
+        out = self.output_dense(ops.reshape(attended, (-1, pixels, channels)))
+        return x + ops.reshape(out, (-1, *x.shape[1:]))
 
     def compute_output_shape(self, input_shape):
         return input_shape

@@ -1,5 +1,7 @@
 """Attention from a map to a sequence."""
 
+import math
+
 import keras
 from keras import ops
 
@@ -17,7 +19,7 @@ class CrossAttention(keras.layers.Layer):
         heads: number of heads; divides the channels.
         groups: groups of the normalisation; divides the channels.
     Call:
-        [x, tokens, mask]: float (B, H, W, C), float (B, L, D), float (B, L), 1 where a token counts. Returns float (B, H, W, C).
+        [x, tokens, mask]: float (B, ..., C), such as (B, H, W, C); float (B, L, D); float (B, L), 1 where a token counts. Returns float (B, ..., C).
     Reference:
         Rombach et al., High-resolution image synthesis with latent diffusion models, 2022, section 3.3, arXiv 2112.10752.
     """
@@ -43,7 +45,7 @@ class CrossAttention(keras.layers.Layer):
 
     def call(self, inputs):
         x, tokens, mask = inputs
-        _, height, width, channels = x.shape
+        pixels, channels = math.prod(x.shape[1:-1]), x.shape[-1]
         nothing = ops.zeros_like(tokens[:, :1]) + ops.cast(ops.convert_to_tensor(self.nothing), tokens.dtype)
         tokens = ops.concatenate([nothing, tokens], axis=1)
         counts = ops.concatenate([ops.ones_like(mask[:, :1]), mask], axis=1) > 0.5
@@ -51,7 +53,7 @@ class CrossAttention(keras.layers.Layer):
         def heads(layer, values, size):
             return ops.reshape(layer(values), (-1, size, self.heads, channels // self.heads))
 
-        pixels, length = height * width, tokens.shape[1]
+        length = tokens.shape[1]
         query = heads(self.query_dense, ops.reshape(self.norm(x), (-1, pixels, channels)), pixels)
         key, value = heads(self.key_dense, tokens, length), heads(self.value_dense, tokens, length)
         # Written out: a mask that differs from row to row is not taken by every backend's fused kernel.
@@ -59,7 +61,7 @@ class CrossAttention(keras.layers.Layer):
         scores = ops.where(counts[:, None, None, :], ops.cast(scores, "float32"), -1e9)
         weights = ops.cast(ops.softmax(scores, axis=-1), value.dtype)
         out = self.output_dense(ops.reshape(ops.einsum("bhqk,bkhd->bqhd", weights, value), (-1, pixels, channels)))
-        return x + ops.reshape(out, (-1, height, width, channels))
+        return x + ops.reshape(out, (-1, *x.shape[1:]))
 
     def compute_output_shape(self, input_shape):
         return input_shape[0]

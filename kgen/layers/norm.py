@@ -1,5 +1,7 @@
 """Normalisation."""
 
+import math
+
 import keras
 from keras import ops
 
@@ -15,7 +17,7 @@ class GroupNormalization(keras.layers.GroupNormalization):
         groups: number of groups; divides the channels.
         epsilon: what is added to the variance.
     Call:
-        x: float tensor (B, H, W, C). Returns the same shape.
+        x: float tensor (B, ..., C): maps (B, H, W, C), sequences (B, T, C). Returns the same shape.
     Reference:
         Wu & He, Group normalization, 2018, Eq. 1 and 2, arXiv 1803.08494.
     """
@@ -24,12 +26,12 @@ class GroupNormalization(keras.layers.GroupNormalization):
         super().__init__(groups, epsilon=epsilon, **kwargs)
 
     def call(self, x):
-        _, height, width, channels = x.shape
+        count, channels = math.prod(x.shape[1:-1]), x.shape[-1]
         size = channels // self.groups
-        pixels = ops.reshape(ops.cast(x, "float32"), (-1, height * width, channels))
+        pixels = ops.reshape(ops.cast(x, "float32"), (-1, count, channels))
 
         def group_means(sums):
-            means = ops.mean(ops.reshape(sums, (-1, self.groups, size)), axis=-1) / (height * width)
+            means = ops.mean(ops.reshape(sums, (-1, self.groups, size)), axis=-1) / count
             # (B, C). Not by ops.repeat, which is many operations on TensorFlow.
             return ops.reshape(ops.tile(means[..., None], (1, 1, size)), (-1, channels))
 

@@ -2,6 +2,7 @@
 
 from kgen.networks.autoencoder import SpatialDecoder, SpatialEncoder
 from kgen.networks.convnet import ConvDecoder, ConvEncoder
+from kgen.networks.dit import DiT
 from kgen.networks.mlp import MLP
 from kgen.networks.pixelnet import PixelNet
 from kgen.networks.residual import ResidualMLP
@@ -13,6 +14,7 @@ __all__ = [
     "CausalTransformer",
     "ConvDecoder",
     "ConvEncoder",
+    "DiT",
     "PixelNet",
     "ResidualMLP",
     "SpatialDecoder",

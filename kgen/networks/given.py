@@ -49,6 +49,10 @@ class Given:
         maps = [x]
         for c in self._of("image"):
             value = self._values[c.name]
+            if len(x.shape) != 4:
+                raise ValueError(
+                    f"conditions: a network of sequences takes labels, vectors and tokens, received the picture {c.name!r}. Pass network=."
+                )
             factors = tuple(a // b for a, b in zip(x.shape[1:3], c.shape[:2], strict=True))
             if any(f < 1 or f * b != a for f, a, b in zip(factors, x.shape[1:3], c.shape[:2], strict=True)):
                 raise ValueError(
@@ -58,15 +62,18 @@ class Given:
         return maps[0] if len(maps) == 1 else layers.Concatenate(name="join_pictures")(maps)
 
     def attended(self, h, heads, groups, name):
-        """Features ``h`` (B, H, W, C) that have looked at the sequences, where there are some."""
-        sequences = self._of("sequence")
-        if not sequences:
-            return h
-        if self._context is None:
-            self._context = [self._tokens(c) for c in sequences]
-        for c, (tokens, mask) in zip(sequences, self._context, strict=True):
-            h = CrossAttention(heads, groups, name=f"{name}_{c.name}")([h, tokens, mask])
+        """Features ``h`` (B, ..., C) that have looked at the sequences, where there are some."""
+        context = self.context
+        for i, c in enumerate(self._of("sequence")):
+            h = CrossAttention(heads, groups, name=f"{name}_{c.name}")([h, *context[2 * i : 2 * i + 2]])
         return h
+
+    @property
+    def context(self):
+        """What ``attended`` looks at: tokens and mask of each sequence in turn, symbolic tensors."""
+        if self._context is None:
+            self._context = [tensor for c in self._of("sequence") for tensor in self._tokens(c)]
+        return self._context
 
     def _tokens(self, c):
         tokens, mask = self._values[c.name], self._values[c.mask_name]

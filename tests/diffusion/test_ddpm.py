@@ -352,9 +352,9 @@ def test_wrong_arguments(conditional):
     with pytest.raises(ValueError, match=r"seed: expected an integer in \[0, 2\*\*62\) or None, received -1"):
         plain.sample(2, seed=-1)
     with pytest.raises(
-        ValueError, match=r"image_shape: expected \(H, W, C\) or \(D,\), received \(8, 2\). Other shapes need network="
+        ValueError, match=r"image_shape: expected .* or \(D,\), received \(8, 2, 2, 1\). Other shapes need network="
     ):
-        DDPM((8, 2))
+        DDPM((8, 2, 2, 1))
     with pytest.raises(
         ValueError, match=r"network: expected outputs shaped like x_t, \(4, 4, 1\), received \(4, 4, 2\)"
     ):

@@ -1,38 +1,14 @@
 """Networks: shapes, what they condition on, configuration, wrong arguments."""
 
-import functools
-
 import keras
 import numpy as np
 import pytest
 from keras import ops
+from networks.helpers import copy, randomised, run
 
 from kgen import backend
 from kgen.layers import SinusoidalEmbedding, SpatialAttention
 from kgen.networks import MLP, ConvDecoder, ConvEncoder, UNet
-
-
-def copy(network):
-    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(network))
-    again.set_weights(network.get_weights())
-    return again
-
-
-def randomised(network):
-    rng = np.random.default_rng(0)
-    network.set_weights([0.2 * rng.normal(size=w.shape) for w in network.get_weights()])
-    return network
-
-
-@functools.lru_cache(2)
-def compiled(network):
-    """On JAX, which would compile each operation outside of a compiled function by itself."""
-    return backend.jit(network, network.variables) if keras.config.backend() == "jax" else network
-
-
-def run(network, *inputs):
-    inputs = [ops.convert_to_tensor(i) for i in inputs]
-    return ops.convert_to_numpy(compiled(network)(inputs if len(inputs) > 1 else inputs[0]))
 
 
 def test_unet_uses_image_time_and_label():
@@ -173,7 +149,7 @@ def test_attentions_gradient_is_that_of_differences():
 
 def test_wrong_arguments():
     cases = [
-        (lambda: UNet((8, 8)), r"image_shape: expected \(H, W, C\), received \(8, 8\)"),
+        (lambda: UNet((8,)), r"image_shape: expected \(H, W, C\), or \(T, C\) of sequences, received \(8,\)"),
         (lambda: UNet((7, 8, 1)), "image_shape: 2 levels need sides divisible by 2"),
         (lambda: UNet((8, 8, 1), channels=(12, 16)), "channels: expected multiples of groups=8"),
         (lambda: UNet((8, 8, 1), attention=(True,)), "attention: expected one bool for each of 2 levels"),

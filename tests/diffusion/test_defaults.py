@@ -1,0 +1,35 @@
+"""The networks of those who bring none, and a diffusion model around a transformer."""
+
+import keras
+import numpy as np
+import pytest
+
+from kgen.diffusion import DDPM, DDIMSampler
+from kgen.diffusion.defaults import default_network
+from kgen.networks import DiT, UNet
+
+COMPILE = {"jit_compile": False} if keras.config.backend() == "tensorflow" else {}
+
+
+def test_sequences_get_a_unet_of_theirs():
+    network = default_network((10, 3), outputs=2)
+    assert isinstance(network, UNet) and network.output.shape == (None, 10, 6)
+    assert len(network.get_config()["channels"]) == 2 and any(network.get_config()["attention"])
+    assert len(default_network((7, 1)).get_config()["channels"]) == 1  # an odd length cannot be halved
+    model = DDPM((8, 2), network=UNet((8, 2), (4,), 1, (), groups=2))
+    assert not model.is_image
+    with pytest.raises(ValueError, match=r"x: expected shape \(N, 8, 2\), received \(4, 12, 2\)"):
+        model.check_examples(np.zeros((4, 12, 2), "float32"))
+    with pytest.raises(ValueError, match=r"network: expected a network that takes \[x_t, t\].*\(B, 12, 2\)"):
+        DDPM((12, 2), network=UNet((8, 2), (4,), 1, (), groups=2))
+
+
+def test_a_transformer_learns():
+    keras.utils.set_random_seed(0)
+    x = np.broadcast_to(np.where(np.eye(4)[..., None] > 0, 0.8, -0.8), (64, 4, 4, 1)).astype("float32")
+    network = DiT((4, 4, 1), width=16, depth=1, heads=2, num_classes=2, remat=True)
+    model = DDPM((4, 4, 1), network=network, num_classes=2, prediction="data", sampler=DDIMSampler(3), ema=None)
+    model.compile(keras.optimizers.Adam(1e-2), **COMPILE)
+    history = model.fit(x, np.arange(64) % 2, batch_size=32, epochs=15, verbose=0).history["loss"]
+    assert history[-1] < 0.25 * history[0]
+    np.testing.assert_allclose(model.sample(2, labels=1, seed=0), x[:2], atol=0.5)
