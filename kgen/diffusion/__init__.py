@@ -47,6 +47,8 @@ from kgen.diffusion.score_sde import ReverseSDESampler, ScoreSDE
 from kgen.diffusion.super_resolution import SmallerPicture, SuperResolution
 from kgen.diffusion.unipc import UniPCSampler
 from kgen.diffusion.variance_preserving import (
+    BetaSchedule,
+    CappedCosineSchedule,
     CosineSchedule,
     LinearSchedule,
     ScaledLinearSchedule,
@@ -60,6 +62,8 @@ __all__ = [
     "EDM",
     "AncestralSampler",
     "AutoGuidance",
+    "BetaSchedule",
+    "CappedCosineSchedule",
     "CaptionedDiffusion",
     "ClassifierFreeGuidance",
     "ClassifierGuidance",
