@@ -20,6 +20,7 @@ _ROOMS = (
     "flow",
     "gan",
     "hybrid",
+    "interop",
     "layers",
     "metrics",
     "networks",

@@ -52,6 +52,8 @@ from kgen.diffusion.super_resolution import AugmentationLevel, SmallerPicture, S
 from kgen.diffusion.translation import translate
 from kgen.diffusion.unipc import UniPCSampler
 from kgen.diffusion.variance_preserving import (
+    BetaSchedule,
+    CappedCosineSchedule,
     CosineSchedule,
     LinearSchedule,
     ScaledLinearSchedule,
@@ -67,6 +69,8 @@ __all__ = [
     "AugmentationLevel",
     "AutoGuidance",
     "AveragePooling",
+    "BetaSchedule",
+    "CappedCosineSchedule",
     "CaptionedDiffusion",
     "Cascade",
     "ClassifierFreeGuidance",

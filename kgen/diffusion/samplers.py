@@ -161,15 +161,18 @@ class AncestralSampler(Sampler):
     Args:
         steps: number of steps; 1000 are DDPM's own.
         grid: as in ``Sampler``.
+        variance: "small" is that of q(x_s | x_t, x_0), "large" that of q(x_t | x_s), except in the last step, which adds no noise; they are
+            the least and the most that data may ask for. Where the variance is learned, it says nothing.
     Reference:
-        Ho et al. 2020, Eq. 7, arXiv 2006.11239; Kingma et al. 2021, Eq. 25 for any t and s, arXiv 2107.00630; Nichol & Dhariwal 2021,
-        Eq. 15 (learned variance), arXiv 2102.09672.
+        Ho et al. 2020, Eq. 7 and section 3.2 (`variance`), arXiv 2006.11239; Kingma et al. 2021, Eq. 25 for any t and s, arXiv 2107.00630;
+        Nichol & Dhariwal 2021, Eq. 15 (learned variance), arXiv 2102.09672.
     """
 
     alias = "ancestral"
 
-    def __init__(self, steps=1000, grid="uniform"):
+    def __init__(self, steps=1000, grid="uniform", variance="small"):
         super().__init__(steps, grid)
+        self.variance = checks.one_of("variance", variance, ("small", "large"))
 
     def step(self, denoise, schedule, carry, t, s, seeds, i):
         (x,) = carry
@@ -178,6 +181,8 @@ class AncestralSampler(Sampler):
         if estimate.variance is not None:  # between the two, by their logarithms; none in the last step
             log = estimate.variance * ops.log(widest) + (1.0 - estimate.variance) * ops.log(at_least(variance, 1e-20))
             variance = ops.where(variance > 0, ops.exp(log), ops.zeros_like(log))
+        elif self.variance == "large":
+            variance = ops.where(variance > 0, widest, ops.zeros_like(widest))
         return (a * x + b * estimate.data + ops.sqrt(variance) * noise_like(x, seeds),)
 
 

@@ -116,6 +116,7 @@ def get(schedule):
         "linear": vp.LinearSchedule,
         "scaled_linear": vp.ScaledLinearSchedule,
         "cosine": vp.CosineSchedule,
+        "capped_cosine": vp.CappedCosineSchedule,
         "sigmoid": vp.SigmoidSchedule,
         "vp": vp.VPSchedule,
         "sub_vp": other.SubVPSchedule,

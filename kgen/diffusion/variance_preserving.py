@@ -42,7 +42,63 @@ class VariancePreserving(Schedule):
 
 
 class _Table(VariancePreserving):
-    """Betas of a number of steps; ln alpha_bar is linear between them.
+    """Betas of a number of steps; ln alpha_bar is linear between them."""
+
+    smallest = SMALLEST
+
+    def _keep(self, betas):
+        table = np.concatenate([[0.0], np.cumsum(np.log1p(-betas))])
+        table = np.maximum(table, math.log(self.smallest))
+        self._log_alpha_bars = np.stack([table[:-1], table[1:]], axis=-1)  # before and after each step
+
+    def log_alpha_bar(self, t):
+        t = floats(t)
+        position = ops.clip(t, 0.0, 1.0) * self.num_steps
+        below = ops.clip(ops.cast(ops.floor(position + 1e-4), "int32"), 0, self.num_steps - 1)
+        share = ops.clip(position - ops.cast(below, t.dtype), 0.0, 1.0)
+        table = ops.convert_to_tensor(self._log_alpha_bars.astype(keras.backend.standardize_dtype(t.dtype)))
+        before, after = ops.unstack(ops.take(table, below, axis=0), 2, axis=-1)
+        return (1.0 - share) * before + share * after
+
+
+@keras.saving.register_keras_serializable(package="kgen")
+class BetaSchedule(_Table):
+    """Betas that are given one by one; alpha_bar_k = prod_{j <= k} (1 - beta_j).
+
+    Args:
+        betas: numbers above 0 and below 1, from the first step to the last.
+    """
+
+    smallest = 1e-10  # betas of others are what their networks were trained with
+
+    def __init__(self, betas):
+        self.betas = tuple(float(beta) for beta in betas)
+        if not self.betas or not all(0 < beta < 1 for beta in self.betas):
+            raise ValueError(f"betas: expected numbers above 0 and below 1, received {betas!r:.120}.")
+        self.num_steps = len(self.betas)
+        self._keep(np.array(self.betas))
+
+
+@keras.saving.register_keras_serializable(package="kgen")
+class CappedCosineSchedule(_Table):
+    """``CosineSchedule``'s betas, none above 0.999: there is more noise at t = 1, and as much everywhere else.
+
+    Args:
+        num_steps: number of steps.
+    Reference:
+        Nichol & Dhariwal 2021, section 3.2, arXiv 2102.09672; called `squaredcos_cap_v2` in GLIDE's code and what follows it.
+    """
+
+    smallest = BetaSchedule.smallest
+
+    def __init__(self, num_steps=1000):
+        self.num_steps = checks.positive_int("num_steps", num_steps)
+        f = np.cos((np.arange(num_steps + 1) / num_steps + 0.008) / 1.008 * math.pi / 2) ** 2
+        self._keep(np.minimum(1.0 - f[1:] / f[:-1], 0.999))
+
+
+class _TwoBetas(_Table):
+    """Betas between a first and a last one.
 
     The default betas are those of 1000 steps, times 1000 / num_steps: the same process, cut into fewer or more steps.
     """
@@ -59,25 +115,14 @@ class _Table(VariancePreserving):
             raise ValueError(
                 f"beta_start, beta_end: expected 0 < beta_start <= beta_end < 1, received {self.beta_start:g} and {self.beta_end:g}.{hint}"
             )
-        table = np.concatenate([[0.0], np.cumsum(np.log1p(-self._betas(num_steps)))])
-        table = np.maximum(table, math.log(SMALLEST))
-        self._log_alpha_bars = np.stack([table[:-1], table[1:]], axis=-1)  # before and after each step
+        self._keep(self._betas(num_steps))
 
     def _betas(self, count):
         raise NotImplementedError
 
-    def log_alpha_bar(self, t):
-        t = floats(t)
-        position = ops.clip(t, 0.0, 1.0) * self.num_steps
-        below = ops.clip(ops.cast(ops.floor(position + 1e-4), "int32"), 0, self.num_steps - 1)
-        share = ops.clip(position - ops.cast(below, t.dtype), 0.0, 1.0)
-        table = ops.convert_to_tensor(self._log_alpha_bars.astype(keras.backend.standardize_dtype(t.dtype)))
-        before, after = ops.unstack(ops.take(table, below, axis=0), 2, axis=-1)
-        return (1.0 - share) * before + share * after
-
 
 @keras.saving.register_keras_serializable(package="kgen")
-class LinearSchedule(_Table):
+class LinearSchedule(_TwoBetas):
     """beta_k grows linearly over the steps; alpha_bar_k = prod_{j <= k} (1 - beta_j).
 
     Args:
@@ -97,7 +142,7 @@ class LinearSchedule(_Table):
 
 
 @keras.saving.register_keras_serializable(package="kgen")
-class ScaledLinearSchedule(_Table):
+class ScaledLinearSchedule(_TwoBetas):
     """The square root of beta_k grows linearly over the steps.
 
     Args:

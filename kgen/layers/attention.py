@@ -18,6 +18,7 @@ class SpatialAttention(keras.layers.Layer):
     Args:
         heads: number of heads; divides the channels.
         groups: groups of the normalisation; divides the channels.
+        epsilon: what the normalisation adds to the variance.
     Call:
         x: float tensor (B, ..., C): maps (B, H, W, C), sequences (B, T, C). Returns the same shape.
     Reference:
@@ -25,15 +26,15 @@ class SpatialAttention(keras.layers.Layer):
         Dhariwal & Nichol, Diffusion models beat GANs on image synthesis, 2021, arXiv 2105.05233 (its code: `proj_out` starts at zero).
     """
 
-    def __init__(self, heads=1, groups=8, **kwargs):
+    def __init__(self, heads=1, groups=8, epsilon=1e-5, **kwargs):
         super().__init__(**kwargs)
-        self.heads, self.groups = heads, groups
+        self.heads, self.groups, self.epsilon = heads, groups, epsilon
 
     def build(self, input_shape):
         channels = input_shape[-1]
         if channels % self.heads:
             raise ValueError(f"heads: expected a divisor of the {channels} channels, received {self.heads}.")
-        self.norm = GroupNormalization(self.groups, dtype=self.dtype_policy, name="norm")
+        self.norm = GroupNormalization(self.groups, self.epsilon, dtype=self.dtype_policy, name="norm")
         self.norm.build(input_shape)
         tokens = (input_shape[0], None, channels)
         for name in ("query", "key", "value", "output"):
@@ -57,4 +58,4 @@ class SpatialAttention(keras.layers.Layer):
         return input_shape
 
     def get_config(self):
-        return {**super().get_config(), "heads": self.heads, "groups": self.groups}
+        return {**super().get_config(), "heads": self.heads, "groups": self.groups, "epsilon": self.epsilon}

@@ -52,6 +52,10 @@ class UNet(ConfiguredNetwork):
             them, of its input and after its first normalisation (BigGAN's blocks).
         remat: whether training keeps no more than what goes into each block and computes the rest again in the backward pass. The weights are
             the same. 28x28 at batch 64 on torch: 348 MB in place of 1,114, 1.2 times the time; JAX saves nothing on a CPU, where XLA undoes it.
+        middle_attention: whether attention stands in the middle; by default where any level has it.
+        epsilon: what the normalisations add to the variance.
+        stride_padding: where the strided convolutions pad: "both", a pixel at each side, or "behind", one to the right and at the bottom.
+        sinusoids: arguments of ``SinusoidalEmbedding`` beside ``dim``, for networks that count time otherwise.
     Call:
         [x, t, label, *conditions]: float (B, H, W, C), float (B,) in [0, 1], int (B,) in [0, num_classes], and the tensors of the
         conditions; without ``num_classes`` there is no label.
@@ -80,20 +84,26 @@ class UNet(ConfiguredNetwork):
         scale_shift=False,
         resample="convolution",
         remat=False,
+        middle_attention=None,
+        epsilon=1e-5,
+        stride_padding="both",
+        sinusoids=None,
         name="unet",
         **kwargs,
     ):
         image_shape, channels, attention = tuple(image_shape), tuple(channels), tuple(attention)
         _check(image_shape, channels, groups)
         checks.one_of("resample", resample, ("convolution", "residual"))
+        checks.one_of("stride_padding", stride_padding, ("both", "behind"))
         attends = _attending(attention, [max(image_shape[:-1]) >> level for level in range(len(channels))])
+        in_middle = any(attends) if middle_attention is None else bool(middle_attention)
         rank = len(image_shape) - 1
         convolution, pad, pool, enlarge = LAYERS[len(image_shape)]
         x = keras.Input(image_shape, name="x")
         t = keras.Input((), name="t")
         inputs = [x, t]
         width = 4 * channels[0]
-        embedding = SinusoidalEmbedding(channels[0], name="time_sinusoids")(t)
+        embedding = SinusoidalEmbedding(channels[0], name="time_sinusoids", **(sinusoids or {}))(t)
         embedding = layers.Dense(width, activation=silu, name="time_dense_1")(embedding)
         embedding = layers.Dense(width, name="time_dense_2")(embedding)
         if num_classes is not None:
@@ -110,14 +120,14 @@ class UNet(ConfiguredNetwork):
         def residual(maps, filters, name, resize=None):
             """Of the channels of all ``maps``; ``resize``, a layer of its own, changes the resolution."""
             h = maps[0] if len(maps) == 1 else layers.Concatenate(name=f"{name}_concat")(maps)
-            out = silu(GroupNormalization(groups, name=f"{name}_norm_1")(h))
+            out = silu(GroupNormalization(groups, epsilon, name=f"{name}_norm_1")(h))
             if resize is not None:
                 h, out = resize(2, name=f"{name}_resize_skip")(h), resize(2, name=f"{name}_resize")(out)
             out = convolution(filters, 3, padding="same", name=f"{name}_conv_1")(out)
             width = 2 * filters if scale_shift else filters
             shift = layers.Dense(width, name=f"{name}_embedding")(embedding)
             shift = layers.Reshape((*[1] * rank, width), name=f"{name}_shift")(shift)
-            norm = GroupNormalization(groups, name=f"{name}_norm_2")
+            norm = GroupNormalization(groups, epsilon, name=f"{name}_norm_2")
             out = norm(out) * (1.0 + shift[..., :filters]) + shift[..., filters:] if scale_shift else norm(out + shift)
             out, needed = silu(out), [*maps, embedding]
             if dropout:
@@ -133,11 +143,11 @@ class UNet(ConfiguredNetwork):
 
         def attend(h, name):
             heads = max(1, h.shape[-1] // head_dim)
-            out = SpatialAttention(heads, groups, name=name)(h)
+            out = SpatialAttention(heads, groups, epsilon, name=name)(h)
             return pieces.add([h, *given.context], given.attended(out, heads, groups, name))
 
         h = convolution(channels[0], 3, padding="same", name="conv_in")(given.stacked(x))
-        pieces.add(inputs, [h, embedding, *(given.context if any(attends) else [])], again=False)
+        pieces.add(inputs, [h, embedding, *(given.context if in_middle or any(attends) else [])], again=False)
         skips = [h]
         for level, filters in enumerate(channels):
             for block in range(blocks):
@@ -149,11 +159,12 @@ class UNet(ConfiguredNetwork):
                 if resample == "residual":
                     h = residual([h], filters, f"down_{level}_resample", pool)
                 else:
-                    out = pad(1, name=f"down_{level}_pad")(h)
+                    sides = 1 if stride_padding == "both" else (0, 1) if rank == 1 else ((0, 1),) * rank
+                    out = pad(sides, name=f"down_{level}_pad")(h)
                     h = pieces.add([h], convolution(filters, 3, strides=2, name=f"down_{level}_stride")(out))
                 skips.append(h)
         h = residual([h], channels[-1], "middle_0")
-        if any(attends):
+        if in_middle:
             h = attend(h, "middle_attention")
         h = residual([h], channels[-1], "middle_1")
         for level, filters in reversed(list(enumerate(channels))):
@@ -167,7 +178,7 @@ class UNet(ConfiguredNetwork):
                 out = enlarge(name=f"up_{level}_upsample")(h)
                 h = pieces.add([h], convolution(filters, 3, padding="same", name=f"up_{level}_conv")(out))
         last = h
-        h = silu(GroupNormalization(groups, name="norm_out")(h))
+        h = silu(GroupNormalization(groups, epsilon, name="norm_out")(h))
         outputs = convolution(
             out_channels or image_shape[-1],
             3,
@@ -193,6 +204,10 @@ class UNet(ConfiguredNetwork):
             "scale_shift": scale_shift,
             "resample": resample,
             "remat": remat,
+            "middle_attention": middle_attention,
+            "epsilon": epsilon,
+            "stride_padding": stride_padding,
+            "sinusoids": sinusoids,
             "name": name,
         }
 

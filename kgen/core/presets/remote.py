@@ -58,10 +58,36 @@ def fetch(address):
     return {n: pathlib.Path(p).resolve(strict=True) for n, p in found.items()}
 
 
+def repository(address):
+    """A function that gives the local path of a file of a Hugging Face repository, by its name there; None where it has no such file.
+
+    Args:
+        address: "hf://user/repo@revision".
+    Raises:
+        ValueError, ImportError, OSError: as ``fetch``; the function may raise the last too.
+    """
+    match = HUGGING_FACE.fullmatch(address)
+    if not match:
+        raise ValueError(f"name: expected 'hf://user/repo@revision', received {address!r}.")
+    download = _library("huggingface_hub", address).hf_hub_download
+    errors = _library("huggingface_hub.utils", address)
+
+    def get(name):
+        try:
+            return pathlib.Path(download(match[1], name, revision=match[2])).resolve(strict=True)
+        except errors.EntryNotFoundError as error:
+            if isinstance(error, errors.LocalEntryNotFoundError):  # the server did not answer
+                raise
+            return None
+
+    return get
+
+
 def _library(name, address):
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
+        name = name.partition(".")[0]
         raise ImportError(f"{address} needs {name}. Install it by: pip install {name}") from error
 
 

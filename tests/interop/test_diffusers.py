@@ -1,0 +1,276 @@
+"""Models of diffusers: folders that it wrote, and what its networks and schedulers computed (``make_folders.py``)."""
+
+import json
+import pathlib
+import shutil
+import sys
+import types
+
+import keras
+import numpy as np
+import pytest
+import safetensors.numpy
+from click.testing import CliRunner
+from keras import ops
+
+import kgen
+from kgen import backend
+from kgen.diffusion import DDPM, AncestralSampler, DDIMSampler, KarrasGrid
+from kgen.interop import diffusers, unet2d
+from kgen.networks import UNet
+from kgen.tools import cli
+
+HERE = pathlib.Path(__file__).parent
+NAMES = ("plain", "attention", "older")
+
+
+@pytest.fixture(scope="module")
+def models():
+    return {name: diffusers.load(HERE / name, ema=0.999 if name == "attention" else None) for name in NAMES}
+
+
+def relative(a, b):
+    return np.abs(ops.convert_to_numpy(a) - b).max() / np.abs(b).max()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_networks_and_runs_are_those_of_diffusers(name, models):
+    model, expected = models[name], np.load(HERE / name / "expected.npz")
+    tensors = {k: ops.convert_to_tensor(expected[k]) for k in expected.files}
+    t = ops.cast(tensors["t"] + 1, "float32") / model.schedule.num_steps  # step k of N is t = (k + 1)/N
+    sampler, seeds = DDIMSampler(10, grid=model.sampler.grid), np.zeros((3, 2), "int32")
+
+    @backend.jit
+    def both(x, t, noise, *labels):
+        values = dict(zip(["label"], labels, strict=False))
+        return model.denoiser().output(x, t, values), model.sample_rows(seeds, values, sampler=sampler, x=noise)
+
+    output, sample = both(tensors["x"], t, tensors["noise"], *([tensors["labels"]] if "labels" in tensors else []))
+    assert relative(output, expected["output"]) < 1e-4 and relative(sample, expected["sample"]) < 1e-4
+
+
+def test_what_a_folder_says_is_kept(models):
+    plain, attention, older = (models[name] for name in NAMES)
+    found = plain.schedule.get_config()
+    assert found == {"beta_start": 0.0005, "beta_end": 0.08, "num_steps": 200} and type(plain.sampler) is DDIMSampler
+    assert plain.num_classes == 3 and not plain.clip and plain.network.get_config()["scale_shift"]
+    assert (
+        attention.sampler == AncestralSampler(1000, "leading")
+        and attention.clip
+        and attention.schedule.num_steps == 1000
+    )
+    assert (
+        older.sampler == AncestralSampler(1000, "leading", "large")
+        and type(older.schedule).__name__ == "ScaledLinearSchedule"
+    )
+    averaged = zip(attention.network.get_weights(), attention.ema_network.get_weights(), strict=True)
+    assert all(np.array_equal(a, b) for a, b in averaged)
+
+
+def read(folder):
+    """The weights of a folder, under the names of now, in single precision."""
+    (path,) = folder.rglob("*.safetensors")
+    return {unet2d.renamed(k): v.astype("float32") for k, v in safetensors.numpy.load_file(path).items()}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_saved_is_what_was_loaded(name, models, tmp_path):
+    folder = diffusers.save(models[name], tmp_path / "there")
+    given, written = read(HERE / name), read(folder)
+    if name == "older":  # whose sines stood before the cosines
+        given[unet2d.FIRST] = np.roll(given[unet2d.FIRST], 3, axis=1)
+    assert set(given) == set(written)
+    for key, value in given.items():
+        np.testing.assert_array_equal(written[key], value, err_msg=key)
+    assert (folder / "model_index.json").exists() == (name != "plain")  # diffusers' pipelines pass no label
+    if name == "attention":
+        model, again = models[name], diffusers.load(folder, ema=None)
+        assert (again.schedule, again.prediction, again.sampler) == (model.schedule, model.prediction, model.sampler)
+        assert again.network.get_config() == model.network.get_config() and again.clip
+        for a, b in zip(again.network.get_weights(), model.network.get_weights(), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_a_model_of_kgen_there_and_back(tmp_path):
+    network = UNet((8, 8, 1), (8,), 1, (8,), head_dim=4, groups=4, num_classes=2)
+    for i, weight in enumerate(network.weights):
+        weight.assign(weight + 0.1 * keras.random.normal(weight.shape, seed=i))
+    model = DDPM((8, 8, 1), network=network, num_classes=2, label_dropout=0.1, ema=None)
+    again = diffusers.load(diffusers.save(model, tmp_path / "there"), ema=None)
+    assert again.num_classes == 3 and again.sampler == DDIMSampler(50, grid="trailing")  # the last is "no class"
+    x, t = np.random.default_rng(0).normal(size=(3, 8, 8, 1)), np.array([0.001, 0.5, 1.0])
+    inputs = [ops.convert_to_tensor(v.astype("float32")) for v in (x, t)]
+    for levels in ("alpha", "sigma"):
+        expected = ops.convert_to_numpy(getattr(model.schedule, levels)(inputs[1]))
+        np.testing.assert_allclose(getattr(again.schedule, levels)(inputs[1]), expected, rtol=2e-3)
+    inputs.append(ops.convert_to_tensor(np.array([0, 1, 2], "int32")))
+    ours, theirs = backend.jit(lambda *inputs: (network(inputs), again.network(inputs)))(*inputs)
+    assert relative(theirs, ops.convert_to_numpy(ours)) < 1e-5
+
+
+def changed(tmp_path, name="attention", file="unet/config.json", **values):
+    """A folder of which one file says something else."""
+    folder = tmp_path / "changed"
+    shutil.copytree(HERE / name, folder, dirs_exist_ok=True)
+    config = json.loads((folder / file).read_text())
+    (folder / file).write_text(json.dumps({**config, **values}))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            {"time_embedding_type": "fourier"},
+            r"config.json: time_embedding_type: expected 'positional', received 'fourier'",
+        ),
+        (
+            {"down_block_types": ["SkipDownBlock2D", "AttnDownBlock2D"]},
+            r"down_block_types: expected 'DownBlock2D' or 'AttnDownBlock2D', received 'SkipDownBlock2D', which kgen has not",
+        ),
+        (
+            {"up_block_types": ["UpBlock2D", "UpBlock2D"]},
+            r"up_block_types: expected attention at the levels of down_block_types",
+        ),
+        ({"center_input_sample": True}, r"center_input_sample: expected false, received true"),
+        ({"resnet_time_scale_shift": "scale_shift"}, r"attn_norm_num_groups: expected 2, received null"),
+        ({"resnet_time_scale_shift": "spatial"}, r"expected 'default' or 'scale_shift', received 'spatial'"),
+        ({"downsample_type": "resnet"}, r"downsample_type: expected 'conv', received 'resnet'"),
+        ({"attention_head_dim": 3}, r"attention_head_dim: expected a divisor of 8 channels, received 3"),
+        ({"out_channels": 2}, r"out_channels: expected 1, received 2"),
+        ({"sample_size": None}, r"sample_size: expected .*, received null"),
+        ({"use_magic": 7}, r"config.json: use_magic: expected keys that kgen knows, received this one, 7"),
+        (
+            {"_class_name": "UNet2DConditionModel"},
+            r"_class_name: expected 'UNet2DModel', received 'UNet2DConditionModel'",
+        ),
+        (
+            {"add_attention": False},
+            r"safetensors: mid_block.attentions.0.group_norm.*: the configuration makes nothing, the file holds",
+        ),
+        (
+            {"block_out_channels": [6, 500_000]},
+            r"it does not hold the network of config.json: ",
+        ),  # before 40 GB are allocated
+    ],
+)
+def test_a_network_that_kgen_has_not_is_refused_by_name(values, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        diffusers.load(changed(tmp_path, **values))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            {"beta_schedule": "sigmoid"},
+            r"scheduler_config.json: beta_schedule: expected .*'squaredcos_cap_v2', received 'sigmoid'",
+        ),
+        (
+            {"variance_type": "learned_range"},
+            r"variance_type: expected 'fixed_small' or 'fixed_large', received 'learned_range'",
+        ),
+        ({"thresholding": True}, r"thresholding: expected false, received true"),
+        ({"timestep_spacing": "linspace"}, r"timestep_spacing: expected 'leading' or 'trailing', received 'linspace'"),
+        ({"clip_sample_range": 2.0}, r"clip_sample_range: expected 1.0, received 2.0"),
+        ({"trained_betas": [0.1, 2.0]}, r"trained_betas: expected 1000 numbers above 0 and below 1"),
+    ],
+)
+def test_a_scheduler_that_kgen_has_not_is_refused_by_name(values, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        diffusers.load(changed(tmp_path, file="scheduler/scheduler_config.json", **values))
+
+
+def test_pipelines_and_folders_of_another_kind_are_refused(tmp_path):
+    with pytest.raises(
+        ValueError, match=r"model_index.json: scheduler: expected 'DDPMScheduler' or 'DDIMScheduler', received 'PNDM"
+    ):
+        diffusers.load(changed(tmp_path, file="model_index.json", scheduler=["diffusers", "PNDMScheduler"]))
+    with pytest.raises(
+        ValueError, match=r"model_index.json: vqvae: expected unet and scheduler alone, received this part too"
+    ):
+        diffusers.load(changed(tmp_path, file="model_index.json", vqvae=["diffusers", "VQModel"]))
+    folder = changed(tmp_path, "plain", "config.json")
+    (folder / "scheduler_config.json").unlink()
+    (folder / "model_index.json").unlink()
+    shutil.rmtree(folder / "unet")
+    shutil.rmtree(folder / "scheduler")
+    with pytest.raises(
+        FileNotFoundError, match=r"It says how the network was trained: put it there, or pass scheduler="
+    ):
+        diffusers.load(folder)
+    weights = folder / "diffusion_pytorch_model.safetensors"
+    weights.rename(folder / "diffusion_pytorch_model.bin")
+    with pytest.raises(FileNotFoundError, match=r"Files that end in .bin are pickles, which run code"):
+        diffusers.load(folder, scheduler={"_class_name": "DDPMScheduler"})
+
+
+def test_models_that_diffusers_has_not_are_refused(models, tmp_path):
+    network = models["attention"].network
+    for arguments, message in (
+        ({"schedule": "edm"}, r"schedule: diffusers has processes of a number of steps"),
+        ({"prediction": "flow"}, r"prediction: diffusers has NoisePrediction, .*received FlowPrediction"),
+        ({"sampler": "heun"}, r"sampler: diffusers' pipelines have AncestralSampler and DDIMSampler with eta=0"),
+        ({"sampler": DDIMSampler(10, grid=KarrasGrid())}, r"sampler: expected a grid of leading or trailing steps"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            diffusers.save(DDPM((8, 8, 1), network=network, ema=None, **arguments), tmp_path / "there")
+    resampled = UNet((8, 8, 1), (8, 8), 1, (), groups=4, resample="residual")
+    for net, message in (
+        (network, r"sinusoids .* expected 100, received 1000"),
+        (resampled, r"resample: .*expected 'convolution'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            diffusers.save(
+                DDPM((8, 8, 1), network=net, ema=None, schedule=kgen.diffusion.CappedCosineSchedule(100)),
+                tmp_path / "there",
+            )
+    assert not (tmp_path / "there").exists()
+
+
+def test_hugging_face(monkeypatch):
+    asked = []
+
+    class EntryNotFoundError(Exception):
+        pass
+
+    class LocalEntryNotFoundError(EntryNotFoundError, FileNotFoundError):
+        pass
+
+    def download(repository, name, *, revision):
+        asked.append((repository, revision))
+        if repository == "user/offline":
+            raise LocalEntryNotFoundError
+        if not (HERE / "older" / name).exists():
+            raise EntryNotFoundError
+        return str(HERE / "older" / name)
+
+    errors = {"EntryNotFoundError": EntryNotFoundError, "LocalEntryNotFoundError": LocalEntryNotFoundError}
+    monkeypatch.setitem(sys.modules, "huggingface_hub", types.SimpleNamespace(hf_hub_download=download))
+    monkeypatch.setitem(sys.modules, "huggingface_hub.utils", types.SimpleNamespace(**errors))
+    assert diffusers.load("hf://user/ddpm@abc", ema=None).image_shape == (8, 8, 1)
+    assert set(asked) == {("user/ddpm", "abc")}
+    with pytest.raises(LocalEntryNotFoundError):
+        diffusers.load("hf://user/offline@abc")
+    with pytest.raises(ValueError, match=r"name: expected 'hf://user/repo@revision', received"):
+        diffusers.load("kaggle://user/model/keras/v/1")
+
+
+def test_convert(models, tmp_path):
+    def run(*arguments):
+        return CliRunner().invoke(cli.main, [str(a) for a in arguments])
+
+    result = run("convert", HERE / "older", "--from", "diffusers", "--out", tmp_path / "ours")
+    assert result.exit_code == 0 and "Written" in result.output, result.output
+    result = run("convert", tmp_path / "ours", "--to", "diffusers", "--out", tmp_path / "theirs")
+    assert result.exit_code == 0, result.output
+    diffusers.save(models["older"], tmp_path / "saved")
+    for file in ("unet/config.json", "scheduler/scheduler_config.json", "unet/diffusion_pytorch_model.safetensors"):
+        assert (tmp_path / "theirs" / file).read_bytes() == (tmp_path / "saved" / file).read_bytes()
+    assert "name one of them" in run("convert", HERE / "older", "--out", tmp_path / "x").stderr
+
+
+def test_names_of_the_first_versions():
+    assert unet2d.renamed("mid_block.attentions.0.proj_attn.bias") == "mid_block.attentions.0.to_out.0.bias"
+    assert unet2d.renamed("mid_block.attentions.0.to_out.0.bias") == "mid_block.attentions.0.to_out.0.bias"
+    assert unet2d.renamed("down_blocks.0.resnets.0.conv1.weight") == "down_blocks.0.resnets.0.conv1.weight"
