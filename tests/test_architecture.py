@@ -25,7 +25,8 @@ MAY_IMPORT = {
     "hybrid": PARTS | {"networks"} | FAMILIES,
     **dict.fromkeys(("metrics", "callbacks", "serving", "data"), PARTS | {"networks"}),
     "apply": FOUNDATION | {"metrics"},
-    "tools": FOUNDATION | {"metrics", "data", "serving"},  # it asks the models, and knows no family
+    "interop": PARTS | {"networks"} | FAMILIES,  # inside of functions: it names the classes that it makes
+    "tools": FOUNDATION | {"metrics", "data", "serving", "interop"},  # it asks the models, and knows no family
 }
 # Stated in the design: TensorFlow is what serving is about, and one module wraps KerasCV's TensorFlow networks.
 FRAMEWORK_INSIDE_A_FUNCTION = {"serving": {"tensorflow"}, "hybrid": {"tensorflow"}}
@@ -87,6 +88,11 @@ def test_a_room_imports_only_what_it_stands_on(path):
         above = rooms(path) - MAY_IMPORT[room] - {room}
         above = {r for r in above if (path.relative_to(ROOT).as_posix(), r) not in CORE_READS}
         assert not above, f"{path} imports kgen.{', kgen.'.join(sorted(above))}"
+    if room == "interop":
+        families = [
+            name for name, inside in imports(path) if not inside and name.split(".")[1:2] in [[f] for f in FAMILIES]
+        ]
+        assert not families, f"{path} imports {families} at its top"
 
 
 def test_every_room_has_its_place():
