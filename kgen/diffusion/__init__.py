@@ -6,10 +6,11 @@ from kgen.diffusion.captions import CaptionedDiffusion
 from kgen.diffusion.churn import EDMSampler
 from kgen.diffusion.classifier_guidance import ClassifierGuidance
 from kgen.diffusion.composed_guidance import ComposedGuidance
-from kgen.diffusion.consistency import ConsistencyModel, ConsistencyPrediction, ConsistencySampler
+from kgen.diffusion.consistency import ConsistencyModel, ConsistencyPrediction, ConsistencySampler, GrowingLevels
 from kgen.diffusion.coupling import assignment, minibatch_coupling
 from kgen.diffusion.ddpm import DDPM
 from kgen.diffusion.denoiser import Denoiser
+from kgen.diffusion.distillation import ConsistencyDistillation, ProgressiveDistillation
 from kgen.diffusion.dpm_solver import DPMSolverMultistepSampler, DPMSolverSinglestepSampler
 from kgen.diffusion.dynamic_thresholding import DynamicThresholding
 from kgen.diffusion.edm import EDM, EDMPrediction
@@ -21,7 +22,16 @@ from kgen.diffusion.heun import HeunSampler
 from kgen.diffusion.inpainting import InpaintingModel, KnownRegion
 from kgen.diffusion.interval_guidance import IntervalGuidance
 from kgen.diffusion.inversion import invert
-from kgen.diffusion.laws import LogitNormalTimes, LogNormalTimes, SNRWeight, Times, UniformTimes, Weight
+from kgen.diffusion.laws import (
+    LogitNormalTimes,
+    LogNormalTimes,
+    SNRWeight,
+    StepTimes,
+    Times,
+    TruncatedSNRWeight,
+    UniformTimes,
+    Weight,
+)
 from kgen.diffusion.learned_variance import LearnedVariance
 from kgen.diffusion.likelihood import ODELikelihood
 from kgen.diffusion.log_variance import LogVariance
@@ -45,6 +55,7 @@ from kgen.diffusion.samplers import AncestralSampler, DDIMSampler, Sampler
 from kgen.diffusion.schedules import Schedule
 from kgen.diffusion.score_sde import ReverseSDESampler, ScoreSDE
 from kgen.diffusion.super_resolution import SmallerPicture, SuperResolution
+from kgen.diffusion.teachers import trained_network
 from kgen.diffusion.unipc import UniPCSampler
 from kgen.diffusion.variance_preserving import (
     CosineSchedule,
@@ -64,6 +75,7 @@ __all__ = [
     "ClassifierFreeGuidance",
     "ClassifierGuidance",
     "ComposedGuidance",
+    "ConsistencyDistillation",
     "ConsistencyModel",
     "ConsistencyPrediction",
     "ConsistencySampler",
@@ -84,6 +96,7 @@ __all__ = [
     "FlowMatching",
     "FlowPrediction",
     "FurtherGuidance",
+    "GrowingLevels",
     "Guidance",
     "GuidedDenoiser",
     "HeunSampler",
@@ -105,6 +118,7 @@ __all__ = [
     "PNDMSampler",
     "Prediction",
     "PredictorCorrectorSampler",
+    "ProgressiveDistillation",
     "RePaintSampler",
     "RectifiedFlowSchedule",
     "Reflow",
@@ -118,11 +132,13 @@ __all__ = [
     "ScoreSDE",
     "SigmoidSchedule",
     "SmallerPicture",
+    "StepTimes",
     "SubVPSchedule",
     "SuperResolution",
     "TimeGrid",
     "Times",
     "TrailingGrid",
+    "TruncatedSNRWeight",
     "UniPCSampler",
     "UniformGrid",
     "UniformTimes",
@@ -136,4 +152,5 @@ __all__ = [
     "invert",
     "minibatch_coupling",
     "reflow_pairs",
+    "trained_network",
 ]
