@@ -111,6 +111,12 @@ class PathEnds(DDPM):
         self.teacher = teacher
         self.averages.keep("teacher", teacher, ["network"])
 
+    def neighbours(self, u):
+        """Neighbouring times t < later of the levels that there are now, between which the law ``times`` puts uniform numbers ``u`` (B,)."""
+        last = (self.noise_levels.at(ops.convert_to_tensor(self.teacher_step)) if self.grows else self.noise_levels) - 1
+        n = ops.minimum(ops.floor(self.times.times(u, self.schedule) * last), last - 1.0)
+        return n / last, (n + 1.0) / last
+
     def earlier(self, x, noise, x_later, t, later, values, seeds):
         """x_t of the path that ``x_later`` is on: float tensor (B, ...).
 
@@ -128,10 +134,7 @@ class PathEnds(DDPM):
 
     def objective(self, batch, training):
         x = ops.cast(batch.x, "float32")
-        last = (self.noise_levels.at(ops.convert_to_tensor(self.teacher_step)) if self.grows else self.noise_levels) - 1
-        drawn = self.times.times(batch.strata, self.schedule)  # its law counts those between two levels
-        n = ops.minimum(ops.floor(drawn * last), last - 1.0)
-        t, later = n / last, (n + 1.0) / last
+        t, later = self.neighbours(batch.strata)
         noise = random.normal(batch.seeds, self.image_shape)
         values = (
             self.conditions.dropped(batch.conditions, random.fold_in(batch.seeds, 1)) if training else batch.conditions

@@ -7,8 +7,6 @@ import scipy.stats
 from keras import ops
 
 import kgen
-from kgen.core import random
-from kgen.core.inputs import Batch
 from kgen.diffusion import (
     EDM,
     ConsistencyModel,
@@ -70,18 +68,11 @@ def test_levels_double_while_training_goes_on():
     model = ConsistencyModel((2,), network=MLP((2,), (2,), widths=(4,), time=True), noise_levels=levels, teacher=0.0)
     again = ConsistencyModel.from_config(model.get_config())
     assert again.noise_levels == levels and again.get_config() == model.get_config()
-    drawn = []
-    model.gap = lambda t, later: drawn.append(ops.convert_to_numpy(later - t)[0]) or 1.0
-    batch = Batch(
-        ops.ones((1, 2)),
-        seeds=ops.convert_to_tensor(random.row_seeds(0, 1)),
-        strata=ops.ones((1,)) * 0.5,
-        conditions={},
-    )
-    for step in (0, 100):
+    for step, gap in ((0, 1 / 10), (100, 1 / 20)):
         model.teacher_step.assign(step)
-        model.objective(batch, False)
-    np.testing.assert_allclose(drawn, [1 / 10, 1 / 20], rtol=1e-5)
+        t, later = (ops.convert_to_numpy(v) for v in model.neighbours(ops.convert_to_tensor([0.0, 0.51, 0.99])))
+        np.testing.assert_allclose(t, [0.0, 0.5, 1.0 - gap], atol=1e-6)
+        np.testing.assert_allclose(later - t, gap, atol=1e-6)
     with pytest.raises(ValueError, match="last: expected at least first=10, received 4"):
         GrowingLevels(100, last=4)
 
@@ -92,12 +83,9 @@ def test_levels_are_drawn_by_the_normal_law_of_their_logarithms():
     model = ConsistencyModel(
         (1,), network=MLP((1,), (1,), widths=(4,), time=True), noise_levels=levels, times=LogNormalTimes(-1.1, 2.0)
     )
-    found = []
-    model.gap = lambda t, later: found.append(ops.convert_to_numpy(t)) or 1.0
-    strata = ops.convert_to_tensor(((np.arange(rows) + 0.5) / rows).astype("float32"))
-    seeds = ops.convert_to_tensor(random.row_seeds(0, rows))
-    model.objective(Batch(ops.ones((rows, 1)), seeds=seeds, strata=strata, conditions={}), False)
-    counts = np.bincount(np.round(found[0] * (levels - 1)).astype(int), minlength=levels - 1)
+    u = ((np.arange(rows) + 0.5) / rows).astype("float32")
+    found = ops.convert_to_numpy(model.neighbours(ops.convert_to_tensor(u))[0])
+    counts = np.bincount(np.round(found * (levels - 1)).astype(int), minlength=levels - 1)
     t = np.linspace(0, 1, levels)
     sigma = (0.002 ** (1 / 7) + t * (80.0 ** (1 / 7) - 0.002 ** (1 / 7))) ** 7
     cdf = scipy.stats.norm.cdf(np.log(sigma), -1.1, 2.0)
