@@ -139,7 +139,7 @@ class GenerativeModel(backend.TrainStep, keras.Model):
 
     def train_update(self, data):
         """What the backend's ``train_step`` runs."""
-        batch = self._batch(data, training=True)
+        batch = self.to_batch(data, training=True)
         statistics = self._statistics()
         before = [ops.copy(v) for v in statistics]
         self._guard.begin(keras.tree.flatten(batch.x), self._trackers.values())
@@ -155,7 +155,11 @@ class GenerativeModel(backend.TrainStep, keras.Model):
         """Takes one step of every average; not where ``finite``, a boolean scalar tensor, is false."""
         self.averages.update(finite)
 
-    def _batch(self, data, training):
+    def to_batch(self, data, training):
+        """The ``Batch`` of what Keras hands to a step: ``x``, ``(x, y)`` or ``(x, y, weight)``, of tensors.
+
+        A family whose data has parts of its own beside conditions takes them off first, and puts them into the batch that this returns.
+        """
         x, y, weight = inputs.unpacked(data)
         size = inputs.rows_of(x)
         if training:
@@ -176,7 +180,7 @@ class GenerativeModel(backend.TrainStep, keras.Model):
 
     def test_update(self, data):
         """What the backend's ``test_step`` runs."""
-        batch = self._batch(data, training=False)
+        batch = self.to_batch(data, training=False)
         return self._log(self.measure(batch), batch)
 
     def _log(self, logs, batch, finite=None):

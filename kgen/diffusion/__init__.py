@@ -7,10 +7,11 @@ from kgen.diffusion.cascade import Cascade
 from kgen.diffusion.churn import EDMSampler
 from kgen.diffusion.classifier_guidance import ClassifierGuidance
 from kgen.diffusion.composed_guidance import ComposedGuidance
-from kgen.diffusion.consistency import ConsistencyModel, ConsistencyPrediction, ConsistencySampler
+from kgen.diffusion.consistency import ConsistencyModel, ConsistencyPrediction, ConsistencySampler, GrowingLevels
 from kgen.diffusion.coupling import assignment, minibatch_coupling
 from kgen.diffusion.ddpm import DDPM
 from kgen.diffusion.denoiser import Denoiser
+from kgen.diffusion.distillation import ConsistencyDistillation, ProgressiveDistillation
 from kgen.diffusion.dpm_solver import DPMSolverMultistepSampler, DPMSolverSinglestepSampler
 from kgen.diffusion.dynamic_thresholding import DynamicThresholding
 from kgen.diffusion.edm import EDM, EDMPrediction
@@ -22,7 +23,16 @@ from kgen.diffusion.heun import HeunSampler
 from kgen.diffusion.inpainting import InpaintingModel, KnownRegion
 from kgen.diffusion.interval_guidance import IntervalGuidance
 from kgen.diffusion.inversion import interpolate, invert
-from kgen.diffusion.laws import LogitNormalTimes, LogNormalTimes, SNRWeight, Times, UniformTimes, Weight
+from kgen.diffusion.laws import (
+    LogitNormalTimes,
+    LogNormalTimes,
+    SNRWeight,
+    StepTimes,
+    Times,
+    TruncatedSNRWeight,
+    UniformTimes,
+    Weight,
+)
 from kgen.diffusion.learned_variance import LearnedVariance
 from kgen.diffusion.likelihood import ODELikelihood
 from kgen.diffusion.log_variance import LogVariance
@@ -49,6 +59,7 @@ from kgen.diffusion.samplers import AncestralSampler, DDIMSampler, Sampler
 from kgen.diffusion.schedules import Schedule
 from kgen.diffusion.score_sde import ReverseSDESampler, ScoreSDE
 from kgen.diffusion.super_resolution import AugmentationLevel, SmallerPicture, SuperResolution
+from kgen.diffusion.teachers import trained_network
 from kgen.diffusion.translation import translate
 from kgen.diffusion.unipc import UniPCSampler
 from kgen.diffusion.variance_preserving import (
@@ -76,6 +87,7 @@ __all__ = [
     "ClassifierFreeGuidance",
     "ClassifierGuidance",
     "ComposedGuidance",
+    "ConsistencyDistillation",
     "ConsistencyModel",
     "ConsistencyPrediction",
     "ConsistencySampler",
@@ -99,6 +111,7 @@ __all__ = [
     "FurtherGuidance",
     "GaussianBlur",
     "Grey",
+    "GrowingLevels",
     "Guidance",
     "GuidedDenoiser",
     "HeunSampler",
@@ -123,6 +136,7 @@ __all__ = [
     "PosteriorGuidance",
     "Prediction",
     "PredictorCorrectorSampler",
+    "ProgressiveDistillation",
     "RePaintSampler",
     "RectifiedFlowSchedule",
     "Reflow",
@@ -137,11 +151,13 @@ __all__ = [
     "ScoreSDE",
     "SigmoidSchedule",
     "SmallerPicture",
+    "StepTimes",
     "SubVPSchedule",
     "SuperResolution",
     "TimeGrid",
     "Times",
     "TrailingGrid",
+    "TruncatedSNRWeight",
     "UniPCSampler",
     "UniformGrid",
     "UniformTimes",
@@ -157,5 +173,6 @@ __all__ = [
     "minibatch_coupling",
     "posterior_sample",
     "reflow_pairs",
+    "trained_network",
     "translate",
 ]

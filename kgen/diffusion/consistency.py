@@ -6,11 +6,14 @@ import keras
 from keras import ops
 
 from kgen.core import checks, random
+from kgen.core.config import Configured
 from kgen.diffusion.ddpm import DDPM
 from kgen.diffusion.denoiser import Denoiser
 from kgen.diffusion.predictions import Estimate, Prediction, noise_of, row_mean
 from kgen.diffusion.processes import EDMSchedule
 from kgen.diffusion.samplers import Sampler, levels, noise_like
+from kgen.diffusion.schedules import like
+from kgen.diffusion.teachers import process_of, trained_network
 
 
 @keras.saving.register_keras_serializable(package="kgen")
@@ -64,71 +67,95 @@ class ConsistencySampler(Sampler):
 
 
 @keras.saving.register_keras_serializable(package="kgen")
-class ConsistencyModel(DDPM):
-    """A network whose estimate of the data is the same all along a path from noise to data, trained without a teacher model.
+class GrowingLevels(Configured):
+    """A number of noise levels that doubles while training goes on: N(k) = min(first 2^floor(k/K'), last) + 1 at step k.
 
-    The loss is (sqrt(|f(x + sigma_{n+1} z) - f_teacher(x + sigma_n z)|^2 + c^2) - c) / (sigma_{n+1} - sigma_n) at neighbouring noise
-    levels with the same noise z; the teacher is an average of the network's own weights, named "teacher". c = 0.00054 sqrt(D).
+    K' = floor(steps / (log2(last/first) + 1)): few levels, which teach fast, and in the end many, which teach exactly.
 
     Args:
-        image_shape, network, num_classes, label_dropout, conditions, clip, ema: as in ``DDPM``.
-        noise_levels: how many levels there are between sigma_min and sigma_max.
-        teacher: decay of the teacher; 0 is the network of the step before.
-        sigma_data, sigma_min, sigma_max: of the data and of the noise.
-        sampler: "consistency" (one step) or a ``Sampler``.
+        steps: K, the steps that training takes.
+        first, last: s_0 and s_1, the distances between levels at the start and at the end.
     Reference:
-        Song et al. 2023, Algorithm 3, arXiv 2303.01469; Song & Dhariwal, Improved techniques for training consistency models, 2023 (the
-        loss and its weight), arXiv 2310.14189.
+        Song & Dhariwal 2023, section 3.4, arXiv 2310.14189.
+    """
+
+    def __init__(self, steps, first=10, last=1280):
+        self.steps = checks.positive_int("steps", steps)
+        self.first, self.last = checks.positive_int("first", first), checks.positive_int("last", last)
+        if last < first:
+            raise ValueError(f"last: expected at least first={first}, received {last}.")
+
+    def at(self, step):
+        """How many levels there are at a step: float scalar tensor."""
+        each = max(1, int(self.steps / (math.floor(math.log2(self.last / self.first)) + 1)))
+        return ops.minimum(self.first * 2.0 ** ops.minimum(ops.floor(step / each), 30.0), float(self.last)) + 1.0
+
+
+class PathEnds(DDPM):
+    """Base class of models whose estimate of the data is the same all along a path: the loss between neighbouring times of one.
+
+    Args:
+        image_shape: as in ``DDPM``.
+        noise_levels, times, teacher: as in ``ConsistencyModel``.
+        **kwargs: as in ``DDPM``.
     """
 
     likelihood = "implicit"
+    ends_paths = True  # its estimate is the end of the path that it is on
 
-    def __init__(
-        self,
-        image_shape,
-        *,
-        noise_levels=18,
-        teacher=0.9,
-        sigma_data=0.5,
-        sigma_min=0.002,
-        sigma_max=80.0,
-        sampler=None,
-        name="consistency_model",
-        **kwargs,
-    ):
-        super().__init__(
-            image_shape,
-            schedule=EDMSchedule(sigma_min, sigma_max),
-            prediction=ConsistencyPrediction(sigma_data, sigma_min),
-            sampler=ConsistencySampler() if sampler is None else sampler,
-            name=name,
-            **kwargs,
-        )
-        if checks.positive_int("noise_levels", noise_levels) < 2:
+    def __init__(self, image_shape, *, noise_levels=18, teacher=0.9, sampler=None, **kwargs):
+        super().__init__(image_shape, sampler=ConsistencySampler() if sampler is None else sampler, **kwargs)
+        if not isinstance(noise_levels, GrowingLevels) and checks.positive_int("noise_levels", noise_levels) < 2:
             raise ValueError(f"noise_levels: expected at least 2, received {noise_levels}.")
         self.noise_levels = noise_levels
         self.teacher = teacher
-        self.sigma_data, self.sigma_min, self.sigma_max = sigma_data, sigma_min, sigma_max
         self.averages.keep("teacher", teacher, ["network"])
+
+    def neighbours(self, u):
+        """Neighbouring times t < later of the levels that there are now, between which the law ``times`` puts uniform numbers ``u`` (B,)."""
+        last = (self.noise_levels.at(ops.convert_to_tensor(self.teacher_step)) if self.grows else self.noise_levels) - 1
+        n = ops.minimum(ops.floor(self.times.times(u, self.schedule) * last), last - 1.0)
+        return n / last, (n + 1.0) / last
+
+    def earlier(self, x, noise, x_later, t, later, values, seeds):
+        """x_t of the path that ``x_later`` is on: float tensor (B, ...).
+
+        Args:
+            x, noise, x_later: data, noise, and what they make at the time ``later``; float tensors (B, ...).
+            t, later: float tensors (B,), neighbouring times.
+            values: dict from the name of each condition's tensors to a tensor (B, ...).
+            seeds: int32 tensor (B, 2), row seeds.
+        """
+        raise NotImplementedError
+
+    def gap(self, t, later):
+        """What the distance of two estimates is divided by: float tensor (B,)."""
+        return ops.ones_like(t)
 
     def objective(self, batch, training):
         x = ops.cast(batch.x, "float32")
-        n = ops.minimum(ops.floor(batch.strata * (self.noise_levels - 1)), self.noise_levels - 2.0)
-        t, later = n / (self.noise_levels - 1), (n + 1.0) / (self.noise_levels - 1)
+        t, later = self.neighbours(batch.strata)
         noise = random.normal(batch.seeds, self.image_shape)
         values = (
             self.conditions.dropped(batch.conditions, random.fold_in(batch.seeds, 1)) if training else batch.conditions
         )
+        x_later = self.schedule.add_noise(x, later, noise)
+        x_t = self.earlier(x, noise, x_later, t, later, values, random.fold_in(batch.seeds, 2))
         teacher = Denoiser(self.averaged("network", "teacher"), self.schedule, self.prediction)
-        target = ops.stop_gradient(teacher(self.schedule.add_noise(x, t, noise), t, values).data)
-        student, x_later = self.denoiser(training), self.schedule.add_noise(x, later, noise)
+        target = ops.where(like(t, x) > 0, teacher(x_t, t, values).data, x_t)
+        student = self.denoiser(training)
         found = student.prediction.estimate(
             student.output(x_later, later, values, training), x_later, *student.levels(later, x_later)
         ).data
         size = math.prod(self.image_shape)
         c = 0.00054 * math.sqrt(size)
-        distance = ops.sqrt(size * row_mean(ops.square(found - target)) + c**2) - c
-        return distance / (self.schedule.sigma(later) - self.schedule.sigma(t)), {}
+        distance = ops.sqrt(size * row_mean(ops.square(found - ops.stop_gradient(target))) + c**2) - c
+        return distance / self.gap(t, later), {}
+
+    @property
+    def grows(self):
+        """Whether the number of levels does."""
+        return isinstance(self.noise_levels, GrowingLevels)
 
     def log_prob(self, x, **kwargs):
         """A consistency model has no likelihood."""
@@ -138,7 +165,90 @@ class ConsistencyModel(DDPM):
 
     def get_config(self):
         config = super().get_config()
-        for fixed in ("schedule", "prediction", "times", "weight"):
-            del config[fixed]
-        own = ("noise_levels", "teacher", "sigma_data", "sigma_min", "sigma_max")
+        del config["weight"]
+        levels = keras.saving.serialize_keras_object(self.noise_levels) if self.grows else self.noise_levels
+        return {**config, "noise_levels": levels, "teacher": self.teacher}
+
+
+@keras.saving.register_keras_serializable(package="kgen")
+class ConsistencyModel(PathEnds):
+    """A network whose estimate of the data is the same all along a path from noise to data, trained without a teacher model.
+
+    The loss is (sqrt(|f(x + sigma_{n+1} z) - f_teacher(x + sigma_n z)|^2 + c^2) - c) / (sigma_{n+1} - sigma_n) at neighbouring noise
+    levels with the same noise z; the teacher is an average of the network's own weights, named "teacher". c = 0.00054 sqrt(D).
+
+    The improved training of Song & Dhariwal is ``noise_levels=GrowingLevels(steps)``, ``times=LogNormalTimes(-1.1, 2.0)``, ``teacher=0.0``.
+
+    Args:
+        image_shape, network, num_classes, label_dropout, conditions, clip, ema: as in ``DDPM``.
+        noise_levels: how many levels there are between sigma_min and sigma_max, or ``GrowingLevels``.
+        times: which levels training draws: "uniform", or ``Times``, of whose times each counts for the two levels that it is between.
+        teacher: decay of the teacher; 0 is the network of the step before.
+        sigma_data, sigma_min, sigma_max: of the data and of the noise.
+        prediction: what the network is given and returns: ``ConsistencyPrediction(sigma_data, sigma_min)`` by default.
+        sampler: "consistency" (one step) or a ``Sampler``.
+    Reference:
+        Song et al. 2023, Algorithm 3, arXiv 2303.01469; Song & Dhariwal, Improved techniques for training consistency models, 2023 (the
+        loss and its weight; sections 3.4 and 3.5), arXiv 2310.14189.
+    """
+
+    def __init__(
+        self,
+        image_shape,
+        *,
+        sigma_data=0.5,
+        sigma_min=0.002,
+        sigma_max=80.0,
+        prediction=None,
+        name="consistency_model",
+        **kwargs,
+    ):
+        if prediction is None:
+            prediction = ConsistencyPrediction(sigma_data, sigma_min)
+        super().__init__(
+            image_shape,
+            schedule=EDMSchedule(sigma_min, sigma_max),
+            prediction=prediction,
+            name=name,
+            **kwargs,
+        )
+        self.sigma_data, self.sigma_min, self.sigma_max = sigma_data, sigma_min, sigma_max
+
+    @classmethod
+    def from_diffusion(cls, model, **kwargs):
+        """A consistency model to be trained, whose network is a copy of a diffusion model's: easy consistency tuning.
+
+        Its estimates of the data at neighbouring levels are nearly the same to begin with, and training makes them so over longer and
+        longer ways. What a network is given and returns is the same in both.
+
+        Args:
+            model: a trained ``EDM``, or a ``DDPM`` of the same process.
+            **kwargs: as in ``ConsistencyModel``: ``noise_levels``, ``times``, ``teacher``, ``ema`` ...
+        Raises:
+            ValueError: the model is of another process.
+        Reference:
+            Geng et al., Consistency models made easy, 2024, section 3 (with its own law of neighbouring times), arXiv 2406.14548.
+        """
+        process = process_of("model", model)
+        schedule = process.pop("schedule")
+        if not isinstance(schedule, EDMSchedule) or schedule.rho != EDMSchedule().rho:
+            raise ValueError(
+                f"model: expected one of the process EDMSchedule(), such as EDM, received one of {schedule!r}. ConsistencyDistillation "
+                "takes any."
+            )
+        ends = {"sigma_min": schedule.sigma_min, "sigma_max": schedule.sigma_max}
+        return cls(**process, network=trained_network(model), **ends, **kwargs)
+
+    def earlier(self, x, noise, x_later, t, later, values, seeds):
+        return self.schedule.add_noise(x, t, noise)
+
+    def gap(self, t, later):
+        return self.schedule.sigma(later) - self.schedule.sigma(t)
+
+    def get_config(self):
+        config = super().get_config()
+        del config["schedule"]
+        if self.prediction == ConsistencyPrediction(self.sigma_data, self.sigma_min):
+            config["prediction"] = None  # which follows from the numbers below
+        own = ("sigma_data", "sigma_min", "sigma_max")
         return {**config, **{name: getattr(self, name) for name in own}}

@@ -69,7 +69,7 @@ class DDPM(GenerativeModel):
         schedule: "cosine", "linear", "scaled_linear", "sigmoid", "vp", "sub_vp", "ve", "edm", "rectified_flow", or a ``Schedule``.
         prediction: what the network returns: "velocity", "noise", "data", "score", "flow", or a ``Prediction``.
         times: which times training draws: "uniform", "log_normal", "logit_normal", or ``Times``.
-        weight: what errors weigh: None (1 for the network's own output), "min_snr", or a ``Weight``.
+        weight: what errors weigh: None (1 for the network's own output), "min_snr", "truncated_snr", or a ``Weight``.
         num_classes: number of classes, or a list of their names, or None. With classes, train by ``fit(x, labels)``.
         label_dropout: share of training examples whose label is hidden, in [0, 1): what guidance and sampling without a class need.
         conditions: further conditions, ``kgen.core.conditions``; train by ``fit({"image": x, name: value, ...})``.

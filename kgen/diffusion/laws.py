@@ -70,6 +70,21 @@ class LogitNormalTimes(Times):
         return ops.sigmoid(self.mean + self.std * _normal(u))
 
 
+@keras.saving.register_keras_serializable(package="kgen")
+class StepTimes(Times):
+    """The times at which a sampler of equal steps calls the network: k / steps for k = 1 .. steps, all alike.
+
+    Args:
+        steps: how many; with 1, t = 1 alone.
+    """
+
+    def __init__(self, steps=1):
+        self.steps = checks.positive_int("steps", steps)
+
+    def times(self, u, schedule):
+        return ops.minimum((ops.floor(u * self.steps) + 1.0) / self.steps, 1.0)
+
+
 def _normal(u):
     """Standard normal numbers from uniform ones; u is kept 2^-24 away from 0 and 1."""
     return math.sqrt(2.0) * ops.erfinv(ops.clip(2.0 * u - 1.0, -1.0 + 2.0**-23, 1.0 - 2.0**-23))
@@ -101,6 +116,18 @@ class SNRWeight(Weight):
         return snr if self.largest is None else ops.minimum(snr, self.largest)
 
 
+@keras.saving.register_keras_serializable(package="kgen")
+class TruncatedSNRWeight(Weight):
+    """max(snr, 1): the larger of the squared errors of the data and of the noise. It stays above 0 where nothing of the data is left.
+
+    Reference:
+        Salimans & Ho 2022, section 4, arXiv 2202.00512.
+    """
+
+    def weight(self, t, schedule):
+        return ops.maximum(schedule.snr(t), 1.0)
+
+
 def get_times(times):
     """``Times`` from itself, "uniform", "log_normal" or "logit_normal", or its configuration."""
     aliases = {"uniform": UniformTimes, "log_normal": LogNormalTimes, "logit_normal": LogitNormalTimes}
@@ -108,5 +135,6 @@ def get_times(times):
 
 
 def get_weight(weight):
-    """``Weight`` from itself, "min_snr", its configuration, or None: the prediction's own unit weight."""
-    return None if weight is None else resolve("weight", weight, Weight, {"min_snr": SNRWeight})
+    """``Weight`` from itself, "min_snr", "truncated_snr", its configuration, or None: the prediction's own unit weight."""
+    aliases = {"min_snr": SNRWeight, "truncated_snr": TruncatedSNRWeight}
+    return None if weight is None else resolve("weight", weight, Weight, aliases)

@@ -51,10 +51,13 @@ class Reflow(FlowMatching):
     Lines between pairs that a flow has made cross less than those between pairs drawn at random: the flow learnt from them is
     straighter, and takes fewer steps to sample. In evaluation, too, the pairs are those that are given.
 
+    Distilled into one step, the student learns the slope of each line at t = 1 alone, which leads from the noise to its sample whether
+    lines cross or not: ``Reflow(shape, network=trained_network(teacher), times=StepTimes(1), sampler=DDIMSampler(1))``.
+
     Args:
         image_shape, **kwargs: as in ``FlowMatching``, but for ``coupling``.
     Reference:
-        Liu et al., Flow straight and fast, 2023, section 2.2 and Theorem 3.5, arXiv 2209.03003.
+        Liu et al., Flow straight and fast, 2023, section 2.2 (distillation too) and Theorem 3.5, arXiv 2209.03003.
     """
 
     def __init__(self, image_shape, *, name="reflow", **kwargs):
@@ -76,10 +79,10 @@ class Reflow(FlowMatching):
             raise ValueError(f"noise: expected {len(found)} rows, one for each example, received {len(noise)}.")
         return {self.data_name: found, "noise": noise}, conditions
 
-    def _batch(self, data, training):
+    def to_batch(self, data, training):
         x, y, weight = keras.utils.unpack_x_y_sample_weight(data)
         rest, noise = self._apart(x)
-        batch = super()._batch(keras.utils.pack_x_y_sample_weight(rest, y, weight), training)
+        batch = super().to_batch(keras.utils.pack_x_y_sample_weight(rest, y, weight), training)
         return batch._replace(x={self.data_name: batch.x, "noise": noise})
 
     def pairs(self, batch, training):

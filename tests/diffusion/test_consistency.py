@@ -3,10 +3,19 @@
 import keras
 import numpy as np
 import pytest
+import scipy.stats
 from keras import ops
 
 import kgen
-from kgen.diffusion import ConsistencyModel, ConsistencyPrediction, ConsistencySampler
+from kgen.diffusion import (
+    EDM,
+    ConsistencyModel,
+    ConsistencyPrediction,
+    ConsistencySampler,
+    EDMPrediction,
+    GrowingLevels,
+    LogNormalTimes,
+)
 from kgen.networks import MLP
 
 COMPILE = {"jit_compile": False} if keras.config.backend() == "tensorflow" else {}
@@ -48,6 +57,54 @@ def test_the_teacher_follows_at_its_own_rate():
     np.testing.assert_allclose(teacher, start + 0.9 * (now - start), atol=1e-6)  # the first decay is min(0.5, 1/10)
     assert np.abs(now - start).max() > 0
     assert not model.teacher_network.trainable_variables
+
+
+def test_levels_double_while_training_goes_on():
+    """Song & Dhariwal 2023: N(k) = min(s_0 2^floor(k/K'), s_1) + 1 with s_0 = 10, s_1 = 1280, of which 8 numbers take 1/8 of the steps each."""
+    levels = GrowingLevels(800)
+    found = [float(levels.at(ops.convert_to_tensor(float(k)))) for k in (0, 99, 100, 399, 400, 699, 700, 800, 10**6)]
+    assert found == [11, 11, 21, 81, 161, 641, 1281, 1281, 1281]
+    assert float(GrowingLevels(10, 4, 4).at(ops.convert_to_tensor(7.0))) == 5
+    model = ConsistencyModel((2,), network=MLP((2,), (2,), widths=(4,), time=True), noise_levels=levels, teacher=0.0)
+    again = ConsistencyModel.from_config(model.get_config())
+    assert again.noise_levels == levels and again.get_config() == model.get_config()
+    for step, gap in ((0, 1 / 10), (100, 1 / 20)):
+        model.teacher_step.assign(step)
+        t, later = (ops.convert_to_numpy(v) for v in model.neighbours(ops.convert_to_tensor([0.0, 0.51, 0.99])))
+        np.testing.assert_allclose(t, [0.0, 0.5, 1.0 - gap], atol=1e-6)
+        np.testing.assert_allclose(later - t, gap, atol=1e-6)
+    with pytest.raises(ValueError, match="last: expected at least first=10, received 4"):
+        GrowingLevels(100, last=4)
+
+
+def test_levels_are_drawn_by_the_normal_law_of_their_logarithms():
+    """Song & Dhariwal 2023, section 3.5: p(n) is the probability that ln sigma falls between two levels; what is beyond counts to the ends."""
+    levels, rows = 12, 4000
+    model = ConsistencyModel(
+        (1,), network=MLP((1,), (1,), widths=(4,), time=True), noise_levels=levels, times=LogNormalTimes(-1.1, 2.0)
+    )
+    u = ((np.arange(rows) + 0.5) / rows).astype("float32")
+    found = ops.convert_to_numpy(model.neighbours(ops.convert_to_tensor(u))[0])
+    counts = np.bincount(np.round(found * (levels - 1)).astype(int), minlength=levels - 1)
+    t = np.linspace(0, 1, levels)
+    sigma = (0.002 ** (1 / 7) + t * (80.0 ** (1 / 7) - 0.002 ** (1 / 7))) ** 7
+    cdf = scipy.stats.norm.cdf(np.log(sigma), -1.1, 2.0)
+    cdf[0], cdf[-1] = 0.0, 1.0
+    np.testing.assert_allclose(counts / rows, np.diff(cdf), atol=1e-3)
+    assert ConsistencyModel.from_config(model.get_config()).times == LogNormalTimes(-1.1, 2.0)
+
+
+def test_it_begins_as_a_diffusion_model():
+    edm = EDM((2,), network=MLP((2,), (2,), widths=(8,), time=True), sigma_data=1.0)
+    for v in edm.weights:
+        v.assign(np.random.default_rng(1).normal(size=v.shape, scale=0.3))
+    model = ConsistencyModel.from_diffusion(edm, noise_levels=4)
+    x, t = ops.convert_to_tensor(DATA[:3]), ops.convert_to_tensor(np.array([0.2, 0.6, 1.0], "float32"))
+    ours, theirs = (m.denoiser(clip=False)(x, t, {}).data for m in (model, edm))
+    np.testing.assert_array_equal(ops.convert_to_numpy(ours), ops.convert_to_numpy(theirs))
+    again = ConsistencyModel.from_config(model.get_config())
+    assert again.prediction == EDMPrediction(1.0) and again.schedule == edm.schedule
+    assert len(model.trainable_variables) == len(edm.trainable_variables)
 
 
 def test_it_learns(trained):

@@ -16,9 +16,11 @@ from kgen.diffusion import (
     FlowPrediction,
     RectifiedFlowSchedule,
     Reflow,
+    StepTimes,
     assignment,
     minibatch_coupling,
     reflow_pairs,
+    trained_network,
 )
 from kgen.networks import MLP
 from kgen.numerics import EulerSolver
@@ -121,3 +123,28 @@ def test_pairs_are_what_the_sampler_maps_and_reflow_learns_them(tmp_path):
         student.fit(z, verbose=0)
     with pytest.raises(ValueError, match="noise: expected 256 rows, one for each example, received 8"):
         student.fit({"x": z, "noise": z[:8]}, verbose=0)
+
+
+def test_distilled_into_one_step_it_learns_lines_that_cross():
+    """x_0 = -eps: at t = 1 the slope is 2 x_1, and one step arrives; halfway all lines meet at 0."""
+    keras.utils.set_random_seed(0)
+    network = MLP((2,), (2,), widths=(), time=True)
+    kernel = np.zeros(network.weights[0].shape, "float32")
+    kernel[:2] = 2.0 * np.eye(2)
+    network.set_weights([kernel, np.zeros(2)])
+    teacher = Reflow((2,), network=network, ema=None)
+    student = Reflow((2,), network=trained_network(teacher), times=StepTimes(1), sampler=DDIMSampler(1), ema=None)
+    z = RNG.normal(size=(8, 2)).astype("float32")
+    x, noise = ops.convert_to_tensor(-z), ops.convert_to_tensor(z)
+    strata = ops.convert_to_tensor(np.arange(8, dtype="float32") / 8)
+    batch = Batch({"x": x, "noise": noise}, seeds=random.row_seeds(0, 8), strata=strata, conditions={})
+    losses = [ops.convert_to_numpy(ops.stop_gradient(m.objective(batch, True)[0])) for m in (student, teacher)]
+    np.testing.assert_allclose(losses[0], 0.0, atol=1e-10)
+    assert losses[1][1:].min() > 1e-3
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(student.sample_rows(random.row_seeds(0, 8), x=noise)), -z, atol=1e-6
+    )
+    found = ops.convert_to_numpy(StepTimes(4).times(strata, student.schedule))
+    np.testing.assert_array_equal(found, np.repeat([0.25, 0.5, 0.75, 1.0], 2))
+    assert Reflow.from_config(student.get_config()).times == StepTimes(1)
+    assert student.network is not network and student.trainable_variables
