@@ -34,6 +34,7 @@ def main(
 
     run = kgen.Run(out)
     run.save_model(model)
+    run.save_preset(model, dtype="float16")  # half the size, the same figures
     run.save_curves(history)
     labels = None if y is None else [i % num_classes for i in range(64)]
     run.save_samples(model.sample(64, seed=0, labels=labels), columns=10)

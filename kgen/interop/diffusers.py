@@ -204,5 +204,4 @@ def _read(network, path, where, kinds, sines_first):
     with safetensors.safe_open(path, framework="numpy") as file:
         for name in file.keys():  # noqa: SIM118 (not a dict)
             ours = unet2d.renamed(name)
-            value = unet2d.to_ours(ours, file.get_tensor(name).astype("float32"), sines_first)
-            variables[ours].assign(ops.cast(value, variables[ours].dtype))
+            variables[ours].assign(unet2d.to_ours(ours, file.get_tensor(name).astype("float32"), sines_first))

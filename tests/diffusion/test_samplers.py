@@ -122,8 +122,11 @@ def test_a_learned_variance_is_between_its_bounds():
 
         (end,) = AncestralSampler(10).step(denoise, schedule, (x,), t, s, seeds, 0)
         np.testing.assert_allclose(ops.convert_to_numpy(end).var(0), expected, rtol=0.15)
-    (end,) = AncestralSampler(10).step(denoise, schedule, (x,), s, ops.zeros((n,)), seeds, 0)
-    assert np.ptp(ops.convert_to_numpy(end), axis=0).max() == 0  # the last step adds no noise
+    for sampler, expected in ((AncestralSampler(10), variance), (AncestralSampler(10, variance="large"), widest)):
+        (end,) = sampler.step(plain, schedule, (x,), t, s, seeds, 0)
+        np.testing.assert_allclose(ops.convert_to_numpy(end).var(0), expected, rtol=0.15)
+        (end,) = sampler.step(plain, schedule, (x,), s, ops.zeros((n,)), seeds, 0)
+        assert np.ptp(ops.convert_to_numpy(end), axis=0).max() == 0  # the last step adds no noise
 
 
 def test_rows_have_their_own_start_and_number_of_steps():

@@ -6,6 +6,8 @@ import pytest
 from keras import ops
 
 from kgen.diffusion import (
+    BetaSchedule,
+    CappedCosineSchedule,
     CosineSchedule,
     DataPrediction,
     EDMSchedule,
@@ -96,6 +98,18 @@ def test_as_many_steps_as_one_likes_are_the_same_process(num_steps):
     np.testing.assert_allclose(
         values(given.alpha, np.ones(1, "float32"))[0] ** 2, np.prod(1 - np.linspace(0.01, 0.4, 20)), rtol=1e-5
     )
+
+
+def test_betas_of_others():
+    t, cosine = np.arange(101) / 100, values(CosineSchedule(num_steps=100).alpha, np.arange(101) / 100)
+    capped = values(CappedCosineSchedule(100).alpha, t)
+    np.testing.assert_allclose(capped[:-1], cosine[:-1], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(capped[-1] / capped[-2], 0.001**0.5, rtol=1e-4)  # the last beta, 1, is capped at 0.999
+    betas = BetaSchedule([0.1, 0.5, 0.999])
+    np.testing.assert_allclose(values(betas.alpha, np.arange(4) / 3) ** 2, np.cumprod([1, 0.9, 0.5, 0.001]), rtol=1e-5)
+    assert BetaSchedule.from_config(betas.get_config()) == betas
+    with pytest.raises(ValueError, match=r"betas: expected numbers above 0 and below 1, received \[0.1, 1.0\]"):
+        BetaSchedule([0.1, 1.0])
 
 
 def test_formulas_of_the_papers():

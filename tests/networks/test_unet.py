@@ -7,6 +7,7 @@ from keras import ops
 from networks.helpers import check_same_gradients, copy, randomised, run
 
 from kgen.core.conditions import ImageCondition, SequenceCondition
+from kgen.layers import SinusoidalEmbedding
 from kgen.networks import UNet
 
 RNG = np.random.default_rng(1)
@@ -82,6 +83,25 @@ def test_with_every_option_the_blocks_are_those_of_the_network():
     (training, not_training), again = output(False), output(True)
     np.testing.assert_allclose(again, [training, not_training], atol=1e-5)
     assert np.abs(training - not_training).max() > 1e-3
+
+
+def test_padding_middle_and_time_of_other_libraries():
+    """Values against diffusers are in tests/interop."""
+    options = {"channels": (4, 4), "blocks": 1, "groups": 4, "stride_padding": "behind", "middle_attention": True}
+    network = UNet((8, 2), attention=(), epsilon=1e-6, sinusoids={"scale": 20.0, "offset": -1.0}, **options)
+    assert (
+        network.get_layer("down_0_pad").output.shape[1] == 9 and network.get_layer("middle_attention").epsilon == 1e-6
+    )
+    assert network.output_shape == (None, 8, 2) and copy(network).get_config() == network.get_config()
+    assert "middle_attention" not in names(UNet((4, 4, 1), (4,), 1, (True,), groups=4, middle_attention=False))
+    plain, shifted = SinusoidalEmbedding(6, 20.0), SinusoidalEmbedding(6, 20.0, offset=-1.0, freq_shift=1.0)
+    (embedded,) = ops.convert_to_numpy(shifted(ops.ones((1,))))
+    np.testing.assert_allclose(embedded[5], 19e-4, rtol=1e-3)  # the last frequency is 1/10000
+    np.testing.assert_allclose(
+        embedded[[0, 3]], ops.convert_to_numpy(plain(ops.full((1,), 0.95)))[0, [0, 3]], atol=1e-5
+    )
+    with pytest.raises(ValueError, match="freq_shift: expected at least 0 and less than 3, half of dim, received 3"):
+        SinusoidalEmbedding(6, freq_shift=3)
 
 
 def test_wrong_arguments():
