@@ -233,7 +233,7 @@ class LatentDiffusion(GenerativeModel):
 
     def get_config(self):
         prior = self.prior.get_config()
-        left_out = {*super().get_config(), "image_shape", "clip"}
+        left_out = {*super().get_config(), "image_shape", "clip", "uncertainty"}
         return {
             **super().get_config(),
             "autoencoder": keras.saving.serialize_keras_object(self.autoencoder),
