@@ -66,6 +66,7 @@ ON_ONE_BACKEND = (
     "metrics/test_streaming.py",
     "serving/test_bundle.py",
     "serving/test_client.py",
+    "serving/test_picture_inputs.py",
     "serving/test_soak.py",
     "serving/test_verifying.py",
     "test_docs.py",
