@@ -1,5 +1,6 @@
 """Generative adversarial networks."""
 
+from kgen.gan.acgan import ACGAN
 from kgen.gan.ada import ADA
 from kgen.gan.adversarial import AdversarialModel, Player, Turn
 from kgen.gan.augmentation import Augmentation
@@ -8,6 +9,7 @@ from kgen.gan.conditioning import ConcatenationConditioning, Conditioning, Proje
 from kgen.gan.cyclegan import CycleGAN, PatchCritic, ResNetTranslator
 from kgen.gan.dcgan import DCGAN, DCGANDiscriminator, DCGANGenerator
 from kgen.gan.gan import GAN
+from kgen.gan.infogan import InfoGAN
 from kgen.gan.losses import (
     HingeLoss,
     LeastSquaresLoss,
@@ -19,18 +21,25 @@ from kgen.gan.losses import (
 )
 from kgen.gan.networks import Discriminator, Generator
 from kgen.gan.pool import ImagePool
+from kgen.gan.reading import ReadingGAN
 from kgen.gan.regularizers import R1, R2, GradientPenalty, PathLength, Regularizer
+from kgen.gan.sngan import SNGAN
+from kgen.gan.wgan import WGAN, ClippedWeights
 from kgen.gan.wgan_gp import WGANGP
 
 __all__ = [
+    "ACGAN",
     "ADA",
     "DCGAN",
     "GAN",
     "R1",
     "R2",
+    "SNGAN",
+    "WGAN",
     "WGANGP",
     "AdversarialModel",
     "Augmentation",
+    "ClippedWeights",
     "ConcatenationConditioning",
     "ConditionalGAN",
     "Conditioning",
@@ -42,6 +51,7 @@ __all__ = [
     "GradientPenalty",
     "HingeLoss",
     "ImagePool",
+    "InfoGAN",
     "LeastSquaresLoss",
     "Loss",
     "MinimaxLoss",
@@ -50,6 +60,7 @@ __all__ = [
     "PathLength",
     "Player",
     "ProjectionConditioning",
+    "ReadingGAN",
     "Regularizer",
     "RelativisticLoss",
     "ResNetTranslator",

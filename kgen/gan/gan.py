@@ -120,6 +120,9 @@ class GAN(AdversarialModel):
         if tuple(x.shape[1:]) != self.shape:
             sizes = ", ".join(map(str, self.shape))
             raise ValueError(f"generator: expected outputs (B, {sizes}), received {tuple(x.shape)}.")
+        self._check_discriminator(values)
+
+    def _check_discriminator(self, values):
         logit = run_once("discriminator", self.discriminator, [ops.zeros((1, *self.shape)), *values])
         if tuple(logit.shape) not in ((1,), (1, 1)):
             raise ValueError(
@@ -184,11 +187,11 @@ class GAN(AdversarialModel):
         pairs = self.adversarial_loss.pairs
         real_logits = critic(ops.cast(batch.x, "float32"), 0) if pairs else None
         values = self.adversarial_loss.generator(fake_logits, real_logits)
+        return Turn(values, {"generator_loss": values}, self._of_latent(generator, batch), fake=z)
 
-        def function(z):
-            return run_network(generator, z, batch.conditions)
-
-        return Turn(values, {"generator_loss": values}, function, fake=z)
+    def _of_latent(self, generator, batch):
+        """The generator as a function of z alone, for its regularisers."""
+        return lambda z: run_network(generator, z, batch.conditions)
 
     def call(self, inputs, training=False):
         """The generator's output for z or [z, label]."""

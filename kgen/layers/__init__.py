@@ -1,6 +1,7 @@
 """Layers that several families share."""
 
 from kgen.layers.attention import SpatialAttention
+from kgen.layers.conditional_norm import ConditionalBatchNormalization
 from kgen.layers.cross import CrossAttention
 from kgen.layers.embedding import SinusoidalEmbedding
 from kgen.layers.masked_attention import MaskedAttention
@@ -11,8 +12,10 @@ from kgen.layers.rotary import rotary_angles, rotate
 from kgen.layers.shifted import DownRightShiftedConv2D, DownShiftedConv2D
 from kgen.layers.silu import silu
 from kgen.layers.spectral import SpectralNormalization
+from kgen.layers.text_embedding import TextEmbedding
 
 __all__ = [
+    "ConditionalBatchNormalization",
     "CrossAttention",
     "DownRightShiftedConv2D",
     "DownShiftedConv2D",
@@ -22,6 +25,7 @@ __all__ = [
     "SinusoidalEmbedding",
     "SpatialAttention",
     "SpectralNormalization",
+    "TextEmbedding",
     "VectorQuantizer",
     "rotary_angles",
     "rotate",
