@@ -6,10 +6,14 @@ from kgen.gan.adversarial import AdversarialModel, Player, Turn
 from kgen.gan.augmentation import Augmentation
 from kgen.gan.conditional import ConditionalGAN
 from kgen.gan.conditioning import ConcatenationConditioning, Conditioning, ProjectionConditioning
+from kgen.gan.consistency import Consistency
 from kgen.gan.cyclegan import CycleGAN, PatchCritic, ResNetTranslator
 from kgen.gan.dcgan import DCGAN, DCGANDiscriminator, DCGANGenerator
+from kgen.gan.diff_augment import DiffAugment
+from kgen.gan.dragan import DRAGAN
 from kgen.gan.gan import GAN
 from kgen.gan.infogan import InfoGAN
+from kgen.gan.lecam import LeCam
 from kgen.gan.losses import (
     HingeLoss,
     LeastSquaresLoss,
@@ -24,6 +28,8 @@ from kgen.gan.pool import ImagePool
 from kgen.gan.reading import ReadingGAN
 from kgen.gan.regularizers import R1, R2, GradientPenalty, PathLength, Regularizer
 from kgen.gan.sngan import SNGAN
+from kgen.gan.top_k import TopK
+from kgen.gan.unrolled import Unrolling
 from kgen.gan.wgan import WGAN, ClippedWeights
 from kgen.gan.wgan_gp import WGANGP
 
@@ -31,6 +37,7 @@ __all__ = [
     "ACGAN",
     "ADA",
     "DCGAN",
+    "DRAGAN",
     "GAN",
     "R1",
     "R2",
@@ -43,15 +50,18 @@ __all__ = [
     "ConcatenationConditioning",
     "ConditionalGAN",
     "Conditioning",
+    "Consistency",
     "CycleGAN",
     "DCGANDiscriminator",
     "DCGANGenerator",
+    "DiffAugment",
     "Discriminator",
     "Generator",
     "GradientPenalty",
     "HingeLoss",
     "ImagePool",
     "InfoGAN",
+    "LeCam",
     "LeastSquaresLoss",
     "Loss",
     "MinimaxLoss",
@@ -64,6 +74,8 @@ __all__ = [
     "Regularizer",
     "RelativisticLoss",
     "ResNetTranslator",
+    "TopK",
     "Turn",
+    "Unrolling",
     "WassersteinLoss",
 ]

@@ -63,9 +63,10 @@ class ReadingGAN(GAN):
     def _seen(self, batch, x, draw, training):
         return self.read(self.augmented("discriminator", x, random.fold_in(batch.seeds, 1 + draw), training), training)
 
-    def discriminator_losses(self, batch, training):
+    def discriminator_losses(self, batch, training, through=False):
         x, z = ops.cast(batch.x, "float32"), self.latent(batch.seeds)
-        fake = ops.stop_gradient(self.generate(z, batch.conditions, training))
+        fake = self.generate(z, batch.conditions, training)
+        fake = fake if through else ops.stop_gradient(fake)
         real_logits, real_readings = self._seen(batch, x, 0, training)
         fake_logits, fake_readings = self._seen(batch, fake, 1, training)
         of_real, told = self.reading_losses(real_readings, batch, z, True)
@@ -82,7 +83,7 @@ class ReadingGAN(GAN):
         fake_logits, readings = self._seen(batch, self.generate(z, batch.conditions, training), 1, training)
         pairs = self.adversarial_loss.pairs
         real_logits = self._seen(batch, ops.cast(batch.x, "float32"), 0, training)[0] if pairs else None
-        losses = self.adversarial_loss.generator(fake_logits, real_logits)
+        losses = self.generator_values(fake_logits, real_logits)
         losses = losses + self.reading_weight * self.reading_losses(readings, batch, z, False)[0]
         return Turn(losses, {"generator_loss": losses}, self._of_latent(generator, batch), fake=z)
 

@@ -5,6 +5,7 @@ from kgen.layers.conditional_norm import ConditionalBatchNormalization
 from kgen.layers.cross import CrossAttention
 from kgen.layers.embedding import SinusoidalEmbedding
 from kgen.layers.masked_attention import MaskedAttention
+from kgen.layers.minibatch import MinibatchDiscrimination, MinibatchStandardDeviation
 from kgen.layers.norm import GroupNormalization
 from kgen.layers.place import PlaceBias
 from kgen.layers.quantizer import VectorQuantizer
@@ -21,6 +22,8 @@ __all__ = [
     "DownShiftedConv2D",
     "GroupNormalization",
     "MaskedAttention",
+    "MinibatchDiscrimination",
+    "MinibatchStandardDeviation",
     "PlaceBias",
     "SinusoidalEmbedding",
     "SpatialAttention",
