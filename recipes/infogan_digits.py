@@ -9,7 +9,7 @@ import kgen
 
 
 def main(
-    data="digits", epochs=200, batch_size=64, seed=0, out="saved_models/infogan_digits", image_size=None, resume=False
+    data="digits", epochs=120, batch_size=64, seed=0, out="saved_models/infogan_digits", image_size=None, resume=False
 ):
     keras.utils.set_random_seed(seed)
     x, y = kgen.data.load(data, split="train", image_size=image_size)

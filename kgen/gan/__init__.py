@@ -7,7 +7,7 @@ from kgen.gan.augmentation import Augmentation
 from kgen.gan.conditional import ConditionalGAN
 from kgen.gan.conditioning import ConcatenationConditioning, Conditioning, ProjectionConditioning
 from kgen.gan.consistency import Consistency
-from kgen.gan.cyclegan import CycleGAN, PatchCritic, ResNetTranslator
+from kgen.gan.cyclegan import CycleGAN, ResNetTranslator
 from kgen.gan.dcgan import DCGAN, DCGANDiscriminator, DCGANGenerator
 from kgen.gan.diff_augment import DiffAugment
 from kgen.gan.dragan import DRAGAN
@@ -24,14 +24,18 @@ from kgen.gan.losses import (
     WassersteinLoss,
 )
 from kgen.gan.networks import Discriminator, Generator
+from kgen.gan.paired import PairedGAN
+from kgen.gan.pix2pix import Pix2Pix
 from kgen.gan.pool import ImagePool
 from kgen.gan.reading import ReadingGAN
 from kgen.gan.regularizers import R1, R2, GradientPenalty, PathLength, Regularizer
 from kgen.gan.sngan import SNGAN
+from kgen.gan.srgan import SRGAN
 from kgen.gan.top_k import TopK
 from kgen.gan.unrolled import Unrolling
 from kgen.gan.wgan import WGAN, ClippedWeights
 from kgen.gan.wgan_gp import WGANGP
+from kgen.networks import PatchCritic
 
 __all__ = [
     "ACGAN",
@@ -42,6 +46,7 @@ __all__ = [
     "R1",
     "R2",
     "SNGAN",
+    "SRGAN",
     "WGAN",
     "WGANGP",
     "AdversarialModel",
@@ -66,8 +71,10 @@ __all__ = [
     "Loss",
     "MinimaxLoss",
     "NonSaturatingLoss",
+    "PairedGAN",
     "PatchCritic",
     "PathLength",
+    "Pix2Pix",
     "Player",
     "ProjectionConditioning",
     "ReadingGAN",

@@ -37,7 +37,9 @@ class InfoGAN(ReadingGAN):
         categories: K, how many categories there are, equally likely; 0 for none.
         codes: J, how many numbers; 0 for none.
         generator, discriminator: as in ``GAN``; ``Discriminator(shape, readings=...)`` by default, spectrally normalised for images.
-        reading_weight: w; 1 for categories in the paper, and 0.1 where codes are many or differ in scale.
+        code_weight: what the codes' part of L_I weighs beside that of the categories. Densities of codes have no upper bound: with 1 a
+            generator comes to make nothing but examples that show them. The paper has "a smaller lambda", appendix C 0.1 to 1.
+        reading_weight: w; 1 in the paper.
         **kwargs: ``adversarial_loss``, ``regularizers``, ``ema`` ... as in ``GAN``.
     """
 
@@ -50,6 +52,7 @@ class InfoGAN(ReadingGAN):
         *,
         categories=10,
         codes=2,
+        code_weight=0.1,
         generator=None,
         discriminator=None,
         name="infogan",
@@ -64,9 +67,11 @@ class InfoGAN(ReadingGAN):
             readings = _readings(**sizes)
             discriminator = Discriminator(shape, spectral=is_image(shape), readings=readings, dtype=kwargs.get("dtype"))
         self._sizes = tuple(sizes.values())
+        code_weight = checks.in_range("code_weight", code_weight, 0.0, 1e6)
         networks = {"generator": generator, "discriminator": discriminator}
         super().__init__(shape, noise_dim + sum(sizes.values()), **networks, name=name, **kwargs)
         self.noise_dim, self.categories, self.codes = noise_dim, categories, codes
+        self.code_weight = code_weight
 
     @property
     def reading_sizes(self):
@@ -101,15 +106,17 @@ class InfoGAN(ReadingGAN):
             return 0.0, {}
         category, codes = self._split(z)
         logits, mean, log_scale = self._read_codes(readings)
-        surprise, entropy, logs = 0.0, 0.0, {}
+        losses, information, logs = 0.0, 0.0, {}
         if self.categories:
-            surprise, entropy = cross_entropy(logits, category), math.log(self.categories)
+            losses = cross_entropy(logits, category)
+            information = math.log(self.categories) - losses
             logs["category_accuracy"] = agreement(logits, category)
         if self.codes:
             distance = ops.square((codes - mean) * ops.exp(-log_scale))
-            surprise = surprise + ops.sum(0.5 * distance + log_scale + 0.5 * math.log(2 * math.pi), axis=-1)
-            entropy = entropy + self.codes * math.log(2.0)
-        return surprise, {**logs, "information": entropy - surprise}
+            surprise = ops.sum(0.5 * distance + log_scale + 0.5 * math.log(2 * math.pi), axis=-1)
+            losses = losses + self.code_weight * surprise
+            information = information + self.codes * math.log(2.0) - surprise
+        return losses, {**logs, "information": information}
 
     # The protocol.
 
@@ -163,7 +170,13 @@ class InfoGAN(ReadingGAN):
         config = super().get_config()
         for name in ("latent_dim", "num_classes", "conditions"):
             del config[name]
-        return {**config, "noise_dim": self.noise_dim, "categories": self.categories, "codes": self.codes}
+        return {
+            **config,
+            "noise_dim": self.noise_dim,
+            "categories": self.categories,
+            "codes": self.codes,
+            "code_weight": self.code_weight,
+        }
 
 
 def _readings(categories, codes):

@@ -10,6 +10,7 @@ from kgen.gan import conditioning as conditionings
 from kgen.gan.conditioning import Told
 from kgen.layers import ConditionalBatchNormalization, SpectralNormalization
 from kgen.networks.configured import ConfiguredNetwork
+from kgen.networks.halving import halvings
 
 
 def run_network(network, x, values=None, training=False):
@@ -32,14 +33,6 @@ def run_once(name, network, tensors):
 def is_image(shape):
     """Whether examples of a shape are images (H, W, C)."""
     return len(tuple(shape)) == 3
-
-
-def halvings(shape, most=4):
-    """How often both sides of an image (H, W, C) can be halved evenly, down to 4 pixels or fewer."""
-    sides, count = shape[:2], 0
-    while count < most and max(sides) > 4 and all(s % 2 == 0 for s in sides):
-        sides, count = [s // 2 for s in sides], count + 1
-    return count
 
 
 def checked_widths(name, widths, shape):

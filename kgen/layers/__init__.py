@@ -13,6 +13,7 @@ from kgen.layers.rotary import rotary_angles, rotate
 from kgen.layers.shifted import DownRightShiftedConv2D, DownShiftedConv2D
 from kgen.layers.silu import silu
 from kgen.layers.spectral import SpectralNormalization
+from kgen.layers.subpixel import SubPixel
 from kgen.layers.text_embedding import TextEmbedding
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "SinusoidalEmbedding",
     "SpatialAttention",
     "SpectralNormalization",
+    "SubPixel",
     "TextEmbedding",
     "VectorQuantizer",
     "rotary_angles",

@@ -14,9 +14,8 @@ SEEDS = random.row_seeds(0, 60)
 
 
 def changed(policy, x=X):
-    return ops.convert_to_numpy(
-        DiffAugment(policy)(ops.convert_to_tensor(x), ops.convert_to_tensor(SEEDS[: len(x)]), {})
-    )
+    run = backend.jit(lambda x, seeds: DiffAugment(policy)(x, seeds, {}))
+    return ops.convert_to_numpy(run(ops.convert_to_tensor(x), ops.convert_to_tensor(SEEDS[: len(x)])))
 
 
 def test_translation_moves_by_up_to_an_eighth_and_brings_zeros():
@@ -76,10 +75,11 @@ def test_gradients_are_those_of_differences(augmentation):
         y = augmentation(ops.convert_to_tensor(v), seeds, state_of(augmentation))
         return ops.sum(weights * ops.tanh(y), axis=(1, 2, 3))
 
-    slope = ops.convert_to_numpy(backend.grad(value, ops.convert_to_tensor(x)))
+    slope = ops.convert_to_numpy(backend.jit(lambda v: backend.grad(value, v))(ops.convert_to_tensor(x)))
+    compiled = backend.jit(value)
     step = 1e-2
     differences = (
-        ops.convert_to_numpy(value(x + step * direction)) - ops.convert_to_numpy(value(x - step * direction))
+        ops.convert_to_numpy(compiled(x + step * direction)) - ops.convert_to_numpy(compiled(x - step * direction))
     ) / (2 * step)
     np.testing.assert_allclose((slope * direction).sum((1, 2, 3)), differences, rtol=5e-3, atol=5e-2)
 
