@@ -1,9 +1,11 @@
 """Layers that several families share."""
 
 from kgen.layers.attention import SpatialAttention
+from kgen.layers.conditional_norm import ConditionalBatchNormalization
 from kgen.layers.cross import CrossAttention
 from kgen.layers.embedding import SinusoidalEmbedding
 from kgen.layers.masked_attention import MaskedAttention
+from kgen.layers.minibatch import MinibatchDiscrimination, MinibatchStandardDeviation
 from kgen.layers.norm import GroupNormalization
 from kgen.layers.place import PlaceBias
 from kgen.layers.quantizer import VectorQuantizer
@@ -11,17 +13,24 @@ from kgen.layers.rotary import rotary_angles, rotate
 from kgen.layers.shifted import DownRightShiftedConv2D, DownShiftedConv2D
 from kgen.layers.silu import silu
 from kgen.layers.spectral import SpectralNormalization
+from kgen.layers.subpixel import SubPixel
+from kgen.layers.text_embedding import TextEmbedding
 
 __all__ = [
+    "ConditionalBatchNormalization",
     "CrossAttention",
     "DownRightShiftedConv2D",
     "DownShiftedConv2D",
     "GroupNormalization",
     "MaskedAttention",
+    "MinibatchDiscrimination",
+    "MinibatchStandardDeviation",
     "PlaceBias",
     "SinusoidalEmbedding",
     "SpatialAttention",
     "SpectralNormalization",
+    "SubPixel",
+    "TextEmbedding",
     "VectorQuantizer",
     "rotary_angles",
     "rotate",
