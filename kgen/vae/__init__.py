@@ -8,6 +8,7 @@ from kgen.vae.likelihoods import (
     GaussianLikelihood,
     Likelihood,
 )
+from kgen.vae.mixture import GaussianMixture
 from kgen.vae.posteriors import DiagonalGaussianPosterior, FullGaussianPosterior, Posterior
 from kgen.vae.priors import GaussianMixturePrior, Prior, StandardNormalPrior
 from kgen.vae.vae import VAE
@@ -23,6 +24,7 @@ __all__ = [
     "DiscretizedLogisticLikelihood",
     "FullGaussianPosterior",
     "GaussianLikelihood",
+    "GaussianMixture",
     "GaussianMixturePrior",
     "Likelihood",
     "Posterior",

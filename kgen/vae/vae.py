@@ -160,6 +160,10 @@ class VAE(Autoencoder):
 
     latent_rows, from_latent_rows = encode_rows, decode_rows
 
+    def latent_draw_rows(self, x, seeds, **values):
+        """A draw from q(z | x) for each row: float32 tensor (B, latent_dim), with row seeds (B, 2)."""
+        return self.posterior.sample(self.posterior_rows(x, **values), random.normal(seeds, (self.latent_dim,)))
+
     def sample_rows(self, seeds, *, noise=False, **values):
         """Examples (B, *image_shape) for row seeds (B, 2): means of p(x | z), or with ``noise`` draws from it."""
         z = self.averaged("prior").sample(seeds, 0)
@@ -167,14 +171,21 @@ class VAE(Autoencoder):
             return self.decode_rows(z, **values)
         return self.averaged("observation").sample(self.observation_rows(z, **values), seeds, 1)
 
-    def log_prob_rows(self, x, seeds, *, num_samples=100, **values):
-        """The importance-weighted bound on ln p(x): float32 tensor (B,), nats, for x (B, *image_shape) and row seeds (B, 2)."""
+    def log_prob_rows(self, x, seeds, *, num_samples=100, prior_log_prob=None, **values):
+        """The importance-weighted bound on ln p(x): float32 tensor (B,), nats, for x (B, *image_shape) and row seeds (B, 2).
+
+        ``prior_log_prob`` maps z (B, latent_dim) and row seeds to ln p(z) (B,) of another prior than the model's own; or, with draws
+        of these seeds, to the logarithm of an unbiased estimate of p(z).
+        """
         parameters, prior = self.posterior_rows(x, **values), self.averaged("prior")
 
         def body(k, total):
             z = self.posterior.sample(parameters, random.normal(seeds, (self.latent_dim,), draw=k))
             weight = self.averaged("observation").log_prob(self.observation_rows(z, **values), x)
-            weight = weight + prior.distribution().log_prob(z)
+            if prior_log_prob is None:
+                weight = weight + prior.distribution().log_prob(z)
+            else:
+                weight = weight + prior_log_prob(z, random.fold_in(seeds, k))
             return ops.logaddexp(total, weight - self.posterior.distribution(parameters).log_prob(z))
 
         start = ops.full((ops.shape(x)[0],), -1e30, dtype="float32")
