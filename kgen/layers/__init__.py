@@ -3,6 +3,7 @@
 from kgen.layers.attention import SpatialAttention
 from kgen.layers.cross import CrossAttention
 from kgen.layers.embedding import SinusoidalEmbedding
+from kgen.layers.finite_scalar import FiniteScalarQuantizer
 from kgen.layers.masked_attention import MaskedAttention
 from kgen.layers.norm import GroupNormalization
 from kgen.layers.place import PlaceBias
@@ -16,6 +17,7 @@ __all__ = [
     "CrossAttention",
     "DownRightShiftedConv2D",
     "DownShiftedConv2D",
+    "FiniteScalarQuantizer",
     "GroupNormalization",
     "MaskedAttention",
     "PlaceBias",
