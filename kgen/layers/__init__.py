@@ -4,6 +4,7 @@ from kgen.layers.attention import SpatialAttention
 from kgen.layers.conditional_norm import ConditionalBatchNormalization
 from kgen.layers.cross import CrossAttention
 from kgen.layers.embedding import SinusoidalEmbedding
+from kgen.layers.finite_scalar import FiniteScalarQuantizer
 from kgen.layers.masked_attention import MaskedAttention
 from kgen.layers.minibatch import MinibatchDiscrimination, MinibatchStandardDeviation
 from kgen.layers.norm import GroupNormalization
@@ -21,6 +22,7 @@ __all__ = [
     "CrossAttention",
     "DownRightShiftedConv2D",
     "DownShiftedConv2D",
+    "FiniteScalarQuantizer",
     "GroupNormalization",
     "MaskedAttention",
     "MinibatchDiscrimination",
