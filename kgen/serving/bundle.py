@@ -79,7 +79,7 @@ def _described(endpoint, function):
     """An endpoint's inputs and outputs with their shapes, None for the number of rows, and what they are: range, unit."""
     inputs = {}
     for name, spec in endpoint.inputs.items():
-        bounds = {k: getattr(spec, k) for k in ("low", "high", "default") if getattr(spec, k) is not None}
+        bounds = {k: getattr(spec, k) for k in ("low", "high", "default", "choices") if getattr(spec, k) is not None}
         inputs[name] = {"shape": [None, *spec.shape], "dtype": spec.dtype, "doc": spec.doc, **bounds}
     outputs = {}
     for name, tensor in function.structured_outputs.items():
