@@ -24,5 +24,8 @@ class PlaceBias(keras.layers.Layer):
     def call(self, x):
         return x + self.bias
 
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
     def get_config(self):
         return {**super().get_config(), "start": self.start}

@@ -66,7 +66,7 @@ class StyleSynthesis(ConfiguredNetwork):
         depth = 2 * levels + 2
         ws, seeds = keras.Input((depth, latent_dim), name="ws"), keras.Input((2,), dtype="int32", name="seeds")
         small = (shape[0] >> levels, shape[1] >> levels, widths[0])
-        h = ops.zeros_like(ws[:, :1, :1, None]) * ops.ones((1, *small))
+        h = ops.zeros_like(ops.reshape(ws[:, 0, :1], (-1, 1, 1, 1))) * ops.ones((1, *small))
         h, image, used = PlaceBias(start="normal", name="constants")(h), None, 0
         for k, filters in enumerate(widths):
             h = h if k == 0 else layers.UpSampling2D(interpolation="bilinear", name=f"up_{k}")(h)
