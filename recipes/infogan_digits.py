@@ -16,7 +16,8 @@ def main(
     x_test, y_test = kgen.data.load(data, split="test", image_size=image_size)
     categories, shape = 10, x.shape[1:]
 
-    # Little noise: what varies has to be said by the codes.
+    # Little noise: what varies has to be said by the codes. A normalised discriminator pulls gently; what is read off the samples is not to
+    # pull harder, or samples come to be signs of their codes rather than digits.
     model = kgen.gan.InfoGAN(
         shape,
         noise_dim=16,
@@ -24,6 +25,8 @@ def main(
         codes=2,
         generator=kgen.gan.Generator(16 + categories + 2, shape, (64,)),
         discriminator=kgen.gan.Discriminator(shape, (64,), spectral=True, readings=(categories, 4)),
+        adversarial_loss="hinge",
+        reading_weight=0.1,
         ema=0.999,
     )
     steps = epochs * -(-len(x) // batch_size)

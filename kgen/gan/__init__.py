@@ -27,10 +27,12 @@ from kgen.gan.networks import Discriminator, Generator
 from kgen.gan.paired import PairedGAN
 from kgen.gan.pix2pix import Pix2Pix
 from kgen.gan.pool import ImagePool
+from kgen.gan.progressive import Drift, ProgressiveGAN
 from kgen.gan.reading import ReadingGAN
 from kgen.gan.regularizers import R1, R2, GradientPenalty, PathLength, Regularizer
 from kgen.gan.sngan import SNGAN
 from kgen.gan.srgan import SRGAN
+from kgen.gan.stylegan2 import StyleGAN2
 from kgen.gan.top_k import TopK
 from kgen.gan.unrolled import Unrolling
 from kgen.gan.wgan import WGAN, ClippedWeights
@@ -61,6 +63,7 @@ __all__ = [
     "DCGANGenerator",
     "DiffAugment",
     "Discriminator",
+    "Drift",
     "Generator",
     "GradientPenalty",
     "HingeLoss",
@@ -76,11 +79,13 @@ __all__ = [
     "PathLength",
     "Pix2Pix",
     "Player",
+    "ProgressiveGAN",
     "ProjectionConditioning",
     "ReadingGAN",
     "Regularizer",
     "RelativisticLoss",
     "ResNetTranslator",
+    "StyleGAN2",
     "TopK",
     "Turn",
     "Unrolling",

@@ -122,14 +122,16 @@ class GAN(AdversarialModel):
     def _check_networks(self):
         """Runs both networks once on zeros: they must take their inputs, and return an example and one logit."""
         values = [ops.zeros((1, *spec.shape), dtype=spec.dtype) for spec in self.conditions.specs().values()]
-        x = run_once("generator", self.generator, [ops.zeros((1, self.latent_dim)), *values])
+        z = ops.zeros((1, self.latent_dim))
+        x = run_once("generator", self.generator, [z, *values, *self.further(z).values()])
         if tuple(x.shape[1:]) != self.shape:
             sizes = ", ".join(map(str, self.shape))
             raise ValueError(f"generator: expected outputs (B, {sizes}), received {tuple(x.shape)}.")
         self._check_discriminator(values)
 
     def _check_discriminator(self, values):
-        logit = run_once("discriminator", self.discriminator, [ops.zeros((1, *self.shape)), *values])
+        x = ops.zeros((1, *self.shape))
+        logit = run_once("discriminator", self.discriminator, [x, *values, *self.further(x, "discriminator").values()])
         if tuple(logit.shape) not in ((1,), (1, 1)):
             raise ValueError(
                 f"discriminator: expected one logit for each example, (B, 1), received {tuple(logit.shape)}. End it with Dense(1), "
@@ -159,10 +161,18 @@ class GAN(AdversarialModel):
 
     def generate(self, z, values=None, training=False):
         """G(z), or G(z, ...) with the tensors of conditions by name: float32 (B, *shape). Averaged weights are used where not training."""
-        return run_network(self.network_for(training, "generator"), z, values, training)
+        return self._run_generator(self.network_for(training, "generator"), z, values, training)
+
+    def _run_generator(self, generator, z, values=None, training=False):
+        return run_network(generator, z, {**(values or {}), **self.further(z)}, training)
+
+    def further(self, rows, player="generator"):
+        """What a network gets beside its rows (B, ...) and the conditions: a dict of tensors (B, ...). Here nothing."""
+        return {}
 
     def judge(self, x, values=None, training=False):
         """D(x), or D(x, ...) with the tensors of conditions by name: float32 logits (B,)."""
+        values = {**(values or {}), **self.further(x, "discriminator")}
         return ops.reshape(run_network(self.discriminator, x, values, training), (-1,))
 
     def _critic(self, batch, training):
@@ -206,7 +216,7 @@ class GAN(AdversarialModel):
 
     def _of_latent(self, generator, batch):
         """The generator as a function of z alone, for its regularisers."""
-        return lambda z: run_network(generator, z, batch.conditions)
+        return lambda z: self._run_generator(generator, z, batch.conditions)
 
     def call(self, inputs, training=False):
         """The generator's output for z or [z, label]."""

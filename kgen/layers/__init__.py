@@ -4,9 +4,11 @@ from kgen.layers.attention import SpatialAttention
 from kgen.layers.conditional_norm import ConditionalBatchNormalization
 from kgen.layers.cross import CrossAttention
 from kgen.layers.embedding import SinusoidalEmbedding
+from kgen.layers.equalized import EqualizedConv2D, EqualizedDense, PixelNormalization
 from kgen.layers.finite_scalar import FiniteScalarQuantizer
 from kgen.layers.masked_attention import MaskedAttention
 from kgen.layers.minibatch import MinibatchDiscrimination, MinibatchStandardDeviation
+from kgen.layers.modulated import ModulatedConv2D, PixelNoise
 from kgen.layers.norm import GroupNormalization
 from kgen.layers.place import PlaceBias
 from kgen.layers.quantizer import VectorQuantizer
@@ -22,11 +24,16 @@ __all__ = [
     "CrossAttention",
     "DownRightShiftedConv2D",
     "DownShiftedConv2D",
+    "EqualizedConv2D",
+    "EqualizedDense",
     "FiniteScalarQuantizer",
     "GroupNormalization",
     "MaskedAttention",
     "MinibatchDiscrimination",
     "MinibatchStandardDeviation",
+    "ModulatedConv2D",
+    "PixelNoise",
+    "PixelNormalization",
     "PlaceBias",
     "SinusoidalEmbedding",
     "SpatialAttention",

@@ -5,7 +5,11 @@ from keras import layers
 
 from kgen.core import checks
 from kgen.networks.configured import ConfiguredNetwork
-from kgen.networks.halving import halvings
+
+
+def _halvings(shape, most=8):
+    """How often both sides can be halved evenly, down to one pixel."""
+    return next(n for n in range(most, -1, -1) if all(side % 2**n == 0 for side in shape[:2]))
 
 
 @keras.saving.register_keras_serializable(package="kgen")
@@ -32,7 +36,7 @@ class SkipUNet(ConfiguredNetwork):
     def __init__(self, shape, channels=3, width=None, levels=None, dropout=0.5, seed=0, name="unet", **kwargs):
         shape = tuple(shape)
         width = checks.positive_int("width", (64 if max(shape[:2]) >= 128 else 32) if width is None else width)
-        levels = halvings(shape, most=8) if levels is None else checks.positive_int("levels", levels)
+        levels = _halvings(shape) if levels is None else checks.positive_int("levels", levels)
         if levels < 1 or any(side % 2**levels for side in shape[:2]):
             raise ValueError(
                 f"levels: {levels} of them halve the sides that often, and need them divisible by {2 ** max(levels, 1)}; received {shape}."
