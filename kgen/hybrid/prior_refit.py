@@ -279,7 +279,8 @@ class _Latents:
         return self.autoencoder.from_latent_rows(codes, **values)
 
     def draw(self, seeds, **inputs):
-        if isinstance(self.prior, VAE):  # a draw of p(z | u), not its mean: Dai & Wipf 2019, section 4
+        if isinstance(self.prior, VAE) and self.prior.likelihood == "bound":
+            # A draw of p(z | u), not its mean: Dai & Wipf 2019, section 4.
             return self.prior.sample_rows(seeds, noise=True, **inputs)
         sample = next(e for e in self.prior.endpoints() if e.name == "sample")
         return next(iter(sample.function(seed=seeds, **inputs).values()))

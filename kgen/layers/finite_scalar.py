@@ -47,12 +47,13 @@ class FiniteScalarQuantizer(keras.layers.Layer):
 
     def _rounded(self, z):
         """Whole numbers, from -(L // 2) on, and what they were rounded from: float32 (..., dim) each."""
-        bounded = self._half * ops.tanh(ops.cast(z, "float32") + self._shift) - self._offset
+        half, shift, offset = (ops.convert_to_tensor(v) for v in (self._half, self._shift, self._offset))
+        bounded = half * ops.tanh(ops.cast(z, "float32") + shift) - offset
         return ops.round(bounded), bounded
 
     def _codes(self, whole):
-        digits = ops.cast(whole + self._width, "int32")
-        return ops.sum(digits * self._basis, axis=-1)
+        digits = ops.cast(whole + ops.convert_to_tensor(self._width), "int32")
+        return ops.cast(ops.sum(digits * ops.convert_to_tensor(self._basis), axis=-1), "int32")
 
     def nearest(self, z):
         """The code of each vector: int32 tensor (B, ...), for z (B, ..., dim)."""
@@ -60,8 +61,10 @@ class FiniteScalarQuantizer(keras.layers.Layer):
 
     def lookup(self, codes):
         """The vectors of codes: float32 tensor (B, ..., dim), for int tensor codes (B, ...) in [0, num_codes)."""
-        digits = ops.cast(ops.expand_dims(codes, -1), "int32") // self._basis % np.array(self.levels, "int32")
-        return (ops.cast(digits, "float32") - self._width) / self._width
+        basis, levels = (ops.convert_to_tensor(v) for v in (self._basis, np.array(self.levels, "int32")))
+        digits = ops.cast(ops.expand_dims(codes, -1), "int32") // basis % levels
+        width = ops.convert_to_tensor(self._width)
+        return (ops.cast(digits, "float32") - width) / width
 
     def call(self, z, training=False):
         if tuple(z.shape[-1:]) != (self.dim,):
@@ -70,7 +73,7 @@ class FiniteScalarQuantizer(keras.layers.Layer):
             )
         whole, bounded = self._rounded(z)
         codes = self._codes(ops.stop_gradient(whole))
-        quantized = (bounded + ops.stop_gradient(whole - bounded)) / self._width
+        quantized = (bounded + ops.stop_gradient(whole - bounded)) / ops.convert_to_tensor(self._width)
         chosen = ops.one_hot(ops.reshape(codes, (-1,)), self.num_codes, dtype="float32")
         used = backend.replica_sum(ops.sum(chosen, axis=0))
         losses = ops.zeros((ops.shape(z)[0],), dtype="float32")

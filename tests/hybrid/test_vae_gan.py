@@ -24,7 +24,7 @@ def test_gradients_reach_their_own_players_only():
         found = model()
         rates = {p: keras.optimizers.SGD(0.1 if p == player else 0.0) for p in NETWORKS}
         found.compile(rates, run_eagerly=True)
-        before = {n: found.__getattribute__(n).get_weights() for names in NETWORKS.values() for n in names}
+        before = {n: getattr(found, n).get_weights() for names in NETWORKS.values() for n in names}
         found.train_on_batch(X)
         moved = {
             n: any(np.abs(a - b).max() > 0 for a, b in zip(old, getattr(found, n).get_weights(), strict=True))
