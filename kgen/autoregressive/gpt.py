@@ -337,9 +337,13 @@ class GPT(GenerativeModel):
     def options(self, call):
         """What chooses tokens; of ``generate`` also where a text ends."""
         found = {
-            "temperature": TensorSpec((), "float32", "0 takes the likeliest token each time", 0.0, 2.0, 1.0, kind="number"),
+            "temperature": TensorSpec(
+                (), "float32", "0 takes the likeliest token each time", 0.0, 2.0, 1.0, kind="number"
+            ),
             "top_k": TensorSpec((), "int32", "draws from so many tokens alone", 1, self.vocabulary_size, kind="number"),
-            "top_p": TensorSpec((), "float32", "draws from the fewest tokens of this share", 0.0, 1.0, 1.0, kind="number"),
+            "top_p": TensorSpec(
+                (), "float32", "draws from the fewest tokens of this share", 0.0, 1.0, 1.0, kind="number"
+            ),
             "min_p": TensorSpec((), "float32", "least share of the likeliest token's", 0.0, 1.0, 0.0, kind="number"),
             "repetition_penalty": TensorSpec(
                 (), "float32", "above 1, tokens that were there become less likely", 1.0, 3.0, 1.0, kind="number"

@@ -158,7 +158,9 @@ class EnergyModel(GenerativeModel):
         return self.examples(x)
 
     def options(self, call):
-        steps = TensorSpec((), "int32", "steps of each chain", 1, max(1000, self.sampler.steps), self.sampler.steps, kind="number")
+        steps = TensorSpec(
+            (), "int32", "steps of each chain", 1, max(1000, self.sampler.steps), self.sampler.steps, kind="number"
+        )
         return {"steps": steps} if call in ("sample",) else {}
 
     def endpoints(self):
