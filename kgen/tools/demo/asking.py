@@ -104,9 +104,8 @@ def python(request):
                 continue
             lines.append(f"{name} = {words[name]}")
         else:
-            rows = "" if spec.kind == "mask" else ".repeat(%d, axis=0)" % request.n if request.n > 1 else ""
-            one = "" if spec.kind == "mask" else "[None]"
-            lines.append(f"{name} = {words[name]}{one}{rows}")
+            rows = f".repeat({request.n}, axis=0)" if request.n > 1 else ""
+            lines.append(f"{name} = {words[name]}" + ("" if spec.kind == "mask" else f"[None]{rows}"))
         given.append(name)
     leading = [str(request.n)] if view.counted else given
     if "." in view.call:

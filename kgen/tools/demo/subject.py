@@ -35,7 +35,7 @@ def of(model):
             known = facts.read(path if path.is_dir() else path.parent)
         name = pathlib.PurePath(source.partition("#")[0]).stem or source
     name = name or model.name
-    views = tuple([*model.views(), *of_facts(model, known)])
+    views = (*model.views(), *of_facts(model, known))
     if not views:
         raise ValueError(
             f"{name}: this {type(model).__name__} offers nothing to show: it has no endpoint of samples or pictures. A model says what it can "
