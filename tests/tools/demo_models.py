@@ -88,6 +88,12 @@ def gpt():
     return shaken(kgen.autoregressive.GPT(tokenizer=tokenizer, context=64, layers=1, heads=2, width=16), 0.02)
 
 
+def plane():
+    sampler = kgen.numerics.LangevinSampler(steps=3, step_size=0.01)
+    network = kgen.networks.MLP((2,), (1,), widths=(8,))
+    return shaken(kgen.energy.EnergyModel((2,), network=network, sampler=sampler, name="plane"))
+
+
 def folder(into):
     """Presets of the three, with facts beside those of pictures: dict from a name to its folder."""
     x = kgen.data.load("digits", split="test")[0][:40]

@@ -39,8 +39,7 @@ def sources(tmp_path_factory):
 @pytest.fixture(scope="module")
 def page(sources):
     clouds = models.Clouds(name="clouds")
-    flow = kgen.flow.RealNVP((2,), couplings=2, widths=(8,), name="plane")
-    page = demo.page(sources["digits"], sources["vae"], sources["gpt"], clouds, models.shaken(flow))
+    page = demo.page(sources["digits"], sources["vae"], sources["gpt"], clouds, models.plane())
     _, page.url, _ = page.launch(prevent_thread_lock=True)
     page.clouds = clouds
     yield page
@@ -108,23 +107,23 @@ def test_a_picture_is_python_s_to_the_pixel(client, digits, tmp_path):
     assert "sampler='heun'" in other[2] and other[3].startswith("# A server takes no sampler")
 
 
-def test_the_command_for_a_server_gives_the_same(client, digits, page, tmp_path):
+def test_the_command_for_a_server_gives_the_same(client, page, tmp_path):
     import base64
 
     from PIL import Image
     from serving.test_client import serving
 
-    _, _, _, curl = client.predict("3", 1.0, 2, NOT_GIVEN, "9", 4, api_name="/digits_sample")
-    wanted = pictures.to_uint8(digits.sample(4, seed=9, labels=3, steps=2))
-    version = kgen.serving.export(digits, tmp_path / "export", batch_sizes=(4,))
+    _, _, _, curl = client.predict("2", 0.75, "9", 4, api_name="/clouds_sample")
+    wanted = pictures.to_uint8(page.clouds.sample(4, seed=9, weather=2, contrast=0.75))
+    version = kgen.serving.export(page.clouds, tmp_path, endpoints=["sample"], batch_sizes=(4,))
     with kgen.serving.Session(version) as session, serving(version, session) as server:
+        assert "http://localhost:8501/v1/models/clouds:predict" in curl
         curl = curl.replace("localhost:8501", f"localhost:{server.server_address[1]}").replace(
-            "/digits:", "/toy%20models:"
+            "/clouds:", "/toy%20models:"
         )
         answer = json.loads(subprocess.run(curl, shell=True, capture_output=True, check=True, timeout=60).stdout)
-    images = [Image.open(io.BytesIO(base64.b64decode(v["b64"]))) for v in answer["outputs"]["images_png_bytes"]]
-    served = np.stack([np.asarray(image).reshape(8, 8, 1) for image in images])
-    assert np.abs(served.astype(int) - wanted).max() <= 1
+    images = [Image.open(io.BytesIO(base64.b64decode(v["b64"]))) for v in answer["outputs"]["png_bytes"]]
+    assert np.abs(np.stack(images).astype(int) - wanted).max() <= 1
 
 
 def test_a_system_that_came_later_is_on_the_page(client, page):
@@ -212,8 +211,8 @@ def test_text_grows_token_by_token(client, sources):
 def test_points_of_the_plane_are_drawn_beside_their_density(client):
     from PIL import Image
 
-    plot, _, code, _ = client.predict(0.5, "0", api_name="/plane_sample")
-    assert Image.open(plot).width > 600 and "sample(1000, seed=0, temperature=0.5)" in code  # two panels
+    plot, _, code, _ = client.predict(5, "0", api_name="/plane_sample")
+    assert Image.open(plot).width > 600 and "sample(1000, seed=0, steps=5)" in code  # two panels
 
 
 def test_a_wrong_input_shows_kgen_s_own_words(client, tmp_path):

@@ -70,9 +70,10 @@ def of_facts(model, known):
                 )
             )
     if "log_prob" in known:
-        own, options = {"x": picture(shape)}, known["log_prob"]["options"]
-        if "levels" in options:
-            own["x"] = dataclasses.replace(own["x"], levels=options["levels"])
+        served = {e.name: e for e in model.endpoints()}.get("log_prob")
+        options = known["log_prob"]["options"]
+        levels = options.get("levels", served.inputs["x"].levels if served else None)
+        own = {"x": dataclasses.replace(picture(shape), levels=levels)}
         asked = tuple(c.name for c in model.conditions if c.given and not c.optional)  # as the facts were measured
         found.append(
             View(
