@@ -254,6 +254,7 @@ class _stoppable:
         return self.event
 
     def __exit__(self, *error):
+        self.event.set()  # a visitor who left is not worked for
         _stops.pop(self.key, None)
 
 
