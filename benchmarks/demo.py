@@ -46,7 +46,9 @@ def main():
     asked, drawn = (statistics.median(column) for column in zip(*pairs, strict=True))
     ratio = statistics.median(a / b for a, b in pairs)
     print(f"| page of `{arguments.name}` ready after the model is loaded | at most 3 s | {opened:.2f} s |")
-    print(f"| its handler of 16 samples, beside `model.sample(16)` | at most 1.2x | {ratio:.2f}x ({asked:.3f} s, {drawn:.3f} s) |")
+    print(
+        f"| its handler of 16 samples, beside `model.sample(16)` | at most 1.2x | {ratio:.2f}x ({asked:.3f} s, {drawn:.3f} s) |"
+    )
     pages[0].close(verbose=False)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from kgen.core import random
 from kgen.core.rows import watched
+from kgen.core.views import POINTS
 
 PIECE = 16  # rows of one compiled call
 PORT = 8501  # of TF Serving's REST interface
@@ -34,7 +35,9 @@ class Request:
         """What Python is called with, by keyword."""
         given = {k: a.value for k, a in self.answers.items() if a.value is not None and k not in self.view.given}
         own = {"seed": self.seed} if self.view.seeded else {}
-        piece = {"batch_size": PIECE} if self.n > PIECE and self.takes("batch_size") else {}
+        piece = (
+            {"batch_size": PIECE} if self.n > PIECE and self.view.shows != POINTS and self.takes("batch_size") else {}
+        )
         return {**self.view.keywords, **own, **given, **piece}
 
     @property

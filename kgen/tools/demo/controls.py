@@ -1,6 +1,7 @@
 """Controls from descriptions: what a ``TensorSpec`` or a condition says of itself, as components, and back as what Python is called with."""
 
 import dataclasses
+import io
 from collections.abc import Callable
 
 import gradio as gr
@@ -203,6 +204,8 @@ def _picture(keyword, spec, needed):
         height=260, elem_classes="kgen-pixels", buttons=["fullscreen"],
     )  # fmt: skip
 
+    _looked_at_first(box, lambda payload: [payload.path])
+
     def read(path):
         if path is None:
             if needed:
@@ -245,13 +248,7 @@ def painted(picture: TensorSpec, mask: TensorSpec):
         info=f"pixels: top, left, bottom, right of what is drawn anew, such as {example}",
         max_lines=1,
     )
-    decode = editor.preprocess
-
-    def preprocess(payload):  # here Gradio decodes what was sent: not before its size was looked at
-        check_editor(editor, payload)
-        return decode(payload)
-
-    editor.preprocess = preprocess
+    _looked_at_first(editor, lambda payload: _of_editor(editor, payload))
 
     def read(value, rectangle):
         if not value or value["background"] is None:
@@ -280,18 +277,26 @@ def _rectangle(text, shape):
     return hidden
 
 
-def check_editor(editor, payload):
-    """Looks at the headers of all pictures that an editor was sent; raises Gradio's error, which the visitor sees."""
-    import io
-
-    if payload is None:
-        return
+def _of_editor(editor, payload):
+    """All pictures that an editor was sent: paths, or their bytes."""
     if payload.id is not None:
         payload = editor.blob_storage.get(payload.id)
     parts = [] if payload is None else [payload.background, payload.composite, *(payload.layers or [])]
-    for part in parts:
-        if part is not None:
+    return [
+        part if isinstance(part, (bytes, bytearray, memoryview)) else part.path for part in parts if part is not None
+    ]
+
+
+def _looked_at_first(component, pictures):
+    """Puts ``files.check`` before a component's ``preprocess``, where Gradio opens what was sent; a visitor sees why it is refused."""
+    preprocess = component.preprocess
+
+    def checked(payload):
+        for part in [] if payload is None else pictures(payload):
             try:
-                files.check(io.BytesIO(part) if isinstance(part, (bytes, bytearray, memoryview)) else part.path)
+                files.check(part if isinstance(part, str) else io.BytesIO(part))
             except ValueError as error:
-                raise gr.Error(str(error), print_exception=False) from None
+                raise gr.Error(str(error), title="This does not work", duration=None, print_exception=False) from None
+        return preprocess(payload)
+
+    component.preprocess = checked
