@@ -63,6 +63,9 @@ def main(
         figures = kgen.metrics.fidelity_report(
             samples, train=x, test=x_test, extractor=classifier, labels=labels, test_labels=y_test
         )
+        guided = model.sample(count, seed=1, labels=labels, guidance=1.5)
+        report = kgen.metrics.fidelity_report(guided, train=x, test=x_test, extractor=classifier)
+        figures["guided_frechet_distance"] = {**report["frechet_distance"], "unit": "Fréchet distance, guidance 1.5"}
     held_out = slice(0, 200)
     images = kgen.data.at_levels(x_test[held_out])
     bits = model.bits_per_dim(images, labels=None if y is None else y_test[held_out], num_samples=50)

@@ -1,7 +1,9 @@
 """What every test shares: quiet logs, one seed, and what tests import: ``contract``, and the small models in ``tests/core`` as ``core.<name>``."""
 
+import contextlib
 import gc
 import importlib.util
+import inspect
 import os
 import pathlib
 import sys
@@ -33,15 +35,38 @@ def plain(model, jit_compile, loop):
     return "xla" if model.jit_compile else None
 
 
+def rewritten(graphs):
+    """Whether TensorFlow's optimizer of graphs (Grappler) rewrites each before its first run."""
+    import tensorflow as tf
+
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": not graphs})
+
+
 if keras.config.backend() == "tensorflow":
     models.compiler_of = plain
+    # A test runs a graph a few times: to rewrite it, and to note for each operation which lines of Python made it, takes longer than that.
+    # Exports are run with all of it, in processes of their own.
+    rewritten(False)
+    with contextlib.suppress(ImportError, AttributeError):  # private, and nothing is lost without it but time
+        from tensorflow.python.framework import ops as tf_ops
+
+        creation = inspect.unwrap(tf_ops._create_c_op)
+        if list(inspect.signature(creation).parameters)[-1] == "extract_traceback":
+            creation.__defaults__ = (*creation.__defaults__[:-1], False)
 
 
 @pytest.fixture(autouse=True)
 def compilers(request, monkeypatch):
     """The compilers that users get, in tests marked with ``xla``."""
-    if request.node.get_closest_marker("xla"):
+    marked = request.node.get_closest_marker("xla")
+    if marked:
         monkeypatch.setattr(models, "compiler_of", BY_XLA)
+    if marked and keras.config.backend() == "tensorflow":
+        rewritten(True)
+        yield
+        rewritten(False)
+    else:
+        yield
 
 
 # A worker takes a file at a time: the longest go first, so that no worker is left with one when the others are done.
@@ -66,6 +91,7 @@ ON_ONE_BACKEND = (
     "metrics/test_streaming.py",
     "serving/test_bundle.py",
     "serving/test_client.py",
+    "serving/test_picture_inputs.py",
     "serving/test_soak.py",
     "serving/test_verifying.py",
     "test_docs.py",

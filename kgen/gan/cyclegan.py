@@ -22,6 +22,7 @@ from kgen.gan.adversarial import AdversarialModel, Player, Turn
 from kgen.gan.losses import LeastSquaresLoss
 from kgen.gan.networks import halvings, is_image, run_network, run_once
 from kgen.gan.pool import ImagePool
+from kgen.networks import PatchCritic
 from kgen.networks.configured import ConfiguredNetwork
 
 DIRECTIONS = {"a_to_b": ("a", "b"), "b_to_a": ("b", "a")}
@@ -81,34 +82,6 @@ class ResNetTranslator(ConfiguredNetwork):
             h = layers.ReLU()(_norm(up(h)))
         super().__init__(x, _convolved(h, shape[-1], 7, activation="tanh", dtype="float32"), name=name, **kwargs)
         self._arguments = {"shape": list(shape), "width": width, "blocks": blocks, "name": name}
-
-
-@keras.saving.register_keras_serializable(package="kgen")
-class PatchCritic(ConfiguredNetwork):
-    """Judges patches of an image, one logit each (Isola et al. 2017, arXiv 1611.07004; Zhu et al. 2017, appendix 7.2).
-
-    4x4 convolutions with leaky ReLU: up to three of stride 2, which in an image of 256 pixels make patches of 70, and two of stride 1.
-
-    Args:
-        shape: (H, W, C).
-        width: channels of the first convolution, which double up to eightfold; 64 in the paper, 32 below 128 pixels by default.
-    Call:
-        x: float (B, H, W, C). Returns float (B, h, w, 1).
-    """
-
-    def __init__(self, shape, width=None, name="critic", **kwargs):
-        shape = tuple(shape)
-        width = checks.positive_int("width", (64 if max(shape[:2]) >= 128 else 32) if width is None else width)
-        strides = [2] * halvings(shape, most=3)
-        x = keras.Input(shape, name="x")
-        h = x
-        for i, stride in enumerate([*strides, 1]):
-            convolution = layers.Conv2D(width * 2**i, 4, strides=stride, padding="same", kernel_initializer=_normal())
-            h = convolution(h)
-            h = layers.LeakyReLU(negative_slope=0.2)(h if i == 0 else _norm(h))
-        logits = layers.Conv2D(1, 4, padding="same", kernel_initializer=_normal(), dtype="float32")(h)
-        super().__init__(x, logits, name=name, **kwargs)
-        self._arguments = {"shape": list(shape), "width": width, "name": name}
 
 
 def _mean(x):

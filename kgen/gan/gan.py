@@ -10,6 +10,8 @@ Reference:
     Goodfellow et al., Generative adversarial nets, 2014, Eq. 1 and Proposition 1, arXiv 1406.2661.
 """
 
+import functools
+
 import keras
 import numpy as np
 from keras import ops
@@ -18,6 +20,7 @@ from kgen.core import Endpoint, TensorSpec, checks, random
 from kgen.core.conditions import of_classes
 from kgen.core.endpoints import SEED
 from kgen.gan import losses, networks
+from kgen.gan import unrolled as unrolling
 from kgen.gan.adversarial import AdversarialModel, Player, Turn
 from kgen.gan.networks import run_network, run_once
 from kgen.gan.regularizers import get as get_regularizers
@@ -46,6 +49,7 @@ class GAN(AdversarialModel):
         generator_regularizers: what is added to the generator's: "path_length", a ``Regularizer``, or several.
         n_critic: steps of the discriminator for each of the generator.
         augmentation: what data and samples go through before the discriminator sees them, an ``Augmentation`` or None.
+        unrolled: an ``Unrolling``, by which the generator looks some of the discriminator's steps ahead, or None.
         num_classes: number of classes, or their names, for networks that take labels; train by ``fit(x, labels)``. See
             ``ConditionalGAN``.
         conditions: in place of ``num_classes``: a list of ``kgen.core.conditions.Condition``, whose tensors both networks get after z or x.
@@ -67,6 +71,7 @@ class GAN(AdversarialModel):
         generator_regularizers=(),
         n_critic=1,
         augmentation=None,
+        unrolled=None,
         num_classes=None,
         conditions=None,
         ema=0.999,
@@ -90,6 +95,7 @@ class GAN(AdversarialModel):
         self.regularizers = get_regularizers(regularizers)
         self.generator_regularizers = get_regularizers(generator_regularizers, "generator_regularizers")
         self.n_critic = checks.positive_int("n_critic", n_critic)
+        self.unrolled = unrolling.get(unrolled)
         self.num_classes = num_classes
         if self.augmentation is not None:
             self.augmentation.check(self.shape)
@@ -116,11 +122,16 @@ class GAN(AdversarialModel):
     def _check_networks(self):
         """Runs both networks once on zeros: they must take their inputs, and return an example and one logit."""
         values = [ops.zeros((1, *spec.shape), dtype=spec.dtype) for spec in self.conditions.specs().values()]
-        x = run_once("generator", self.generator, [ops.zeros((1, self.latent_dim)), *values])
+        z = ops.zeros((1, self.latent_dim))
+        x = run_once("generator", self.generator, [z, *values, *self.further(z).values()])
         if tuple(x.shape[1:]) != self.shape:
             sizes = ", ".join(map(str, self.shape))
             raise ValueError(f"generator: expected outputs (B, {sizes}), received {tuple(x.shape)}.")
-        logit = run_once("discriminator", self.discriminator, [ops.zeros((1, *self.shape)), *values])
+        self._check_discriminator(values)
+
+    def _check_discriminator(self, values):
+        x = ops.zeros((1, *self.shape))
+        logit = run_once("discriminator", self.discriminator, [x, *values, *self.further(x, "discriminator").values()])
         if tuple(logit.shape) not in ((1,), (1, 1)):
             raise ValueError(
                 f"discriminator: expected one logit for each example, (B, 1), received {tuple(logit.shape)}. End it with Dense(1), "
@@ -132,9 +143,12 @@ class GAN(AdversarialModel):
     @property
     def roles(self):
         critic = Player(("discriminator",), self.discriminator_losses, self.n_critic, self.regularizers, critic=True)
+        generator_losses = self.generator_losses
+        if self.unrolled is not None:
+            generator_losses = functools.partial(self.unrolled.generator_losses, self)
         return {
             "discriminator": critic,
-            "generator": Player(("generator",), self.generator_losses, 1, self.generator_regularizers),
+            "generator": Player(("generator",), generator_losses, 1, self.generator_regularizers),
         }
 
     def check_examples(self, x):
@@ -147,10 +161,18 @@ class GAN(AdversarialModel):
 
     def generate(self, z, values=None, training=False):
         """G(z), or G(z, ...) with the tensors of conditions by name: float32 (B, *shape). Averaged weights are used where not training."""
-        return run_network(self.network_for(training, "generator"), z, values, training)
+        return self._run_generator(self.network_for(training, "generator"), z, values, training)
+
+    def _run_generator(self, generator, z, values=None, training=False):
+        return run_network(generator, z, {**(values or {}), **self.further(z)}, training)
+
+    def further(self, rows, player="generator"):
+        """What a network gets beside its rows (B, ...) and the conditions: a dict of tensors (B, ...). Here nothing."""
+        return {}
 
     def judge(self, x, values=None, training=False):
         """D(x), or D(x, ...) with the tensors of conditions by name: float32 logits (B,)."""
+        values = {**(values or {}), **self.further(x, "discriminator")}
         return ops.reshape(run_network(self.discriminator, x, values, training), (-1,))
 
     def _critic(self, batch, training):
@@ -162,10 +184,11 @@ class GAN(AdversarialModel):
 
         return critic
 
-    def discriminator_losses(self, batch, training):
-        """The discriminator's ``Turn``."""
+    def discriminator_losses(self, batch, training, through=False):
+        """The discriminator's ``Turn``; ``through``: whether gradients reach the generator through the samples."""
         x = ops.cast(batch.x, "float32")
-        fake = ops.stop_gradient(self.generate(self.latent(batch.seeds), batch.conditions, training))
+        fake = self.generate(self.latent(batch.seeds), batch.conditions, training)
+        fake = fake if through else ops.stop_gradient(fake)
         critic = self._critic(batch, training)
         real_logits, fake_logits = critic(x, 0), critic(fake, 1)
         values = self.adversarial_loss.discriminator(real_logits, fake_logits)
@@ -183,12 +206,17 @@ class GAN(AdversarialModel):
         fake_logits = critic(self.generate(z, batch.conditions, training), 1)
         pairs = self.adversarial_loss.pairs
         real_logits = critic(ops.cast(batch.x, "float32"), 0) if pairs else None
-        values = self.adversarial_loss.generator(fake_logits, real_logits)
+        values = self.generator_values(fake_logits, real_logits)
+        return Turn(values, {"generator_loss": values}, self._of_latent(generator, batch), fake=z)
 
-        def function(z):
-            return run_network(generator, z, batch.conditions)
+    def generator_values(self, fake_logits, real_logits=None):
+        """The adversarial loss of samples by their logits, (B,)."""
+        step = {"step": self.optimizer["generator"].iterations} if self.adversarial_loss.follows_steps else {}
+        return self.adversarial_loss.generator(fake_logits, real_logits, **step)
 
-        return Turn(values, {"generator_loss": values}, function, fake=z)
+    def _of_latent(self, generator, batch):
+        """The generator as a function of z alone, for its regularisers."""
+        return lambda z: self._run_generator(generator, z, batch.conditions)
 
     def call(self, inputs, training=False):
         """The generator's output for z or [z, label]."""
@@ -256,6 +284,7 @@ class GAN(AdversarialModel):
             "regularizers": [keras.saving.serialize_keras_object(r) for r in self.regularizers],
             "generator_regularizers": [keras.saving.serialize_keras_object(r) for r in self.generator_regularizers],
             "n_critic": self.n_critic,
+            "unrolled": self.unrolled and keras.saving.serialize_keras_object(self.unrolled),
             "num_classes": self.num_classes,
             "conditions": None if self.num_classes is not None else self.conditions.get_config() or None,
         }

@@ -14,6 +14,7 @@ class Loss(Configured):
     """Base class. Logits and losses are float tensors (B,), one per example."""
 
     pairs = False  # whether the generator's loss compares with real examples
+    follows_steps = False  # whether the generator's loss takes ``step``, how many the generator has taken
 
     def discriminator(self, real_logits, fake_logits):
         """What the discriminator minimises, per pair of a real and a generated example: (B,)."""

@@ -7,8 +7,10 @@ from keras import layers, ops
 
 from kgen.core import checks
 from kgen.gan import conditioning as conditionings
-from kgen.layers import SpectralNormalization
+from kgen.gan.conditioning import Told
+from kgen.layers import ConditionalBatchNormalization, SpectralNormalization
 from kgen.networks.configured import ConfiguredNetwork
+from kgen.networks.halving import halvings
 
 
 def run_network(network, x, values=None, training=False):
@@ -31,14 +33,6 @@ def run_once(name, network, tensors):
 def is_image(shape):
     """Whether examples of a shape are images (H, W, C)."""
     return len(tuple(shape)) == 3
-
-
-def halvings(shape, most=4):
-    """How often both sides of an image (H, W, C) can be halved evenly, down to 4 pixels or fewer."""
-    sides, count = shape[:2], 0
-    while count < most and max(sides) > 4 and all(s % 2 == 0 for s in sides):
-        sides, count = [s // 2 for s in sides], count + 1
-    return count
 
 
 def checked_widths(name, widths, shape):
@@ -79,22 +73,43 @@ class Generator(ConfiguredNetwork):
         widths: feature channels of the stages, the largest images first; or widths of the dense layers.
         num_classes: number of classes, or None.
         stages: of images: "strided", or "plain", which is kgen 0.1's nearest-neighbour upsampling and a 3x3 convolution.
+        conditioning: how it is told the class: "concatenation" to z, or of images "batch_norm", by a scale and a shift of each class in
+            each normalisation (``kgen.layers.ConditionalBatchNormalization``).
+        conditions: in place of ``num_classes``: ``kgen.core.conditions`` of labels, vectors and texts.
     Call:
-        z or [z, label]: float (B, latent_dim), int (B,). Returns float (B, *shape), images in [-1, 1].
+        z, [z, label] or [z, *conditions]: float (B, latent_dim), int (B,). Returns float (B, *shape), images in [-1, 1].
     """
 
-    def __init__(self, latent_dim, shape, widths=None, num_classes=None, stages="strided", name="generator", **kwargs):
+    def __init__(
+        self,
+        latent_dim,
+        shape,
+        widths=None,
+        num_classes=None,
+        stages="strided",
+        conditioning="concatenation",
+        conditions=(),
+        name="generator",
+        **kwargs,
+    ):
         shape = tuple(shape)
         checks.one_of("stages", stages, STAGES)
+        checks.one_of("conditioning", conditioning, ("concatenation", "batch_norm"))
+        if conditioning == "batch_norm" and not is_image(shape):
+            raise ValueError(f"conditioning: 'batch_norm' is of images, which are normalised, received shape {shape}.")
         widths = checked_widths("widths", _default_widths(shape) if widths is None else widths, shape)
         z = keras.Input((latent_dim,), name="z")
-        inputs, h = z, z
+        inputs, h, c = z, z, None
         if num_classes is not None:
             label = keras.Input((), dtype="int32", name="label")
-            inputs = [z, label]
-            h = layers.Concatenate(name="join_label")([z, ops.one_hot(label, num_classes)])
+            inputs, c = [z, label], ops.one_hot(label, num_classes)
+        elif conditions:
+            told = Told(conditions)
+            inputs, c, conditions = [z, *told.inputs], told.vector, told.conditions.get_config()
+        if c is not None and conditioning == "concatenation":
+            h, c = layers.Concatenate(name="join_label")([z, c]), None
         image = _image if stages == "strided" else _plain_image
-        x = image(h, shape, widths) if is_image(shape) else _vector(h, shape, widths)
+        x = image(h, shape, widths, c) if is_image(shape) else _vector(h, shape, widths)
         super().__init__(inputs, x, name=name, **kwargs)
         self._arguments = {
             "latent_dim": latent_dim,
@@ -102,6 +117,8 @@ class Generator(ConfiguredNetwork):
             "widths": list(widths),
             "num_classes": num_classes,
             "stages": stages,
+            "conditioning": conditioning,
+            "conditions": list(conditions),
             "name": name,
         }
 
@@ -110,28 +127,30 @@ class Generator(ConfiguredNetwork):
         return cls(**{"stages": "plain", **config})  # as files of kgen 0.1 mean it
 
 
-def _image(h, shape, widths):
+def _image(h, shape, widths, c=None):
     small = (shape[0] >> len(widths), shape[1] >> len(widths), _innermost(widths))
     h = layers.Dense(math.prod(small), use_bias=False, name="dense")(h)
-    h = _normalised(layers.Reshape(small, name="reshape")(h), "norm")
+    h = _normalised(layers.Reshape(small, name="reshape")(h), "norm", c)
     for i, width in reversed(list(enumerate(widths))):
         up = layers.Conv2DTranspose(width, 4, strides=2, padding="same", use_bias=False, name=f"conv_{i}")
-        h = _normalised(up(h), f"norm_{i}")
+        h = _normalised(up(h), f"norm_{i}", c)
     return layers.Conv2D(shape[-1], 3, padding="same", activation="tanh", dtype="float32", name="conv_out")(h)
 
 
-def _plain_image(h, shape, widths):
+def _plain_image(h, shape, widths, c=None):
     small = (shape[0] >> len(widths), shape[1] >> len(widths), widths[-1] if widths else 32)
     h = layers.Dense(math.prod(small), use_bias=False, name="dense")(h)
-    h = _normalised(layers.Reshape(small, name="reshape")(h), "norm")
+    h = _normalised(layers.Reshape(small, name="reshape")(h), "norm", c)
     for i, width in reversed(list(enumerate(widths))):
         h = layers.UpSampling2D(name=f"upsample_{i}")(h)
-        h = _normalised(layers.Conv2D(width, 3, padding="same", use_bias=False, name=f"conv_{i}")(h), f"norm_{i}")
+        h = _normalised(layers.Conv2D(width, 3, padding="same", use_bias=False, name=f"conv_{i}")(h), f"norm_{i}", c)
     return layers.Conv2D(shape[-1], 3, padding="same", activation="tanh", dtype="float32", name="conv_out")(h)
 
 
-def _normalised(h, name):
+def _normalised(h, name, c=None):
     # The moving statistics are what samples are drawn with: short trainings need them to follow sooner than Keras's 0.99.
+    if c is not None:
+        return ops.relu(ConditionalBatchNormalization(name=name)([h, c]))
     return ops.relu(layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=name)(h))
 
 
@@ -156,8 +175,10 @@ class Discriminator(ConfiguredNetwork):
         num_classes: number of classes, or None.
         conditioning: "projection", "concatenation", or a ``Conditioning``; of no effect without classes.
         stages: of images: "strided", or "plain", which is kgen 0.1's 3x3 and strided 4x4 convolution for each.
+        conditions: in place of ``num_classes``: ``kgen.core.conditions`` of labels, vectors and texts.
+        readings: lengths of what else is read off the last features, such as logits of classes: (B, n) for each.
     Call:
-        x or [x, label]: float (B, *shape), int (B,). Returns float (B, 1).
+        x, [x, label] or [x, *conditions]: float (B, *shape), int (B,). Returns float (B, 1); with readings a list of that and these.
     """
 
     def __init__(
@@ -168,13 +189,16 @@ class Discriminator(ConfiguredNetwork):
         num_classes=None,
         conditioning="projection",
         stages="strided",
+        conditions=(),
+        readings=(),
         name="discriminator",
         **kwargs,
     ):
         shape = tuple(shape)
         checks.one_of("stages", stages, STAGES)
         widths = checked_widths("widths", _default_widths(shape) if widths is None else widths, shape)
-        conditioning = conditionings.get(conditioning) if num_classes is not None else conditionings.Conditioning()
+        told = num_classes is not None or bool(conditions)
+        conditioning = conditionings.get(conditioning) if told else conditionings.Conditioning()
 
         def wrap(layer):
             return SpectralNormalization(layer, name=f"spectral_{layer.name}") if spectral else layer
@@ -184,6 +208,9 @@ class Discriminator(ConfiguredNetwork):
         if num_classes is not None:
             label = keras.Input((), dtype="int32", name="label")
             inputs = [x, label]
+        elif conditions:
+            given = Told(conditions)
+            inputs, label, conditions = [x, *given.inputs], given.vector, given.conditions.get_config()
         h = x if is_image(shape) or len(shape) == 1 else layers.Flatten(name="flatten")(x)
         h = conditioning.join(h, label, num_classes)
         if not is_image(shape):
@@ -202,16 +229,19 @@ class Discriminator(ConfiguredNetwork):
                 h = wrap(layers.Conv2D(width, 3, **leaky, name=f"conv_{i}"))(h)
                 h = wrap(layers.Conv2D(width, 4, strides=2, **leaky, name=f"stride_{i}"))(h)
         h = layers.Flatten(name="features")(h)
-        super().__init__(inputs, conditioning.logit(h, label, num_classes, wrap), name=name, **kwargs)
+        outputs = conditioning.logit(h, label, num_classes, wrap)
+        if readings:
+            outputs = [outputs, *(wrap(layers.Dense(n, name=f"reading_{i}"))(h) for i, n in enumerate(readings))]
+        super().__init__(inputs, outputs, name=name, **kwargs)
         self._arguments = {
             "shape": list(shape),
             "widths": list(widths),
             "spectral": spectral,
             "num_classes": num_classes,
-            "conditioning": keras.saving.serialize_keras_object(conditioning)
-            if num_classes is not None
-            else "projection",
+            "conditioning": keras.saving.serialize_keras_object(conditioning) if told else "projection",
             "stages": stages,
+            "conditions": list(conditions),
+            "readings": list(readings),
             "name": name,
         }
 

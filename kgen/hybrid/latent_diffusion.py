@@ -17,6 +17,7 @@ from kgen.core import Endpoint, GenerativeModel, TensorSpec, checks
 from kgen.core.conditions import Conditions, of_classes
 from kgen.core.inputs import first_rows
 from kgen.diffusion import DDPM
+from kgen.hybrid.frozen import frozen_copy
 
 MEASURED = 10_000  # examples that shift and scale are measured on, at most
 
@@ -55,7 +56,7 @@ class LatentDiffusion(GenerativeModel):
     ):
         own = of_classes(num_classes, label_dropout)
         super().__init__(ema=ema, conditions=[*own, *Conditions(conditions)], name=name, dtype=dtype)
-        self.autoencoder = _frozen_copy(autoencoder)
+        self.autoencoder = frozen_copy(autoencoder)
         self.image_shape = self.autoencoder.image_shape
         self.latent_shape = tuple(self.autoencoder.latent_shape)
         self.num_classes = own[0].count if own else None
@@ -242,13 +243,3 @@ class LatentDiffusion(GenerativeModel):
             "autoencoder": keras.saving.serialize_keras_object(self.autoencoder),
             **{name: value for name, value in prior.items() if name not in left_out},
         }
-
-
-def _frozen_copy(autoencoder):
-    """A copy that is not trained and has no optimizer: the caller's own goes on as it was."""
-    if not hasattr(autoencoder, "latent_rows"):
-        raise TypeError(f"autoencoder: expected a trained kgen.vae.VAE or kgen.vae.VQVAE, received {autoencoder!r}.")
-    copy = type(autoencoder).from_config(autoencoder.get_config())
-    copy.set_weights(autoencoder.get_weights())
-    copy.trainable = False
-    return copy

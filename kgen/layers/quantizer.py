@@ -112,7 +112,7 @@ class VectorQuantizer(keras.layers.Layer):
             errors = errors + ops.square(fixed - nearest)
         losses = ops.mean(ops.reshape(errors, (-1, math.prod(shape))), axis=-1)
         quantized = ops.reshape(flat + ops.stop_gradient(nearest - flat), (-1, *shape))
-        return quantized, ops.reshape(codes, (-1, *shape[:-1])), losses, _perplexity(used)
+        return quantized, ops.reshape(codes, (-1, *shape[:-1])), losses, perplexity_of(used)
 
     def _random_rows(self, rows):
         """A random row of the whole batch for each code, (K, dim), the same ones on each replica, of which this one has ``rows`` (T, dim)."""
@@ -155,7 +155,7 @@ class VectorQuantizer(keras.layers.Layer):
         }
 
 
-def _perplexity(used):
-    """exp of the entropy of how often each code was used (K,)."""
+def perplexity_of(used):
+    """exp of the entropy of how often each code was used (K,): a scalar."""
     p = used / ops.maximum(ops.sum(used), 1.0)
     return ops.exp(-ops.sum(p * ops.log(ops.maximum(p, 1e-12))))

@@ -1,6 +1,12 @@
 """Fidelity of generated samples, and the frozen classifiers that it is measured with."""
 
 from kgen.metrics.classifier import FrozenClassifier, classifiers, load_classifier
+from kgen.metrics.disentanglement import (
+    attribute_predictability,
+    disentanglement_completeness,
+    disentanglement_report,
+    mutual_information_gap,
+)
 from kgen.metrics.distances import (
     classifier_two_sample_test,
     inception_score,
@@ -53,9 +59,12 @@ __all__ = [
     "ReconstructionError",
     "SlicedWassersteinDistance",
     "StructuralSimilarity",
+    "attribute_predictability",
     "classifier_two_sample_test",
     "classifiers",
     "density_coverage",
+    "disentanglement_completeness",
+    "disentanglement_report",
     "fidelity_report",
     "frechet_distance",
     "frechet_distance_from_moments",
@@ -67,6 +76,7 @@ __all__ = [
     "membership_auc",
     "memorization_report",
     "mode_coverage",
+    "mutual_information_gap",
     "nearest_neighbours",
     "peak_signal_to_noise_ratio",
     "per_class",

@@ -4,8 +4,13 @@ from kgen.networks.autoencoder import SpatialDecoder, SpatialEncoder
 from kgen.networks.convnet import ConvDecoder, ConvEncoder
 from kgen.networks.dit import DiT
 from kgen.networks.mlp import MLP
+from kgen.networks.patch import PatchCritic
 from kgen.networks.pixelnet import PixelNet
+from kgen.networks.progressive import ProgressiveCritic, ProgressiveGenerator
 from kgen.networks.residual import ResidualMLP
+from kgen.networks.skip_unet import SkipUNet
+from kgen.networks.style import StyleCritic, StyleGenerator, StyleMapping, StyleSynthesis
+from kgen.networks.super_resolution import SRCritic, SRResNet
 from kgen.networks.transformer import CausalTransformer
 from kgen.networks.unet import UNet
 
@@ -15,9 +20,19 @@ __all__ = [
     "ConvDecoder",
     "ConvEncoder",
     "DiT",
+    "PatchCritic",
     "PixelNet",
+    "ProgressiveCritic",
+    "ProgressiveGenerator",
     "ResidualMLP",
+    "SRCritic",
+    "SRResNet",
+    "SkipUNet",
     "SpatialDecoder",
     "SpatialEncoder",
+    "StyleCritic",
+    "StyleGenerator",
+    "StyleMapping",
+    "StyleSynthesis",
     "UNet",
 ]

@@ -6,7 +6,7 @@ import pathlib
 import keras
 
 import kgen
-from kgen.serving import marking, warmup
+from kgen.serving import marking, picture_inputs, warmup
 
 BATCH_SIZES = (1, 2, 4, 8, 16, 32)
 MANIFEST = "manifest.json"
@@ -79,7 +79,7 @@ def _described(endpoint, function):
     """An endpoint's inputs and outputs with their shapes, None for the number of rows, and what they are: range, unit."""
     inputs = {}
     for name, spec in endpoint.inputs.items():
-        bounds = {k: getattr(spec, k) for k in ("low", "high", "default") if getattr(spec, k) is not None}
+        bounds = {k: getattr(spec, k) for k in ("low", "high", "default", "choices") if getattr(spec, k) is not None}
         inputs[name] = {"shape": [None, *spec.shape], "dtype": spec.dtype, "doc": spec.doc, **bounds}
     outputs = {}
     for name, tensor in function.structured_outputs.items():
@@ -90,4 +90,7 @@ def _described(endpoint, function):
             elif name in ("png_bytes", f"{image}_png_bytes"):
                 doc = f"{image} as PNG files"
         outputs[name] = {"shape": list(tensor.shape), "dtype": tensor.dtype.name, "doc": doc}
-    return {"inputs": inputs, "outputs": outputs}
+    pictures = {
+        f"{endpoint.name}_{form}": picture_inputs.names(endpoint, form) for form in picture_inputs.forms_of(endpoint)
+    }
+    return {"inputs": inputs, "outputs": outputs} | ({"pictures": pictures} if pictures else {})

@@ -152,6 +152,15 @@ class Session:
 
     def _tensor(self, array, dtype):
         shape = (ctypes.c_int64 * array.ndim)(*array.shape)
+        if dtype == STRING:
+            tensor = self._library.TF_AllocateTensor(dtype, shape, array.ndim, _STRING_BYTES * array.size)
+            start = self._library.TF_TensorData(tensor)
+            for i, text in enumerate(array.flat):
+                self._library.TF_StringInit(start + _STRING_BYTES * i)
+                self._library.TF_StringAssignView(
+                    start + _STRING_BYTES * i, text, len(text)
+                )  # the array keeps the bytes
+            return tensor
         tensor = self._library.TF_AllocateTensor(dtype, shape, array.ndim, array.nbytes)
         ctypes.memmove(self._library.TF_TensorData(tensor), array.ctypes.data, array.nbytes)
         return tensor
@@ -188,6 +197,8 @@ class Session:
 
 
 def _array(name, value, tensor):
+    if tensor.dtype == STRING:
+        return as_strings(name, value)
     value = np.asarray(value)
     if tensor.dtype not in DTYPES:
         raise ValueError(f"{name}: inputs of TensorFlow's dtype number {tensor.dtype} are not supported.")
@@ -196,6 +207,17 @@ def _array(name, value, tensor):
         raise ValueError(f"{name}: expected {dtype}, received {value.dtype}.")
     check_fits(name, value, dtype)
     return np.asarray(value, dtype, order="C")  # ascontiguousarray would make a scalar a row
+
+
+def as_strings(name, value):
+    """Bytes or texts as an object array of bytes, (N,) or, of a single one, (). Raises ValueError for anything else."""
+    texts = np.empty((), object) if isinstance(value, (bytes, str)) else np.empty(len(value), object)
+    texts[...] = value if texts.ndim == 0 else list(value)
+    for i, text in np.ndenumerate(texts):
+        if not isinstance(text, (bytes, str)):
+            raise ValueError(f"{name}: expected bytes, such as those of a file, received {type(text).__name__}.")
+        texts[i] = text.encode() if isinstance(text, str) else text
+    return texts
 
 
 def check_fits(name, value, dtype):
@@ -262,6 +284,8 @@ def library():
         ("TF_Dim", ctypes.c_int64, [pointer, integer]),
         ("TF_StringGetDataPointer", pointer, [pointer]),
         ("TF_StringGetSize", size, [pointer]),
+        ("TF_StringInit", None, [pointer]),
+        ("TF_StringAssignView", None, [pointer, text, size]),
         ("_ZN10tensorflow21DisableXlaCompilationEv", None, []),  # tensorflow::DisableXlaCompilation()
     ):
         function = getattr(loaded, name)

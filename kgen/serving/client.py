@@ -8,8 +8,8 @@ import numpy as np
 from kgen.core import checks
 from kgen.serving import marking
 from kgen.serving.bundle import BATCH_SIZES
-from kgen.serving.capi import StatusError, check_fits
-from kgen.serving.protobuf import DTYPES
+from kgen.serving.capi import StatusError, as_strings, check_fits
+from kgen.serving.protobuf import DTYPES, STRING
 
 _NAMED = 5  # of the rows that were refused
 
@@ -77,7 +77,7 @@ class Client:
         Args:
             signature: its name; ``<name>_xla`` needs a server with XLA.
             **inputs: arrays with one row for each answer; a single number counts for all rows, and an input with a default may be
-                left out.
+                left out. Pictures as files, ``x_png_bytes=[Path("cat.png").read_bytes(), ...]``, of signatures that end in ``_png``.
         Returns:
             dict from an output's name to a numpy array: images as float32 in [-1, 1] and as uint8, ``png_bytes`` as an object array
             of bytes. ``valid`` and ``error``, by which the server marks rows, are not in it: every row is valid.
@@ -166,6 +166,9 @@ def _rows(name, signature, inputs):
         raise ValueError(f"inputs: signature {name!r} takes {', '.join(sorted(wanted))}; {problem}.")
     arrays = {}
     for key, tensor in wanted.items():
+        if tensor.dtype == STRING:
+            arrays[key] = as_strings(key, inputs[key])
+            continue
         value, dtype = np.asarray(inputs.get(key, defaults.get(key))), np.dtype(DTYPES[tensor.dtype])
         if not np.can_cast(value.dtype, dtype, "same_kind"):
             raise ValueError(f"{key}: expected {dtype}, received {value.dtype}.")

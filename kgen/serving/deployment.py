@@ -109,6 +109,10 @@ def _readme(name, manifest):
         given = ", ".join(f"`{n}` {_written(t)}" for n, t in parts["inputs"].items())
         answered = ", ".join(f"`{n}` {_written(t)}" for n, t in parts["outputs"].items() if n not in marking.DOCS)
         rows.append(f"| `{endpoint}` | {given} | {answered} |")
+        for signature, names in parts.get("pictures", {}).items():
+            files = ", ".join(f"`{new}` in place of `{name}`" for name, new in names.items())
+            kind = "base64 of a PNG file" if signature.endswith("_png") else "integers from 0 to 255"
+            rows.append(f"| `{signature}` | as `{endpoint}`, but {files}: {kind} | as `{endpoint}` |")
     if example == "sample" and all(n == "seed" or "default" in t for n, t in endpoints[example]["inputs"].items()):
         call = f"client.sample({sizes[-1]}, seed=0)  # what model.sample({sizes[-1]}, seed=0) gives"
     else:
@@ -170,8 +174,8 @@ answer = {call}
 |---|---|---|
 {rows}
 
-`N` is the number of rows, the same in each input, from 1 to {sizes[-1]}. Each signature is there again as `<name>_xla`, compiled by XLA;
-`serving_default` is `{default}`.
+`N` is the number of rows, the same in each input, from 1 to {sizes[-1]}. Each signature is there again as `<name>_xla`, compiled by XLA, but those
+of `_uint8` and `_png`; `serving_default` is `{default}`.
 
 Each signature also gives `valid` (N) bool and `error` (N) string. A row with a value out of range, NaN or infinity has `valid` false and in
 `error` what was expected; its other outputs are NaN, 0 or empty. The other rows are answered as always, also those of other clients
@@ -200,6 +204,8 @@ def _written(tensor):
     low, high = tensor.get("low", "-inf"), tensor.get("high", "inf")
     ends = "" if (low, high) == ("-inf", "inf") else f" in [{low}, {high}]"
     doc = f": {tensor['doc']}" if tensor["doc"] else ""
+    if tensor.get("choices"):
+        doc += " (" + ", ".join(f"{i} {name}" for i, name in enumerate(tensor["choices"])) + ")"
     return re.sub(r"\s+", " ", f"({shape}) {tensor['dtype']}{ends}{doc}").replace("|", "\\|")
 
 

@@ -14,6 +14,7 @@ import keras
 
 from kgen.core import checks
 from kgen.core.saving import aside
+from kgen.serving import picture_inputs
 from kgen.serving.bundle import BATCH_SIZES
 
 _FRESH_PROCESS = {
@@ -35,11 +36,15 @@ def export(model, base, *, endpoints=None, default=None, batch_sizes=BATCH_SIZES
     An output ``images`` (N, H, W, C) in [-1, 1] comes with ``images_uint8`` and, for 1, 3 or 4 channels, ``png_bytes``
     (N,): one PNG file per row. (An endpoint with several image outputs calls them ``<output>_png_bytes``.)
 
+    An endpoint that takes pictures is also ``<name>_uint8``, with ``<input>_uint8`` in place of each, and ``<name>_png``, with
+    ``<input>_png_bytes`` (N,), a file of the input's height and width per row; both run without XLA.
+
     A server that batches answers several clients at once, so that a row with a value outside of its input's specification (out of
     range, NaN, infinite) does not fail the others: every signature has the outputs ``valid`` (N,), bool, and ``error`` (N,), texts.
     Where ``valid`` is false, ``error`` names the input, what is expected and what was received, and the row's other outputs
     are NaN for floats, 0 for integers and pixels, and empty texts for PNG files. What cannot be batched gets the status INVALID_ARGUMENT: other
-    shapes, inputs with differing numbers of rows, no rows, and more rows than the largest batch size.
+    shapes, inputs with differing numbers of rows, no rows, and more rows than the largest batch size. A PNG file of another size, one that
+    is cut off and what is none at all are marked too; one that is broken inside fails the request.
 
     In the version stand also warm-up requests for the signatures that a stock server runs, ``batching_params.pbtxt``, and
     ``manifest.json``: fingerprint, endpoints with shapes and units, the figures of ``base/metrics.json``, versions. Beside the
@@ -98,6 +103,7 @@ def _check(model, base, endpoints, default):
             f"{type(model).__name__} has no endpoints, so there is nothing to serve: let its endpoints() return some."
         )
     signatures = ["serving_default", *names, *(f"{n}_xla" for n in names)]
+    signatures += [f"{e.name}_{form}" for e in chosen(model, endpoints) for form in picture_inputs.forms_of(e)]
     if len(set(signatures)) < len(signatures):
         raise ValueError(
             f"{type(model).__name__}: expected endpoints that give different signatures, received {signatures}."

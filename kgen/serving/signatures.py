@@ -5,13 +5,13 @@ import errno
 import inspect
 import logging
 
-from kgen.serving import marking
+from kgen.serving import marking, picture_inputs
 
 _PNG_CHANNELS = (1, 3, 4)
 
 
 def trace(endpoints, default, max_rows):
-    """Traces every endpoint twice: for a stock server, and compiled by XLA.
+    """Traces every endpoint twice: for a stock server, and compiled by XLA. One that takes pictures takes them as uint8 and as PNG too.
 
     Args:
         endpoints: list of ``Endpoint``.
@@ -27,10 +27,13 @@ def trace(endpoints, default, max_rows):
     with quiet():
         for endpoint in endpoints:
             specs = {n: tf.TensorSpec([None, *s.shape], s.dtype, name=n) for n, s in endpoint.inputs.items()}
-            functions[endpoint.name] = _trace_signature(endpoint, _trace_plain(endpoint, specs), specs, max_rows)
+            plain = _trace_plain(endpoint, specs)
+            functions[endpoint.name] = _trace_signature(endpoint, plain, max_rows)
+            for form in picture_inputs.forms_of(endpoint):
+                functions[f"{endpoint.name}_{form}"] = _trace_signature(endpoint, plain, max_rows, form)
             # Concrete, since the signature is traced again when it is saved: what it calls is not.
             compiled = tf.function(_body(endpoint), autograph=False, jit_compile=True).get_concrete_function(**specs)
-            functions[f"{endpoint.name}_xla"] = _trace_signature(endpoint, compiled, specs, max_rows)
+            functions[f"{endpoint.name}_xla"] = _trace_signature(endpoint, compiled, max_rows)
     functions["serving_default"] = functions[default]
     tracked = tf.Module()
     used = [v for f in functions.values() for v in f.get_concrete_function().variables]
@@ -116,12 +119,15 @@ def _check_outputs(endpoint, outputs):
             )
 
 
-def _trace_signature(endpoint, function, specs, max_rows):
-    """What a client calls: checks, the endpoint, pictures, marks."""
+def _trace_signature(endpoint, function, max_rows, form=None):
+    """What a client calls: checks, the endpoint, pictures, marks. ``form`` is that of the pictures it is given; None is floats."""
     import tensorflow as tf
 
+    specs = picture_inputs.specs(endpoint, form)
+
     # TensorFlow writes a signature's defaults, of one row, where it finds them in the Python function: those come last there.
-    defaults = {n: tf.constant([s.default], s.dtype) for n, s in endpoint.inputs.items() if s.default is not None}
+    given = {n: s for n, s in endpoint.inputs.items() if n in specs}
+    defaults = {n: tf.constant([s.default], s.dtype) for n, s in given.items() if s.default is not None}
     names = sorted(specs, key=lambda name: (name in defaults, name))
 
     def signature(*values):
@@ -129,7 +135,10 @@ def _trace_signature(endpoint, function, specs, max_rows):
         inputs = {n: tf.ensure_shape(v, specs[n].shape) for n, v in zip(names, values, strict=True)}
         with tf.control_dependencies(_row_checks(inputs, max_rows)):
             inputs = {name: tf.identity(value) for name, value in inputs.items()}
+        inputs, broken = picture_inputs.to_floats(endpoint, form, inputs)
         inputs, valid, error = marking.accept(endpoint, inputs)
+        if broken is not None:
+            valid, error = valid & (broken == ""), tf.where(broken == "", error, broken)
         outputs = dict(function(**inputs))
         for name in endpoint.images:  # outside of what XLA compiles: it has no PNG encoder
             pixels = tf.cast(tf.clip_by_value(tf.round((outputs[name] + 1.0) * 127.5), 0.0, 255.0), tf.uint8)

@@ -48,7 +48,7 @@ class Rest:
         return {name: _signature(parts) for name, parts in found.items() if name != "__saved_model_init_op"}
 
     def predict(self, signature, wanted, inputs):
-        body = {"signature_name": signature, "inputs": {name: value.tolist() for name, value in inputs.items()}}
+        body = {"signature_name": signature, "inputs": {name: _to_json(value) for name, value in inputs.items()}}
         outputs = self._ask(":predict", json.dumps(body).encode())["outputs"]
         if len(wanted.outputs) == 1:  # whose name REST leaves out
             outputs = {next(iter(wanted.outputs)): outputs}
@@ -148,6 +148,12 @@ def _shape(tensor):
         return None
     sizes = [int(dim["size"]) for dim in shape.get("dim", [])]  # JSON writes 64-bit integers as texts
     return tuple(None if size < 0 else size for size in sizes)
+
+
+def _to_json(value):
+    if value.dtype != object:
+        return value.tolist()
+    return [{"b64": base64.b64encode(text).decode()} for text in value]
 
 
 def _from_json(value, dtype):

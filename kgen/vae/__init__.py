@@ -1,6 +1,11 @@
 """Variational autoencoders."""
 
 from kgen.vae.conditional import ConditionalVAE
+from kgen.vae.contractive import ContractiveAutoencoder
+from kgen.vae.denoising import DenoisingAutoencoder
+from kgen.vae.deterministic import Autoencoder
+from kgen.vae.discrepancy import WAE, InfoVAE
+from kgen.vae.importance import IWAE
 from kgen.vae.likelihoods import (
     BernoulliLikelihood,
     CategoricalLikelihood,
@@ -8,24 +13,39 @@ from kgen.vae.likelihoods import (
     GaussianLikelihood,
     Likelihood,
 )
-from kgen.vae.posteriors import DiagonalGaussianPosterior, FullGaussianPosterior, Posterior
+from kgen.vae.mixture import GaussianMixture
+from kgen.vae.posteriors import DiagonalGaussianPosterior, FullGaussianPosterior, PointPosterior, Posterior
 from kgen.vae.priors import GaussianMixturePrior, Prior, StandardNormalPrior
+from kgen.vae.sparse import SparseAutoencoder
+from kgen.vae.total_correlation import BetaTCVAE
 from kgen.vae.vae import VAE
+from kgen.vae.vamp import VampPrior
 from kgen.vae.vqvae import VQVAE
 
 __all__ = [
+    "IWAE",
     "VAE",
     "VQVAE",
+    "WAE",
+    "Autoencoder",
     "BernoulliLikelihood",
+    "BetaTCVAE",
     "CategoricalLikelihood",
     "ConditionalVAE",
+    "ContractiveAutoencoder",
+    "DenoisingAutoencoder",
     "DiagonalGaussianPosterior",
     "DiscretizedLogisticLikelihood",
     "FullGaussianPosterior",
     "GaussianLikelihood",
+    "GaussianMixture",
     "GaussianMixturePrior",
+    "InfoVAE",
     "Likelihood",
+    "PointPosterior",
     "Posterior",
     "Prior",
+    "SparseAutoencoder",
     "StandardNormalPrior",
+    "VampPrior",
 ]

@@ -34,6 +34,10 @@ class Autoencoder(GenerativeModel):
         (checks.images if len(self.image_shape) == 3 else checks.rows)("x", x, self.image_shape)
         return super().check_examples(x)
 
+    def latent_draw_rows(self, x, seeds, **values):
+        """Latents of x as a prior is to know them, (B, *latent_shape): where there is a posterior, draws from it by row seeds (B, 2)."""
+        return self.latent_rows(x, **values)
+
     def reconstruct_rows(self, x, **values):
         """The decoded latents of x: float32 tensor (B, *image_shape), for x (B, *image_shape)."""
         return self.decode_rows(self.encode_rows(x, **values), **values)

@@ -83,6 +83,20 @@ class FullGaussianPosterior(Posterior):
         return self._parts(parameters)[0]
 
 
+@keras.saving.register_keras_serializable(package="kgen")
+class PointPosterior(Posterior):
+    """All probability on one point, which the encoder returns: d numbers. It has no density, and no KL divergence."""
+
+    def size(self, latent_dim):
+        return latent_dim
+
+    def sample(self, parameters, noise):
+        return parameters
+
+    def mean(self, parameters):
+        return parameters
+
+
 def get(posterior):
     """A ``Posterior`` from itself, "diagonal" or "full", or its configuration."""
     return resolve(

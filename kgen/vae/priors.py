@@ -15,6 +15,10 @@ class Prior(keras.layers.Layer):
         self.latent_dim = latent_dim
         self.built = True
 
+    def of(self, encoder, posterior):
+        """The prior where a model has this encoder and ``Posterior``; itself, unless it is made of them."""
+        return self
+
     def distribution(self):
         """The distribution of one z (d,), with ``log_prob``."""
         raise NotImplementedError

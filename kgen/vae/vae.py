@@ -125,19 +125,50 @@ class VAE(Autoencoder):
         x, values = ops.cast(batch.x, "float32"), batch.conditions
         if training and self.conditions.droppable:
             values = self.conditions.dropped(values, random.fold_in(batch.seeds, 1))
-        encoder, decoder, prior, observation = (self.network_for(training, part) for part in PARTS)
-        parameters = ops.cast(encoder(self.network_inputs(x, values), training=training), "float32")
+        encoder, decoder, observation = (
+            self.network_for(training, part) for part in ("encoder", "decoder", "observation")
+        )
+        seen = self.corrupted(x, batch.seeds) if training else x
+        parameters = ops.cast(encoder(self.network_inputs(seen, values), training=training), "float32")
         z = self.posterior.sample(parameters, random.normal(batch.seeds, (self.latent_dim,)))
         output = observation.split(decoder(self.network_inputs(z, values), training=training))
         if training:
             observation.measure(output, x, batch.weight)
         reconstruction = -observation.log_prob(output, x)
-        kl = divergence(self.posterior.distribution(parameters), prior.distribution(), z)
-        weight = self.beta
-        if training and self.kl_warmup:
-            weight = weight * ops.minimum(ops.cast(self.optimizer.iterations, "float32") / self.kl_warmup, 1.0)
-        losses = reconstruction + weight * beyond_free_bits(kl, self.free_bits, batch.weight)
-        return losses, {"reconstruction": reconstruction, "kl": kl}
+        penalty, logs = self.penalty(parameters, z, batch, training)
+        return reconstruction + penalty, {"reconstruction": reconstruction, **logs}
+
+    def corrupted(self, x, seeds):
+        """What the encoder sees of x (B, *image_shape) in training, by row seeds (B, 2): x itself."""
+        return x
+
+    def penalty(self, parameters, z, batch, training):
+        """What the loss adds to the reconstruction term.
+
+        Args:
+            parameters: the posterior's, float32 (B, posterior.size(latent_dim)).
+            z: a draw from it, (B, latent_dim).
+            batch, training: as in ``objective``.
+        Returns:
+            ``(penalty, logs)``: (B,), and a dict of what to log.
+        """
+        kl = divergence(self.posterior.distribution(parameters), self.prior_for(training).distribution(), z)
+        weight = self.warmed_up(self.beta, training)
+        return weight * beyond_free_bits(kl, self.free_bits, batch.weight), {"kl": kl}
+
+    def prior_for(self, training):
+        """The prior of a loss, or in evaluation its average; where it is made of the posterior, with the encoder in it."""
+        return self.network_for(training, "prior").of(self.network_for(training, "encoder"), self.posterior)
+
+    def warmed_up(self, weight, training):
+        """A weight that grows from 0 over the first ``kl_warmup`` steps of training."""
+        if not (training and self.kl_warmup):
+            return weight
+        return weight * ops.minimum(ops.cast(self.steps_taken(), "float32") / self.kl_warmup, 1.0)
+
+    def steps_taken(self):
+        """The number of training steps so far."""
+        return self.optimizer.iterations
 
     # What takes and gives tensors, and is compiled and served; see ``Autoencoder``.
 
@@ -161,21 +192,32 @@ class VAE(Autoencoder):
 
     latent_rows, from_latent_rows = encode_rows, decode_rows
 
+    def latent_draw_rows(self, x, seeds, **values):
+        """A draw from q(z | x) for each row: float32 tensor (B, latent_dim), with row seeds (B, 2)."""
+        return self.posterior.sample(self.posterior_rows(x, **values), random.normal(seeds, (self.latent_dim,)))
+
     def sample_rows(self, seeds, *, noise=False, **values):
         """Examples (B, *image_shape) for row seeds (B, 2): means of p(x | z), or with ``noise`` draws from it."""
-        z = self.averaged("prior").sample(seeds, 0)
+        z = self.prior_for(training=False).sample(seeds, 0)
         if not noise:
             return self.decode_rows(z, **values)
         return self.averaged("observation").sample(self.observation_rows(z, **values), seeds, 1)
 
-    def log_prob_rows(self, x, seeds, *, num_samples=100, **values):
-        """The importance-weighted bound on ln p(x): float32 tensor (B,), nats, for x (B, *image_shape) and row seeds (B, 2)."""
-        parameters, prior = self.posterior_rows(x, **values), self.averaged("prior")
+    def log_prob_rows(self, x, seeds, *, num_samples=100, prior_log_prob=None, **values):
+        """The importance-weighted bound on ln p(x): float32 tensor (B,), nats, for x (B, *image_shape) and row seeds (B, 2).
+
+        ``prior_log_prob`` maps z (B, latent_dim) and row seeds to ln p(z) (B,) of another prior than the model's own; or, with draws
+        of these seeds, to the logarithm of an unbiased estimate of p(z).
+        """
+        parameters, prior = self.posterior_rows(x, **values), self.prior_for(training=False)
 
         def body(k, total):
             z = self.posterior.sample(parameters, random.normal(seeds, (self.latent_dim,), draw=k))
             weight = self.averaged("observation").log_prob(self.observation_rows(z, **values), x)
-            weight = weight + prior.distribution().log_prob(z)
+            if prior_log_prob is None:
+                weight = weight + prior.distribution().log_prob(z)
+            else:
+                weight = weight + prior_log_prob(z, random.fold_in(seeds, k))
             return ops.logaddexp(total, weight - self.posterior.distribution(parameters).log_prob(z))
 
         start = ops.full((ops.shape(x)[0],), -1e30, dtype="float32")

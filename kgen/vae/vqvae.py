@@ -12,7 +12,7 @@ import numpy as np
 from keras import ops
 
 from kgen.core import TensorSpec, checks, random
-from kgen.layers import VectorQuantizer
+from kgen.layers import FiniteScalarQuantizer, VectorQuantizer
 from kgen.vae import defaults
 from kgen.vae.autoencoder import Autoencoder, check_network
 
@@ -34,7 +34,8 @@ class VQVAE(Autoencoder):
         code_dim: length of a code's vector; 16 by default.
         encoder: maps (B, *image_shape) to vectors (B, *code_shape, code_dim). Convolutions that halve the sides up to twice by default.
         decoder: maps vectors (B, *code_shape, code_dim) to (B, *image_shape).
-        quantizer: a ``VectorQuantizer`` in place of ``num_codes`` and ``code_dim``; by default one with a codebook of moving averages.
+        quantizer: a ``VectorQuantizer`` or ``FiniteScalarQuantizer`` in place of ``num_codes`` and ``code_dim``; by default the first,
+            with a codebook of moving averages.
     """
 
     likelihood = "implicit"
@@ -181,8 +182,10 @@ class VQVAE(Autoencoder):
 def _quantizer(quantizer, num_codes, code_dim):
     if quantizer is None:
         return VectorQuantizer(256 if num_codes is None else num_codes, 16 if code_dim is None else code_dim)
-    if not isinstance(quantizer, VectorQuantizer):
-        raise TypeError(f"quantizer: expected a kgen.layers.VectorQuantizer, received {quantizer!r}.")
+    if not isinstance(quantizer, (VectorQuantizer, FiniteScalarQuantizer)):
+        raise TypeError(
+            f"quantizer: expected a kgen.layers.VectorQuantizer or FiniteScalarQuantizer, received {quantizer!r}."
+        )
     if num_codes is not None or code_dim is not None:
         raise ValueError("num_codes, code_dim: the quantizer that was passed says both; leave them out.")
     return quantizer

@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 from keras import ops
 
+from kgen.core.conditions import ImageCondition, LabelCondition, SequenceCondition
 from kgen.gan import ConcatenationConditioning, ConditionalGAN, Discriminator, Generator, ProjectionConditioning
+
+from contract import COMPILE
 
 RNG = np.random.default_rng(0)
 
@@ -80,6 +83,48 @@ def test_the_default_model(model):
     assert config == model.get_config()
     vector = ConditionalGAN((2,), 2, conditioning=ProjectionConditioning())
     assert vector.sample(2, labels=1).shape == (2, 2)
+
+
+def test_classes_by_batch_normalisation():
+    model = ConditionalGAN((8, 8, 1), 3, 4, generator_conditioning="batch_norm")
+    by_class = [la for la in model.generator.layers if type(la).__name__ == "ConditionalBatchNormalization"]
+    assert len(by_class) == 2 and model.generator.get_layer("dense").kernel.shape[0] == 4  # z alone
+    np.testing.assert_array_equal(model.sample(1, seed=0, labels=0), model.sample(1, seed=0, labels=2))  # as they start
+    by_class[0].shift.kernel.assign(RNG.normal(size=by_class[0].shift.kernel.shape))
+    config = model.get_config()  # what was called is compiled: a new one has the new weights
+    again = ConditionalGAN.from_config(config)
+    again.set_weights(model.get_weights())
+    again.ema_generator.set_weights(model.generator.get_weights())
+    assert np.abs(again.sample(1, seed=0, labels=0) - again.sample(1, seed=0, labels=2)).max() > 1e-3
+    with says("conditioning: 'batch_norm' is of images, which are normalised, received shape (2,)."):
+        ConditionalGAN((2,), 3, generator_conditioning="batch_norm")
+
+
+def test_texts_through_an_embedding():
+    text = SequenceCondition(5, 9, name="text")
+    model = ConditionalGAN(
+        (2,),
+        latent_dim=3,
+        conditions=[text, LabelCondition(2)],
+        generator=Generator(3, (2,), [8], conditions=[text, LabelCondition(2)]),
+        discriminator=Discriminator((2,), [8], conditions=[text, LabelCondition(2)]),
+    )
+    model.compile(**COMPILE)
+    tokens = RNG.integers(0, 9, (16, 5)).astype("int32")
+    x = {"x": RNG.normal(size=(16, 2)).astype("float32"), "text": tokens, "label": np.arange(16, dtype="int32") % 2}
+    before = model.generator.get_layer("text_embedding").get_weights()[0]
+    model.fit(x, verbose=0)
+    moved = np.abs(model.generator.get_layer("text_embedding").get_weights()[0] - before).max(axis=1)
+    assert (moved[1:] > 0).all() and moved[0] == 0  # 0 is padding
+    two = model.sample(2, seed=0, labels=1, text=np.array([[1, 2, 0, 0, 0], [1, 2, 3, 0, 0]], "int32"))
+    one = model.sample(2, seed=0, labels=1, text=np.array([[1, 2, 0, 0, 0], [1, 2, 0, 0, 0]], "int32"))
+    np.testing.assert_allclose(two[0], one[0], atol=1e-6)
+    assert np.abs(two[1] - one[1]).max() > 1e-6
+    assert ConditionalGAN.from_config(model.get_config()).get_config() == model.get_config()
+    with says(
+        "conditions: expected labels, vectors and texts, received the image 'condition'. Pix2Pix takes pictures."
+    ):
+        ConditionalGAN((2,), conditions=[ImageCondition((4, 4, 1))])
 
 
 def test_wrong_labels(model):

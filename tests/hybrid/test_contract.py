@@ -4,12 +4,15 @@ import numpy as np
 
 from kgen.core.conditions import LabelCondition
 from kgen.diffusion import AncestralSampler, DDIMSampler
-from kgen.hybrid import LatentDiffusion
+from kgen.flow import RealNVP
+from kgen.hybrid import LatentDiffusion, PriorRefit
 from kgen.networks import MLP, ResidualMLP, SpatialDecoder, SpatialEncoder
 from kgen.vae import VAE, VQVAE
 
 from contract import *
 from contract import Case, X, Y, trained_models
+
+FLOWS = ("tensorflow", "jax")
 
 
 def vae():
@@ -35,9 +38,25 @@ def over_vqvae():
     return LatentDiffusion(vqvae(), network=network, prediction="noise", sampler=AncestralSampler(3))
 
 
+def second_vae():
+    return VAE((3,), 2, encoder=MLP((3,), (4,), widths=(16,)), decoder=MLP((2,), (3,), widths=(16,)), ema=0.9)
+
+
+def over_codes():
+    return PriorRefit(vae(), second_vae())
+
+
+def flow_over_codes():
+    return PriorRefit(vae(), RealNVP((3,), couplings=2, widths=(8,), num_classes=3))
+
+
 trained = trained_models(
     {
         "latent diffusion, vae, classes": Case(over_vae, (X, Y), log_prob=None),
         "latent diffusion, vqvae": Case(over_vqvae, log_prob=None),
+        "second vae": Case(over_codes, log_prob={"num_samples": 2}, backends=("torch",)),
+        "flow of codes, classes": Case(
+            flow_over_codes, (X, Y), sample={"labels": 1}, log_prob={"num_samples": 2, "labels": 1}, backends=FLOWS
+        ),
     }
 )

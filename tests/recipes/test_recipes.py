@@ -52,7 +52,7 @@ def test_vae_recipe_run_twice_overwrites_nothing(digits_file, tmp_path):
     out = tmp_path / "run"
     result = train("vae_digits", digits_file, out)
     assert result.exit_code == 0 and f"Done: {out}" in result.output
-    pictures = {"interpolations.png", "samples.png", "training.png", "traversals.png"}
+    pictures = {"interpolations.png", "samples.png", "standard_normal.png", "training.png", "traversals.png"}
     assert {p.name for p in out.iterdir()} == {*BUNDLE, "metrics.json", "model.keras", *PRESET, *pictures}
     metrics = json.loads((out / "metrics.json").read_text())
     assert (

@@ -48,9 +48,9 @@ class Toy(kgen.GenerativeModel):
         return {"mean": mean, "label": ops.cast(mean > 0.0, "int32")}
 
     def endpoints(self):
-        label = TensorSpec((), "int32", "class", 0, 3)
+        label = TensorSpec((), "int32", "class", 0, 3, kind="label", choices=("cat", "dog", "hen", "cow"))
         scale = TensorSpec((), "float32", "drift", 0.0, 0.1, 0.05)  # 0.1 as float32 is larger than 0.1
-        x = TensorSpec((6, 6, 1), "float32", "images in [-1, 1]", -1.0, 1.0)
+        x = TensorSpec((6, 6, 1), "float32", "images in [-1, 1]", -1.0, 1.0, kind="image")
         sample = {"seed": SEED, "label": label, "scale": scale}
         return [
             Endpoint("sample", self.walk, sample, {"images": "images in [-1, 1]"}, images=("images",)),

@@ -116,6 +116,8 @@ def test_manifest(model, tmp_path):
     sample = manifest["endpoints"]["sample"]
     scale = {"shape": [None], "dtype": "float32", "doc": "drift", "low": 0.0, "high": 0.1, "default": 0.05}
     assert sample["inputs"]["scale"] == scale
+    assert sample["inputs"]["label"]["choices"] == ["cat", "dog", "hen", "cow"]
+    assert "class (0 cat, 1 dog, 2 hen, 3 cow)" in (tmp_path / "SERVING.md").read_text()
     described = {name: (tensor["shape"], tensor["dtype"], tensor["doc"]) for name, tensor in sample["outputs"].items()}
     assert described == {
         "images": ([None, 6, 6, 1], "float32", "images in [-1, 1]"),

@@ -4,6 +4,7 @@ import base64
 import concurrent.futures
 import contextlib
 import http.server
+import io
 import json
 import re
 import sys
@@ -12,6 +13,7 @@ import threading
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 
 import kgen
 from kgen.core import random
@@ -35,7 +37,12 @@ class Rest(http.server.BaseHTTPRequestHandler):
         session, signature = self.server.session, request.get("signature_name", "serving_default")
         wanted = session.signatures()[signature].inputs
         dtypes = {1: "float32", 3: "int32"}
-        inputs = {name: np.array(v, dtypes[wanted[name].dtype]) for name, v in request["inputs"].items()}
+        inputs = {}
+        for name, value in request["inputs"].items():
+            files = wanted[name].dtype == 7
+            inputs[name] = (
+                [base64.b64decode(v["b64"]) for v in value] if files else np.array(value, dtypes[wanted[name].dtype])
+            )
         outputs = {}
         for name, array in session.run(signature, inputs).items():
             if name.endswith("_bytes"):  # the server encodes texts of such names alone
@@ -209,6 +216,24 @@ def test_predictions(client, session, request_rows):
     assert list(answer["png_bytes"]) == list(expected["png_bytes"]) and answer["png_bytes"][0][:4] == b"\x89PNG"
     x = np.random.default_rng(0).uniform(-1, 1, (50, 6, 6, 1))
     np.testing.assert_allclose(client.predict("encode_xla", x=x)["mean"], x.mean(axis=(1, 2, 3)), atol=1e-6)
+
+
+def test_pictures_go_as_files(client):
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 6, 6)).astype("uint8")
+    files = []
+    for image in pixels:
+        file = io.BytesIO()
+        Image.fromarray(image).save(file, "PNG")
+        files.append(file.getvalue())
+    found = client.predict("encode_png", x_png_bytes=files)["mean"]
+    np.testing.assert_allclose(found, pixels.mean((1, 2)) / 127.5 - 1, atol=1e-5)
+    np.testing.assert_array_equal(client.predict("encode_png", x_png_bytes=files[0])["mean"], found[:1])
+    with pytest.raises(
+        StatusError, match="row 1: x_png_bytes: expected a PNG file of 6x6 pixels, received something else"
+    ):
+        client.predict("encode_png", x_png_bytes=[files[0], b"GIF89a"])
+    with pytest.raises(ValueError, match="x_png_bytes: expected bytes, such as those of a file, received int"):
+        client.predict("encode_png", x_png_bytes=[1])
 
 
 def test_signatures_are_those_of_the_export(client, session):

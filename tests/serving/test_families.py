@@ -11,10 +11,10 @@ from kgen.diffusion import DDPM, DDIMSampler
 from kgen.energy import RBM, EnergyModel, MALASampler
 from kgen.flow import MAF, NeuralSplineFlow, RealNVP
 from kgen.gan import DCGAN, WGANGP, ConditionalGAN, Discriminator
-from kgen.hybrid import LatentDiffusion
+from kgen.hybrid import LatentDiffusion, PriorRefit
 from kgen.layers import VectorQuantizer
 from kgen.networks import MLP, SpatialDecoder, SpatialEncoder, UNet
-from kgen.vae import VAE, VQVAE
+from kgen.vae import VAE, VQVAE, GaussianMixture
 
 
 def ddpm():
@@ -62,6 +62,7 @@ FAMILIES = {
     "vae": vae,
     "vqvae": vqvae,
     "latent_diffusion": latent_diffusion,
+    "prior_refit": lambda: PriorRefit(vqvae(), GaussianMixture((2, 2, 3), 3)),
     "dcgan": lambda: DCGAN((4, 4, 1), 3, widths=[4, 8]),
     "wgan_gp": lambda: WGANGP((4, 4, 1), 3),
     "conditional_gan": conditional_gan,

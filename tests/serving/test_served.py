@@ -96,7 +96,8 @@ def images(model, request_rows):
 
 def test_signatures(with_xla):
     found = with_xla["signatures"]
-    assert sorted(found) == ["encode", "encode_xla", "sample", "sample_xla", "serving_default"]
+    pictures = ["encode_png", "encode_uint8"]
+    assert sorted(found) == ["encode", *pictures, "encode_xla", "sample", "sample_xla", "serving_default"]
     for name in ("serving_default", "sample", "sample_xla"):
         shapes = {n: t.shape for n, t in found[name].inputs.items()}
         assert shapes == {"seed": (None, 2), "label": (None,), "scale": (None,)}
@@ -235,7 +236,7 @@ def test_program(exported, request_rows, images, tmp_path):
 
 
 def test_client_says_what_is_wrong(stock, tmp_path, monkeypatch):
-    assert stock["no such signature"].startswith("signature: expected one of encode, encode_xla, sample, ")
+    assert stock["no such signature"].startswith("signature: expected one of encode, encode_png, encode_uint8, ")
     assert (
         stock["no label"] == "inputs: signature 'sample' takes ['label', 'scale', 'seed'], received ['scale', 'seed']."
     )

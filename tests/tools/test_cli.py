@@ -167,6 +167,11 @@ def test_evaluate_prints_each_figure_beside_its_floor(saved):
         (["evaluate", "{saved}"], "Missing option '--data'"),
         (["evaluate", "{saved}", "--data", "nothing"], "nothing"),
         (["export", "{saved}/nothing.keras"], "does not exist"),
+        (
+            ["export", "{saved}", "--endpoints", "paint"],
+            "endpoints: expected one of 'sample', 'denoise', 'translate', 'inpaint', received 'paint'",
+        ),
+        (["export", "{saved}", "--endpoints", "sample", "--format", "onnx"], "--endpoints: for --format tf alone"),
         (["explode"], "No such command 'explode'"),
     ],
     ids=lambda v: " ".join(v)[:40] if isinstance(v, list) else None,

@@ -153,5 +153,7 @@ def test_wrong_arguments(model, x):
     for call, message in cases:
         with pytest.raises(ValueError, match=message):
             call()
-    with pytest.raises(TypeError, match="quantizer: expected a kgen.layers.VectorQuantizer, received 'ema'"):
+    with pytest.raises(
+        TypeError, match="quantizer: expected a kgen.layers.VectorQuantizer or FiniteScalarQuantizer, received 'ema'"
+    ):
         VQVAE((8, 8, 1), quantizer="ema")

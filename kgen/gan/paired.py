@@ -1,0 +1,173 @@
+"""GANs that make one image of another: a generator with a distance from what it should have made, and a critic."""
+
+import functools
+
+import keras
+from keras import ops
+
+from kgen.core import Endpoint, TensorSpec, checks, random
+from kgen.gan import losses
+from kgen.gan.adversarial import AdversarialModel, Player, Turn
+from kgen.gan.networks import is_image, run_network, run_once
+from kgen.gan.regularizers import get as get_regularizers
+
+
+def mean_of_rows(x):
+    """The mean over each row: (B,)."""
+    return ops.mean(x, axis=tuple(range(1, len(x.shape)))) if len(x.shape) > 1 else x
+
+
+class PairedGAN(AdversarialModel):
+    """The ground of ``Pix2Pix`` and ``SRGAN``: a generator G of images y from images x, and a critic.
+
+    The generator minimises its adversarial loss times ``adversarial_weight`` and ``distance(y, G(x))``. A subclass says what a batch's x and
+    y are (``pair``), what the critic sees (``seen``), and the distance.
+
+    Args:
+        source, target: shapes (H, W, C) of x and of y.
+        generator: network from x to y.
+        critic: network from what ``seen`` gives to a logit or several, (B, ...).
+        adversarial_loss: as in ``GAN``.
+        adversarial_weight: of the generator's adversarial loss.
+        regularizers: what is added to the critic's loss, as in ``GAN``.
+        augmentation: what the critic's images go through, an ``Augmentation`` or None.
+        ema: decay of an averaged generator that evaluation and translation use, or None.
+    """
+
+    likelihood = "implicit"
+    log_names = ("generator_loss", "adversarial", "distance", "critic_loss", "penalty")
+    verb = "make"  # the name of its endpoint
+
+    def __init__(
+        self,
+        source,
+        target,
+        generator,
+        critic,
+        *,
+        adversarial_loss,
+        adversarial_weight=1.0,
+        regularizers=(),
+        augmentation=None,
+        ema=None,
+        name=None,
+        dtype=None,
+    ):
+        super().__init__(augmentation=augmentation, ema=ema, name=name, dtype=dtype)
+        self.source, self.target = tuple(source), tuple(target)
+        for argument, shape in (("source", self.source), ("target", self.target)):
+            if not is_image(shape):
+                raise ValueError(
+                    f"{argument}: {type(self).__name__} is of images, expected (H, W, C), received {shape}."
+                )
+        self.adversarial_loss = losses.get(adversarial_loss)
+        if self.adversarial_loss.follows_steps:
+            raise ValueError("adversarial_loss: expected a loss of each image, received one that ranks a batch's.")
+        self.adversarial_weight = checks.in_range("adversarial_weight", adversarial_weight, 0.0, 1e6)
+        self.regularizers = get_regularizers(regularizers)
+        self.generator, self.critic = generator, critic
+        x, y = ops.zeros((1, *self.source)), ops.zeros((1, *self.target))
+        made = run_once("generator", self.generator, [x])
+        if tuple(made.shape[1:]) != self.target:
+            sizes = ", ".join(map(str, self.target))
+            raise ValueError(f"generator: expected outputs (B, {sizes}), received {tuple(made.shape)}.")
+        seen = self.seen(x, y)
+        run_once("critic", self.critic, [seen])
+        if self.augmentation is not None:
+            self.augmentation.check(tuple(seen.shape[1:]))
+        self.start_players()
+        self.keep_average_of("generator")
+
+    # What a subclass says.
+
+    def pair(self, batch):
+        """The images x and y of a batch, float32."""
+        raise NotImplementedError
+
+    def seen(self, x, y):
+        """What the critic is given."""
+        return y
+
+    def distance(self, y, made):
+        """From images y to those that were made, (B,)."""
+        raise NotImplementedError
+
+    # Training.
+
+    @property
+    def roles(self):
+        return {
+            "critic": Player(("critic",), self.critic_losses, 1, self.regularizers, critic=True),
+            "generator": Player(("generator",), self.generator_losses),
+        }
+
+    def make(self, x, training=False):
+        """G(x): float32 (B, *target). Averaged weights are used where not training."""
+        return run_network(self.network_for(training, "generator"), x, training=training)
+
+    def _critic(self, batch, training):
+        def critic(seen, draw, running=training):
+            seen = self.augmented("critic", seen, random.fold_in(batch.seeds, 1 + draw), training)
+            return run_network(self.critic, seen, training=running)
+
+        return critic
+
+    def critic_losses(self, batch, training):
+        """The critic's ``Turn``."""
+        x, y = self.pair(batch)
+        critic = self._critic(batch, training)
+        real, fake = self.seen(x, y), self.seen(x, ops.stop_gradient(self.make(x, training)))
+        real_logits, fake_logits = critic(real, 0), critic(fake, 1)
+        values = mean_of_rows(self.adversarial_loss.discriminator(real_logits, fake_logits))
+        function = functools.partial(self._mean_logit, critic)
+        return Turn(values, {"critic_loss": values}, function, real, fake, real_logits)
+
+    def _mean_logit(self, critic, seen):
+        return mean_of_rows(critic(seen, 0, running=False))
+
+    def generator_losses(self, batch, training):
+        """The generator's ``Turn``."""
+        x, y = self.pair(batch)
+        made, critic = self.make(x, training), self._critic(batch, training)
+        real_logits = critic(self.seen(x, y), 0) if self.adversarial_loss.pairs else None
+        adversarial = mean_of_rows(self.adversarial_loss.generator(critic(self.seen(x, made), 1), real_logits))
+        distance = self.distance(y, made)
+        values = self.adversarial_weight * adversarial + distance
+        return Turn(values, {"generator_loss": values, "adversarial": adversarial, "distance": distance})
+
+    def call(self, x, training=False):
+        """G(x)."""
+        return self.generator(x, training=training)
+
+    # The protocol.
+
+    def sample(self, n, **kwargs):
+        raise NotImplementedError(f"{type(self).__name__} makes images of images and draws none by itself. GAN draws.")
+
+    def run_images(self, x, batch_size):
+        """G(x) for a user's array: checked, compiled; numpy float32 (N, *target)."""
+        x = checks.data_array("x", x)
+        checks.images("x", x, self.source)
+        return self.run_rows("make", self.make_rows, [x.astype("float32")], batch_size=batch_size, progress=True)
+
+    def make_rows(self, x):
+        """G(x) in [-1, 1] of images (B, *source); compiled and served."""
+        return ops.clip(self.make(x), -1.0, 1.0)
+
+    def endpoints(self):
+        x = TensorSpec(self.source, "float32", "image in [-1, 1]", -1.0, 1.0, kind="image")
+
+        def run(x):
+            return {"images": self.make_rows(x)}
+
+        return [Endpoint(self.verb, run, {"x": x}, {"images": "in [-1, 1]"}, ("images",))]
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "generator": keras.saving.serialize_keras_object(self.generator),
+            "critic": keras.saving.serialize_keras_object(self.critic),
+            "adversarial_loss": keras.saving.serialize_keras_object(self.adversarial_loss),
+            "adversarial_weight": self.adversarial_weight,
+            "regularizers": [keras.saving.serialize_keras_object(r) for r in self.regularizers],
+        }

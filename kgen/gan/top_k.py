@@ -1,0 +1,58 @@
+"""Top-k training: the generator learns from the samples of a batch that its critic finds best."""
+
+import keras
+from keras import ops
+
+from kgen import backend
+from kgen.core import checks
+from kgen.gan import losses
+
+
+@keras.saving.register_keras_serializable(package="kgen")
+class TopK(losses.Loss):
+    """Another loss, of whose generator's part only the k samples of the largest logits count, k = ``share`` of the batch, rounded up.
+
+    They weigh 1 / share, so that the gradient is the mean over them. In evaluation, too. Samples between modes, which the critic sees through,
+    no longer pull the generator away from the data.
+
+    The rows of one batch are ranked: on several replicas of ``tf.distribute`` it is refused.
+
+    Args:
+        loss: the other loss, a name or a ``Loss``.
+        share: in (0, 1], a float, or a ``keras.optimizers.schedules.LearningRateSchedule`` of the generator's steps: the paper goes from 1
+            down to 1/2, since a critic first has to learn which samples are good.
+    Reference:
+        Sinha et al., Top-k training of GANs: improving GAN performance by throwing away bad samples, 2020, section 3, arXiv 2002.06224.
+    """
+
+    def __init__(self, loss="non_saturating", share=0.5):
+        self.loss = losses.get(loss)
+        if isinstance(share, dict):
+            share = keras.saving.deserialize_keras_object(share)
+        self.share = share if callable(share) else checks.in_range("share", share, 1e-6, 1.0)
+
+    follows_steps = True
+
+    @property
+    def pairs(self):
+        return self.loss.pairs
+
+    def discriminator(self, real_logits, fake_logits):
+        return self.loss.discriminator(real_logits, fake_logits)
+
+    def generator(self, fake_logits, real_logits=None, step=0):
+        if backend.share() < 1.0:
+            raise NotImplementedError(
+                "adversarial_loss: TopK ranks the rows of one batch, and here they lie on several replicas. Train on one device, or on JAX by "
+                "keras.distribution, where a step sees the whole batch."
+            )
+        share = ops.cast(self.share(step), "float32") if callable(self.share) else self.share
+        rows = ops.cast(ops.shape(fake_logits)[0], "float32")
+        kept = ops.ceil(share * rows - 1e-4)  # 1e-4: a share of 0.3 of 10 rows is 3 of them
+        logits = ops.stop_gradient(fake_logits)
+        places = ops.argsort(ops.argsort(-logits))  # the place of each row, 0 for the largest
+        chosen = ops.cast(ops.cast(places, "float32") < kept, "float32")
+        return self.loss.generator(fake_logits, real_logits) * chosen * rows / ops.maximum(kept, 1.0)
+
+    def get_config(self):
+        return {k: keras.saving.serialize_keras_object(v) for k, v in super().get_config().items()}

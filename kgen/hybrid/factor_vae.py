@@ -1,0 +1,104 @@
+"""FactorVAE: a VAE whose total correlation is measured by a critic, and paid for.
+
+The critic tells codes z ~ q(z) from codes whose numbers were drawn each from another row, z' ~ prod_d q(z_d); at its best its logit is
+ln q(z) - ln prod_d q(z_d), whose mean is the total correlation.
+
+Reference:
+    Kim & Mnih, Disentangling by factorising, 2018, Eq. 3 and Algorithm 2, arXiv 1802.05983 (there the critic has a batch of its own).
+"""
+
+import keras
+from keras import ops
+
+from kgen.core import checks, random
+from kgen.gan.adversarial import AdversarialModel, Player, Turn
+from kgen.networks import MLP
+from kgen.vae import VAE
+from kgen.vae.losses import on_one_device
+
+
+class AdversarialVAE(AdversarialModel, VAE):
+    """Base class: a VAE whose penalty a critic of codes takes part in. The players are "vae" and "critic".
+
+    Args:
+        image_shape, latent_dim, **kwargs: as in the autoencoder beside.
+        critic: maps codes (B, latent_dim) to logits (B, 1), high for what the codes should be like; two dense layers by default.
+    """
+
+    def __init__(self, image_shape, latent_dim, *, critic=None, **kwargs):
+        super().__init__(image_shape=image_shape, latent_dim=latent_dim, **kwargs)
+        self.critic = MLP(self.latent_shape, (1,), name="critic", dtype=self.dtype_policy) if critic is None else critic
+        self.start_players()
+
+    @property
+    def roles(self):
+        return {
+            "vae": Player(("encoder", "decoder", "prior", "observation"), self._vae_turn),
+            "critic": Player(("critic",), self._critic_turn),
+        }
+
+    def default_optimizer(self):
+        return {"vae": keras.optimizers.Adam(1e-3), "critic": keras.optimizers.Adam(1e-3, beta_1=0.5, beta_2=0.9)}
+
+    def steps_taken(self):
+        return self.optimizer["vae"].iterations
+
+    def logits(self, z, training=False):
+        """The critic's of codes z (B, latent_dim): float32 (B,)."""
+        return ops.cast(self.critic(z, training=training), "float32")[:, 0]
+
+    def _vae_turn(self, batch, training):
+        losses, logs = self.objective(batch, training)
+        return Turn(losses, {"loss": losses, **logs})
+
+    def codes_of(self, batch, training):
+        """A draw of each row's code that passes no gradient, (B, latent_dim): what the critic judges."""
+        x = ops.cast(batch.x, "float32")
+        parameters = self.network_for(training, "encoder")(self.network_inputs(x, batch.conditions), training=training)
+        noise = random.normal(random.fold_in(batch.seeds, 4), (self.latent_dim,))
+        return ops.stop_gradient(self.posterior.sample(ops.cast(parameters, "float32"), noise))
+
+    def wanted(self, z, batch, training):
+        """Codes (B, latent_dim) as those of the critic's first argument should be, made of z or drawn."""
+        raise NotImplementedError
+
+    def _critic_turn(self, batch, training):
+        on_one_device(type(self).__name__)
+        z = self.codes_of(batch, training)
+        losses = ops.softplus(-self.logits(self.wanted(z, batch, training), training)) + ops.softplus(
+            self.logits(z, training)
+        )
+        return Turn(losses, {"critic_loss": losses})
+
+    def get_config(self):
+        config = {k: v for k, v in super().get_config().items() if k != "augmentation"}
+        return {**config, "critic": keras.saving.serialize_keras_object(self.critic)}
+
+
+@keras.saving.register_keras_serializable(package="kgen")
+class FactorVAE(AdversarialVAE):
+    """A VAE with the penalty ``correlation`` * TC(z), the total correlation as a critic estimates it.
+
+    Args:
+        correlation: gamma, the weight of the total correlation.
+        **kwargs: as in ``VAE`` and ``AdversarialVAE``.
+    """
+
+    log_names = ("loss", "reconstruction", "kl", "total_correlation", "critic_loss")
+
+    def __init__(self, image_shape, latent_dim=16, *, correlation=10.0, name="factor_vae", **kwargs):
+        super().__init__(image_shape, latent_dim, name=name, **kwargs)
+        self.correlation = checks.in_range("correlation", correlation, 0.0, 1e6)
+
+    def penalty(self, parameters, z, batch, training):
+        cost, logs = super().penalty(parameters, z, batch, training)
+        found = -self.logits(z)
+        return cost + self.correlation * found, {**logs, "total_correlation": found}
+
+    def wanted(self, z, batch, training):
+        """Each number of z from another row."""
+        order = ops.argsort(random.uniform(random.fold_in(batch.seeds, 5), (self.latent_dim,)), axis=0)
+        return ops.take_along_axis(z, order, axis=0)
+
+    def get_config(self):
+        return {**super().get_config(), "correlation": self.correlation}

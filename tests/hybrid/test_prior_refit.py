@@ -1,0 +1,119 @@
+"""Prior refits: the likelihood of codes and of data rises, codes of every form go there and back, and the pair is one model."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+import kgen
+from kgen.autoregressive import GPT, PixelCNN
+from kgen.hybrid import PriorRefit
+from kgen.networks import MLP, SpatialDecoder, SpatialEncoder
+from kgen.vae import VAE, VQVAE, GaussianLikelihood, GaussianMixture
+
+RNG = np.random.default_rng(0)
+# Two far clusters on a line in three dimensions: what a standard normal fits badly.
+X = np.where(RNG.uniform(size=(512, 1)) < 0.5, -2.0, 2.0) + 0.2 * RNG.normal(size=(512, 1))
+X = (X * [1.0, -1.0, 0.5] + 0.1 * RNG.normal(size=(512, 3))).astype("float32")
+
+
+def linear_vae(seed=0):
+    """z = the data's direction, whose posterior is narrow: the aggregate of the posteriors has two humps."""
+    keras.utils.set_random_seed(seed)
+    encoder, decoder = MLP((3,), (2,), widths=()), MLP((1,), (3,), widths=())
+    vae = VAE((3,), 1, encoder=encoder, decoder=decoder, observation=GaussianLikelihood(0.1))
+    direction = np.array([[1.0, -1.0, 0.5]], "float32")
+    encoder.set_weights([np.concatenate([direction.T / 2.25, np.zeros((3, 1))], 1), np.array([0.0, -3.26])])
+    decoder.set_weights([direction, np.zeros(3)])
+    return vae
+
+
+@pytest.fixture(scope="module")
+def refit():
+    found = PriorRefit(linear_vae(), GaussianMixture((1,), 2))
+    found.fit(X)
+    return found
+
+
+def test_the_likelihood_of_codes_and_of_data_rises(refit):
+    codes = refit.codes(X)
+    mean, spread = refit.encode(X), codes - refit.encode(X)
+    assert abs(spread.std() / np.log1p(np.exp(-3.26 + 0.5413)) - 1) < 0.1 and abs(mean.std() - 2) < 0.1
+    normal = -0.5 * (np.square(codes[:, 0]) + np.log(2 * np.pi))
+    assert refit.prior.log_prob(codes).mean() > normal.mean() + 1.0
+    assert refit.likelihood == "bound"
+    # Of linear networks p(x) is a mixture of Gaussians: N(w m_k, w w^T s_k^2 + 0.1^2 I).
+    w = np.array([1.0, -1.0, 0.5])
+    m, s = (ops.convert_to_numpy(v).reshape(2) for v in (refit.prior.loc, refit.prior.scale_tril))
+    exact = np.zeros((16, 2))
+    for k in range(2):
+        covariance = np.outer(w, w) * s[k] ** 2 + 0.01 * np.eye(3)
+        e = X[:16] - w * m[k]
+        exact[:, k] = -0.5 * (np.einsum("ni,ij,nj->n", e, np.linalg.inv(covariance), e) + 3 * np.log(2 * np.pi))
+        exact[:, k] += ops.convert_to_numpy(ops.log_softmax(ops.convert_to_tensor(refit.prior.logits)))[k]
+        exact[:, k] -= 0.5 * np.linalg.slogdet(covariance)[1]
+    found = refit.log_prob(X[:16], num_samples=100)
+    np.testing.assert_allclose(found, np.logaddexp(*exact.T), atol=0.3)
+    assert found.mean() > refit.autoencoder.log_prob(X[:16], num_samples=30).mean() + 0.5
+
+
+def test_the_pair_is_one_model(refit, tmp_path):
+    samples = refit.sample(6, seed=3)
+    codes = refit.prior.sample(6, seed=3)
+    np.testing.assert_allclose(samples, refit.decode(codes), atol=1e-5)
+    np.testing.assert_allclose(refit.sample(6, seed=3, batch_size=4), samples, atol=1e-6)
+    humps = np.abs(refit.sample(200, seed=0)[:, 0])
+    assert (np.abs(humps - 2) < 1).mean() > 0.98  # of a standard normal's a third would be
+    refit.save(tmp_path / "m.keras")
+    refit.save_to_preset(tmp_path / "preset")
+    for again in (kgen.load(tmp_path / "m.keras"), kgen.from_preset(tmp_path / "preset")):
+        np.testing.assert_allclose(again.sample(6, seed=3), samples, atol=1e-6)
+        assert again.get_config() == refit.get_config()
+    np.testing.assert_allclose(refit.reconstruct(X[:2]), refit.decode(refit.encode(X[:2])), atol=1e-6)
+    assert refit.interpolate(X[:1], X[1:2], 3).shape == (1, 3, 3)
+
+
+def vqvae():
+    keras.utils.set_random_seed(0)
+    encoder = SpatialEncoder((4, 4, 1), 3, channels=(8,), blocks=1)
+    decoder = SpatialDecoder((2, 2, 3), 1, channels=(8,), blocks=1)
+    model = VQVAE((4, 4, 1), 5, 3, encoder=encoder, decoder=decoder)
+    model.quantizer.codebook.assign(RNG.normal(size=(5, 3)))
+    return model
+
+
+def test_maps_of_codes_become_pixels_and_tokens():
+    autoencoder = vqvae()
+    x = RNG.uniform(-1, 1, (8, 4, 4, 1)).astype("float32")
+    native = autoencoder.encode(x)
+    pixels = PriorRefit(autoencoder, PixelCNN((2, 2, 1), channels=4, blocks=1, components=2, levels=5, ema=None))
+    tokens = PriorRefit(autoencoder, GPT(5, 4, layers=1, heads=1, width=8))
+    levels = pixels.codes(x)
+    np.testing.assert_allclose(levels[..., 0], native / 2 - 1, atol=1e-6)
+    np.testing.assert_array_equal(tokens.codes(x), native.reshape(8, 4))
+    for refit, codes in ((pixels, levels), (tokens, tokens.codes(x))):
+        found = refit.decode_prior_rows(ops.convert_to_tensor(codes))
+        np.testing.assert_allclose(ops.convert_to_numpy(found), autoencoder.decode(native), atol=1e-5)
+        assert refit.likelihood == "implicit" and next(e.name for e in refit.endpoints()) == "sample"
+    tokens.compile("sgd", jit_compile=False)
+    if keras.config.backend() != "jax":  # which takes seconds to compile each of the two loops
+        native = tokens.prior.sample(3, seed=0).reshape(3, 2, 2)
+        np.testing.assert_allclose(tokens.sample(3, seed=0), autoencoder.decode(native), atol=1e-5)
+    for prior, message in [
+        (GaussianMixture((3,)), r"prior: expected a model of latents of shape \(2, 2, 3\), received one of \(3,\)"),
+        (GPT(6, 4, layers=1, heads=1, width=8), "prior: expected a GPT of 5 tokens with context=4"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            PriorRefit(autoencoder, prior)
+
+
+def test_wrong_arguments(refit):
+    gpt = GPT(5, 4, layers=1, heads=1, width=8)
+    for call, kind, message in [
+        (lambda: PriorRefit(gpt, refit.prior), TypeError, "autoencoder: expected a trained"),
+        (lambda: PriorRefit(refit.autoencoder, "mixture"), TypeError, "prior: expected a model such as"),
+        (lambda: PriorRefit(refit.autoencoder, gpt), ValueError, "a GPT is a model of integer codes"),
+        (lambda: refit.sample(1, labels=0), ValueError, "this model has no classes"),
+    ]:
+        with pytest.raises(kind, match=message):
+            call()
