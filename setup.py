@@ -14,7 +14,16 @@ extras = {
     "hubs": ["huggingface_hub>=0.24", "kagglehub>=0.3"],
     "serving": ["tensorflow-serving-api>=2.19"],
     "onnx": ["tf2onnx>=1.16", "onnxruntime>=1.20"],
-    "test": ["pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6", "ruff>=0.6", "tensorboard>=2", "playwright>=1.40"],
+    "demo": ["gradio>=6,<7"],
+    "test": [
+        "pytest>=8",
+        "pytest-xdist>=3.5",
+        "hypothesis>=6",
+        "ruff>=0.6",
+        "tensorboard>=2",
+        "playwright>=1.40",
+        "gradio>=6,<7",
+    ],
     "bench": [
         "diffusers>=0.30",
         "transformers>=4.50",

@@ -37,6 +37,8 @@ def main(
 
     run = kgen.Run(out)
     run.save_model(model)
+    # What kgen demo shows of the data.
+    run.save_facts(model, x_test, log_prob={}, **({} if y is None else {"labels": y_test}))
     run.save_curves(history)
     labels = None if y is None else np.arange(64) % num_classes
     run.save_samples(model.sample(64, seed=0, labels=labels), columns=10)

@@ -38,6 +38,8 @@ def main(
 
     run = kgen.Run(out)
     run.save_model(model)
+    # What kgen demo shows of the data.
+    run.save_facts(model, x_test, log_prob={}, **({} if y is None else {"labels": y_test}))
     run.save_curves(history)
     rows = {} if y is None else {"labels": [i % num_classes for i in range(100)]}
     run.save_samples(model.sample(100, seed=0, **rows), columns=10)

@@ -44,6 +44,7 @@ def main(
 
     run = kgen.Run(out)
     run.save_model(model)
+    run.save_facts(model, x_test, log_prob={})  # what kgen demo shows of the data
     run.save_curves(history)
     run.save_samples(model.sample(100, seed=0))
     # A row from one test image to another; a row for each latent coordinate of one of them.

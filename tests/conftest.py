@@ -95,6 +95,8 @@ ON_ONE_BACKEND = (
     "serving/test_soak.py",
     "serving/test_verifying.py",
     "test_docs.py",
+    "tools/test_demo.py",
+    "tools/test_demo_browser.py",
     "tools/test_judging.py",
 )
 

@@ -31,7 +31,7 @@ def committed():
 def test_a_preset_its_figures_and_pictures_and_nothing_else(committed):
     for folder, files in committed.items():
         assert {*NAMES, "metrics.json"} <= set(files), folder
-        beside = set(files) - {*NAMES, "metrics.json"}
+        beside = set(files) - {*NAMES, "metrics.json", "facts.json"}
         assert {pathlib.Path(f).suffix for f in beside} <= {".png", ".txt", ".wav"}, f"{folder}: {beside}"
         assert not any("/" in file for file in beside), f"{folder}: {beside}"
 

@@ -334,6 +334,27 @@ class GPT(GenerativeModel):
     def _rows(self, name, x, hint=""):
         return prompts.as_rows(name, x, self.vocabulary_size, self.tokenizer, hint)
 
+    def options(self, call):
+        """What chooses tokens; of ``generate`` also where a text ends."""
+        found = {
+            "temperature": TensorSpec(
+                (), "float32", "0 takes the likeliest token each time", 0.0, 2.0, 1.0, kind="number"
+            ),
+            "top_k": TensorSpec((), "int32", "draws from so many tokens alone", 1, self.vocabulary_size, kind="number"),
+            "top_p": TensorSpec(
+                (), "float32", "draws from the fewest tokens of this share", 0.0, 1.0, 1.0, kind="number"
+            ),
+            "min_p": TensorSpec((), "float32", "least share of the likeliest token's", 0.0, 1.0, 0.0, kind="number"),
+            "repetition_penalty": TensorSpec(
+                (), "float32", "above 1, tokens that were there become less likely", 1.0, 3.0, 1.0, kind="number"
+            ),
+        }
+        if call == "generate":
+            most = TensorSpec((), "int32", "tokens at most; as many as fit, if empty", 1, self.context, kind="number")
+            end = TensorSpec((), "string", "a token's text, where the text ends", kind="text")
+            return {"max_new_tokens": most, **found, "stop": end}
+        return found if call == "sample" else {}
+
     def endpoints(self):
         half = self.context // 2
         network, size, begin = self._writer(), self.vocabulary_size, self._begin

@@ -251,7 +251,8 @@ class PixelCNN(GenerativeModel):
     def endpoints(self):
         classes = self.num_classes is not None
         label = self.conditions.specs()
-        x = TensorSpec(self.image_shape, "float32", "images; each value counts as its nearest level", -1.0, 1.0)
+        doc, levels = "images; each value counts as its nearest level", self.mixture.levels
+        x = TensorSpec(self.image_shape, "float32", doc, -1.0, 1.0, levels=levels)
         mask = TensorSpec((*self.image_shape[:2], 1), "float32", "1 where a pixel is known; these come first", 0.0, 1.0)
         given = "given the class" if classes else "of the images"
 

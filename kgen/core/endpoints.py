@@ -16,6 +16,7 @@ class TensorSpec:
         default: what clients send where a user gives nothing, as the model's own method does; None where one must be given.
         kind: what it is to whoever gives it: "label", "vector", "image", "sequence", "mask", or "number" and "array" of anything else.
         choices: names of the values from 0 on, such as those of classes, or None.
+        levels: how many equally spaced values from ``low`` to ``high`` there are, where no other is taken; or None.
     """
 
     shape: tuple
@@ -26,6 +27,7 @@ class TensorSpec:
     default: float | None = None
     kind: str = "array"
     choices: tuple | None = None
+    levels: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +41,9 @@ class Endpoint:
         inputs: dict from an input's name to its ``TensorSpec``.
         outputs: dict from an output's name to what it is: range, unit.
         images: names of outputs that are images in [-1, 1] (N, H, W, C); a server also offers them as uint8 and as PNG.
+        call: how Python is asked for the same: a method of the model, or the dotted name of a public function that takes the model first;
+            the method of the endpoint's name, if None.
+        keywords: dict of what such a call is always given beside the inputs.
     """
 
     name: str
@@ -46,6 +51,8 @@ class Endpoint:
     inputs: dict
     outputs: dict
     images: tuple = ()
+    call: str | None = None
+    keywords: dict = dataclasses.field(default_factory=dict)
 
 
 SEED = TensorSpec(

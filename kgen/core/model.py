@@ -10,7 +10,7 @@ from keras import ops
 import kgen
 from kgen import backend
 from kgen.backend import keras_private
-from kgen.core import checks, inputs, loading, optimizers, presets, random, rows, saving
+from kgen.core import checks, inputs, loading, optimizers, presets, random, rows, saving, views
 from kgen.core.averages import Averages
 from kgen.core.compiled import CompiledFunctions, compiler_of
 from kgen.core.conditions import Conditions
@@ -383,6 +383,20 @@ class GenerativeModel(backend.TrainStep, keras.Model):
     def further_endpoints(self):
         """Those that are exported only where they are asked for by name: each costs an export and a compilation."""
         return []
+
+    def views(self):
+        """What the model can show to a person who turns its knobs: a list of ``kgen.core.views.View``."""
+        return views.of(self)
+
+    def options(self, call):
+        """What can be turned of a method, or of a function of the model, beside the inputs of its endpoint.
+
+        Args:
+            call: its name, such as "sample".
+        Returns:
+            dict from a keyword to its ``TensorSpec``; without a default, leaving it out is the default.
+        """
+        return {}
 
     # Saving.
 

@@ -1,5 +1,8 @@
 """Running a function of rows over many of them, in batches of one size."""
 
+import contextlib
+import contextvars
+
 import keras
 import numpy as np
 from keras import ops
@@ -7,6 +10,17 @@ from keras import ops
 from kgen.core import checks
 
 LARGEST = 256  # rows of one compiled call, unless somebody asks for more
+_watcher = contextvars.ContextVar("watcher", default=None)
+
+
+@contextlib.contextmanager
+def watched(function):
+    """Inside, ``function(done, count)`` is called after each batch of ``run`` in this thread; what it raises ends the work there."""
+    token = _watcher.set(function)
+    try:
+        yield
+    finally:
+        _watcher.reset(token)
 
 
 def run(compiled, arrays, *, batch_size=None, progress=False):
@@ -23,7 +37,8 @@ def run(compiled, arrays, *, batch_size=None, progress=False):
     n = len(arrays[0])
     size = min(n, LARGEST) if batch_size is None else min(n, checks.positive_int("batch_size", batch_size))
     count = -(-n // size)
-    bar = keras.utils.Progbar(count, unit_name="batch") if progress and count > 1 else None
+    watcher = _watcher.get()
+    bar = keras.utils.Progbar(count, unit_name="batch") if progress and count > 1 and watcher is None else None
     parts = []
     for i in range(count):
         part = [a[i * size : (i + 1) * size] for a in arrays]
@@ -34,4 +49,6 @@ def run(compiled, arrays, *, batch_size=None, progress=False):
         parts.append(keras.tree.map_structure(lambda t, k=filled: ops.convert_to_numpy(t)[:k], out))
         if bar:
             bar.update(i + 1)
+        if watcher is not None:
+            watcher(i + 1, count)
     return keras.tree.map_structure(lambda *p: np.concatenate(p), *parts)

@@ -12,10 +12,16 @@ import keras
 
 import kgen
 from kgen import backend
-from kgen.core import loading, pictures, presets
+from kgen.core import facts, loading, pictures, presets
 from kgen.core.saving import aside
 
-FILES = ("model.keras", "metrics.json", *presets.NAMES, "model_card.md")  # the last is where kgen 0.1 wrote the card
+FILES = (
+    "model.keras",
+    "metrics.json",
+    facts.NAME,
+    *presets.NAMES,
+    "model_card.md",
+)  # the last is where kgen 0.1 wrote the card
 KINDS = (".png", ".txt", ".wav")  # samples and other pictures, texts and sounds
 
 
@@ -124,6 +130,17 @@ class Run:
     def save_curves(self, history):
         """Writes ``training.png``: what was logged in each epoch. Takes what ``fit`` returns."""
         pictures.save_curves(history.history, self.path("training.png"))
+
+    def save_facts(self, model, x, *, log_prob=None, **conditions):
+        """Writes ``facts.json``, what the page of ``kgen demo`` shows of the data beside the model: see ``kgen.core.facts.measure``.
+
+        Args:
+            model: one of kgen's.
+            x: test examples.
+            log_prob: dict of what ``model.log_prob`` is given beside them, or None for no likelihood.
+            **conditions: those of the examples, such as ``labels=``.
+        """
+        facts.write(self.path(facts.NAME).parent, facts.measure(model, x, log_prob=log_prob, **conditions))
 
     def save_text(self, name, text):
         """Writes ``<name>.txt``."""

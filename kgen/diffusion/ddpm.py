@@ -19,7 +19,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from kgen.core import Endpoint, GenerativeModel, TensorSpec, checks, random
+from kgen.core import Endpoint, GenerativeModel, TensorSpec, checks, random, views
 from kgen.core.conditions import Conditions, of_classes
 from kgen.core.endpoints import SEED
 from kgen.core.units import bits_per_dim
@@ -423,6 +423,20 @@ class DDPM(GenerativeModel):
         from kgen.diffusion import served  # when asked, since what it serves imports this file
 
         return served.further_endpoints(self)
+
+    def views(self):
+        found = super().views()
+        if self.is_image and any(view.name == "sample" for view in found):
+            found.append(views.between("kgen.diffusion.interpolate", "frames", found[0].conditions))
+        return found
+
+    def options(self, call):
+        """The sampler, and of ``inpaint`` how often a step is taken."""
+        named = TensorSpec((), "string", "how the way is cut into steps", choices=tuple(samplers.names()))
+        if call == "inpaint":
+            often = TensorSpec((), "int32", "how often each step is taken", 1, 20, 10, kind="number")
+            return {"resamples": often, "sampler": named}
+        return {"sampler": named} if call in ("sample", "translate", "trajectory") else {}
 
     def get_config(self):
         own = [] if self.num_classes is None else list(self.conditions)[:1]

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from kgen.core import checks, random
+from kgen.core import TensorSpec, checks, random, views
 from kgen.core.conditions import ImageCondition
 from kgen.diffusion.ddpm import DDPM
 
@@ -80,6 +80,11 @@ class InpaintingModel(DDPM):
         checks.images("x", x, self.image_shape)
         known = np.concatenate([x, mask.astype("float32")], axis=-1)
         return np.where(mask, x, self.sample(len(x), seed=seed, known=known, **kwargs))
+
+    def views(self):
+        mask = TensorSpec(self.image_shape[:2], "bool", "true where a pixel is known and stays as it is", kind="mask")
+        given = {"x": views.picture(self.image_shape), "mask": mask}
+        return [views.drawn_from(self, "inpaint", "Inpaint", given, ("guidance", "steps"))]
 
     def get_config(self):
         config = super().get_config()

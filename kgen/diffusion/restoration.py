@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from kgen.core import checks
+from kgen.core import checks, views
 from kgen.core.conditions import ImageCondition
 from kgen.diffusion.ddpm import DDPM
 from kgen.diffusion.operators import Operator
@@ -68,6 +68,10 @@ class Restoration(DDPM):
         x = checks.data_array("x", x)
         checks.images("x", x, self.conditions["degraded"].shape)
         return self.sample(len(x), degraded=np.asarray(x, "float32"), **sampling)
+
+    def views(self):
+        given = {"x": views.picture(self.conditions["degraded"].shape, "degraded picture")}
+        return [views.drawn_from(self, "restore", "Restore", given, ("guidance", "steps"))]
 
     def get_config(self):
         config = super().get_config()

@@ -38,6 +38,7 @@ def further_endpoints(model):
             {**given, "x": x, "strength": strength},
             {"images": f"pictures near x, {model.sampler!r}"},
             images=("images",),
+            call="kgen.diffusion.translate",
         ),
         Endpoint(
             "inpaint",
@@ -45,5 +46,6 @@ def further_endpoints(model):
             {**given, "x": x, "mask": mask},
             {"images": f"x with the rest drawn, RePaint with {RESAMPLES} resamples around {model.sampler!r}"},
             images=("images",),
+            call="kgen.diffusion.inpaint",
         ),
     ]

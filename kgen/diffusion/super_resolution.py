@@ -1,10 +1,12 @@
 """Super-resolution: a diffusion model conditioned on a smaller picture of what it draws."""
 
+import dataclasses
+
 import keras
 import numpy as np
 from keras import ops
 
-from kgen.core import checks, random
+from kgen.core import TensorSpec, checks, random, views
 from kgen.core.conditions import ImageCondition, VectorCondition
 from kgen.diffusion.ddpm import DDPM
 from kgen.diffusion.schedules import like
@@ -116,6 +118,15 @@ class SuperResolution(DDPM):
         level = checks.in_range("augmentation", augmentation, 0.0, self.augmentation)
         given = {"augmentation": [level]} if self.augmentation > 0 else {}
         return self.sample(len(x), low=np.asarray(x, "float32"), **given, **sampling)
+
+    def views(self):
+        x = views.picture(self.conditions["low"].shape, "smaller picture")
+        found = views.drawn_from(self, "upscale", "Enlarge", {"x": x}, ("guidance", "steps"))
+        if self.augmentation == 0:
+            return [found]
+        doc = "time of the noise that the smaller picture is given"
+        level = TensorSpec((), "float32", doc, 0.0, self.augmentation, 0.0, kind="number")
+        return [dataclasses.replace(found, options={**found.options, "augmentation": level})]
 
     def get_config(self):
         config = super().get_config()

@@ -157,6 +157,12 @@ class EnergyModel(GenerativeModel):
     def _data(self, x):
         return self.examples(x)
 
+    def options(self, call):
+        steps = TensorSpec(
+            (), "int32", "steps of each chain", 1, max(1000, self.sampler.steps), self.sampler.steps, kind="number"
+        )
+        return {"steps": steps} if call in ("sample",) else {}
+
     def endpoints(self):
         images = ("images",) if len(self.shape) == 3 else ()
         output = "images" if images else "samples"

@@ -201,13 +201,15 @@ class RBM(GenerativeModel):
 
         Args:
             x: float array (B, *visible_shape); what it holds where nothing is known does not matter, as long as it is in range.
-            mask: bool array (B, *visible_shape) or (*visible_shape), true where ``x`` is known.
+            mask: bool array (B, *visible_shape) or (*visible_shape), true where ``x`` is known; for images also (H, W), of pixels.
             seed, steps, noise, batch_size: as in ``sample``.
         Returns:
             numpy float32 array (B, *visible_shape), equal to ``x`` where it is known.
         """
         steps = checks.positive_int("steps", steps)
         x, mask = self._data(x), np.asarray(mask)
+        if len(self.visible_shape) == 3 and mask.shape == self.visible_shape[:2]:  # of an image's pixels
+            mask = mask[..., None] & np.ones(self.visible_shape, bool)
         if mask.dtype != bool or mask.shape not in (x.shape, self.visible_shape):
             raise ValueError(
                 f"mask: expected booleans of shape {x.shape} or {self.visible_shape}, true where x is known; received {mask.dtype} of "
@@ -318,6 +320,10 @@ class RBM(GenerativeModel):
         x = np.asarray(x)
         self._check(x)
         return x.astype("float32")
+
+    def options(self, call):
+        steps = TensorSpec((), "int32", "Gibbs steps of each chain", 1, 5 * STEPS, STEPS, kind="number")
+        return {"steps": steps} if call in ("sample", "complete") else {}
 
     def endpoints(self):
         images = ("images",) if len(self.visible_shape) == 3 else ()

@@ -277,7 +277,8 @@ class Flow(GenerativeModel):
         name, images = ("images", ("images",)) if is_image else ("x", ())
         label = self.conditions.specs()
         bounds = (-1.0, 1.0) if self.dequantization is not None else (None, None)
-        x = {"x": TensorSpec(self.shape, "float32", "example", *bounds)}
+        levels = None if self.dequantization is None else self.dequantization.levels
+        x = {"x": TensorSpec(self.shape, "float32", "example", *bounds, levels=levels)}
         z = {"z": TensorSpec(self.z_shape, "float32", "noise")}
         temperature = {
             "temperature": TensorSpec(

@@ -251,7 +251,9 @@ class CycleGAN(AdversarialModel):
                 return {"images": self.translate_rows(x, direction)}
 
             outputs = {"images": f"as an image of set {target}, in [-1, 1]"}
-            found.append(Endpoint(direction, run, {"x": x}, outputs, ("images",)))
+            found.append(
+                Endpoint(direction, run, {"x": x}, outputs, ("images",), "translate", {"direction": direction})
+            )
         return found
 
     def get_config(self):

@@ -213,6 +213,9 @@ class LatentDiffusion(GenerativeModel):
                 f"{self.name}: the scale of the latents is not known yet. Train the model by fit, or call adapt(x)."
             )
 
+    def options(self, call):
+        return self.prior.options(call) if call == "sample" else {}
+
     def endpoints(self):
         self._check_adapted()
         images = ("images",) if len(self.image_shape) == 3 else ()

@@ -5,6 +5,7 @@ import click
 from kgen.tools.command import Group
 from kgen.tools.compare import compare
 from kgen.tools.convert import convert
+from kgen.tools.demo.command import demo
 from kgen.tools.evaluate import evaluate
 from kgen.tools.export import export
 from kgen.tools.judge import judge
@@ -32,7 +33,7 @@ def main():
     """
 
 
-for command in (list_recipes, list_presets, train, sample, evaluate, export, convert, compare, judge, verify):
+for command in (list_recipes, list_presets, train, sample, evaluate, export, convert, compare, judge, demo, verify):
     main.add_command(command)
 
 

@@ -7,6 +7,7 @@ Reference:
     Kingma & Welling, Auto-encoding variational Bayes, 2014, arXiv 1312.6114; Rezende et al. 2014, arXiv 1401.4082.
 """
 
+import dataclasses
 import math
 
 import keras
@@ -317,7 +318,8 @@ class VAE(Autoencoder):
         def log_prob(x, seed, **values):
             return {"log_prob": self.log_prob_rows(x, seed, **values)}
 
-        inputs = {"x": encode.inputs["x"], "seed": SEED, **self.conditions.specs()}
+        x = dataclasses.replace(encode.inputs["x"], levels=getattr(self.observation, "levels", None))
+        inputs = {"x": x, "seed": SEED, **self.conditions.specs()}
         what = {"log_prob": "importance-weighted bound of 100 samples, nats"}
         return [sample, encode, *others, Endpoint("log_prob", log_prob, inputs, what)]
 

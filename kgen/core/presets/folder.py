@@ -16,7 +16,7 @@ LARGEST = {CONFIG: 2**23, WEIGHTS: 2**34, METADATA: 2**20, CARD: 2**20}  # bytes
 FORMAT = 2
 # What a training run leaves beside its preset. None of it is opened here.
 BESIDE = re.compile(
-    r"model\.keras|metrics\.json|model_card\.md|[A-Za-z0-9][A-Za-z0-9_-]*\.(png|txt|wav)|[1-9][0-9]*|archive|checkpoints"
+    r"model\.keras|metrics\.json|facts\.json|model_card\.md|[A-Za-z0-9][A-Za-z0-9_-]*\.(png|txt|wav)|[1-9][0-9]*|archive|checkpoints"
     r"|SERVING\.md|docker-compose\.yml|models\.config|monitoring\.config"
 )
 # What metadata.json holds. Whoever writes by hand a folder that another kgen is to read writes these.

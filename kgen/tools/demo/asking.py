@@ -1,0 +1,165 @@
+"""Asking a model for what a view shows: in pieces of rows, with progress and a stop, and the lines that ask for the same elsewhere."""
+
+import dataclasses
+import importlib
+import inspect
+import json
+import threading
+
+import numpy as np
+
+from kgen.core import random
+from kgen.core.rows import watched
+from kgen.core.views import POINTS
+
+PIECE = 16  # rows of one compiled call
+PORT = 8501  # of TF Serving's REST interface
+
+
+class Stopped(Exception):
+    """The visitor asked to stop."""
+
+
+@dataclasses.dataclass
+class Request:
+    """What a visitor asks for: a view, and its answers by keyword."""
+
+    subject: object
+    view: object
+    n: int
+    seed: int | None
+    answers: dict
+
+    @property
+    def keywords(self):
+        """What Python is called with, by keyword."""
+        given = {k: a.value for k, a in self.answers.items() if a.value is not None and k not in self.view.given}
+        own = {"seed": self.seed} if self.view.seeded else {}
+        piece = (
+            {"batch_size": PIECE} if self.n > PIECE and self.view.shows != POINTS and self.takes("batch_size") else {}
+        )
+        return {**self.view.keywords, **own, **given, **piece}
+
+    @property
+    def function(self):
+        room, _, name = self.view.call.rpartition(".")
+        if not room:
+            return getattr(self.subject.model, name)
+        return getattr(importlib.import_module(room), name)
+
+    def takes(self, keyword):
+        parameters = inspect.signature(self.function).parameters
+        return keyword in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+
+    def given(self):
+        """The arrays, texts and pairs of samples that lead the call, in the view's order."""
+        found = []
+        for name, spec in self.view.given.items():
+            value = self.answers[name].value
+            if spec.kind == "sample":
+                found.append(self.subject.model.sample(1, seed=value, **self.conditions()))
+            elif spec.kind == "mask" or spec.dtype == "string":
+                found.append(value)
+            else:
+                found.append(np.repeat(np.asarray(value)[None], self.n, axis=0))
+        return found
+
+    def conditions(self):
+        """What conditions were answered, by keyword."""
+        known = {k for c in self.subject.model.conditions for k in (c.keyword, *c.specs())}
+        return {k: a.value for k, a in self.answers.items() if k in known and a.value is not None}
+
+    def ask(self, progress=lambda done, count: None, stop=None, **more):
+        """What the model answers.
+
+        Args:
+            progress: called as ``progress(done, count)`` after each piece.
+            stop: an event; the work ends with ``Stopped`` after the piece in which it is set.
+            **more: further keywords of the call.
+        """
+        stop = stop or threading.Event()
+
+        def watch(done, count):
+            progress(done, count)
+            if done < count and stop.is_set():
+                raise Stopped(f"Stopped after {done} of {count} pieces.")
+
+        with watched(watch):
+            first = [self.subject.model] if "." in self.view.call else []
+            rows = [self.n] if self.view.counted else self.given()
+            return self.function(*first, *rows, **self.keywords, **more)
+
+
+def python(request):
+    """The lines of Python that give the same."""
+    view, arrays = request.view, {k: v for a in request.answers.values() for k, v in a.arrays.items()}
+    source = request.subject.source
+    lines = ["import kgen"] + (["import numpy as np"] if arrays else [])
+    lines += ["", f"model = kgen.load({source!r})" if source else "# model is the one that the page was made of"]
+    words = {k: a.code for k, a in request.answers.items()}
+    given = []
+    known = {k: words[k] for k in request.conditions()}
+    for name, spec in view.given.items():
+        if spec.kind == "sample":
+            lines.append(f"{name} = model.sample({_arguments(['1'], {'seed': words[name], **known})})")
+        elif spec.dtype == "string":
+            if request.answers[name].value is None:
+                continue
+            lines.append(f"{name} = {words[name]}")
+        else:
+            rows = f".repeat({request.n}, axis=0)" if request.n > 1 else ""
+            lines.append(f"{name} = {words[name]}" + ("" if spec.kind == "mask" else f"[None]{rows}"))
+        given.append(name)
+    leading = [str(request.n)] if view.counted else given
+    if "." in view.call:
+        leading.insert(0, "model")
+    keywords = {k: words.get(k, repr(v)) for k, v in request.keywords.items()}
+    call = view.call if "." in view.call else f"model.{view.call}"
+    return "\n".join([*lines, f"{view.shows} = {call}({_arguments(leading, keywords)})"]) + "\n"
+
+
+def _arguments(leading, keywords):
+    return ", ".join([*leading, *(f"{k}={v}" for k, v in keywords.items())])
+
+
+def body(request):
+    """The request that a server answers with the same, as a dict for JSON; or a text that says why there is none."""
+    view, model = request.view, request.subject.model
+    endpoint = {e.name: e for e in [*model.endpoints(), *model.further_endpoints()]}.get(view.endpoint)
+    if endpoint is None:
+        return "A server has no endpoint for this."
+    rows = model.conditions.rows(request.n, request.conditions()) if view.conditions else {}
+    found, rest = {}, dict(request.keywords)
+    for name in (*rest, *request.answers):
+        if (
+            name in ("seed", "batch_size")
+            or name in view.keywords
+            or name in view.given
+            or name in request.conditions()
+        ):
+            rest.pop(name, None)
+    for name, spec in endpoint.inputs.items():
+        if name == "seed":
+            value = random.row_seeds(request.seed, request.n)
+        elif name in rows:
+            value = rows[name]
+        elif name in view.given:
+            value = np.asarray(request.answers[name].value)
+            if spec.kind == "mask" or name == "mask":
+                value = np.broadcast_to(value.reshape(*value.shape, *[1] * (len(spec.shape) - value.ndim)), spec.shape)
+            value = np.repeat(value[None], request.n, axis=0).astype(spec.dtype)
+        else:
+            value = np.full((request.n,), rest.pop(name, spec.default), spec.dtype)
+        found[name] = value.tolist()
+    if rest:
+        return f"A server takes no {', '.join(rest)}: leave it as it is, or ask Python."
+    return {"signature_name": endpoint.name, "inputs": found}
+
+
+def curl(request):
+    """The command that asks a TF Serving with an export of the model for the same."""
+    found = body(request)
+    if isinstance(found, str):
+        return f"# {found}\n"
+    address = f"http://localhost:{PORT}/v1/models/{request.subject.name}:predict"
+    return f"curl -s {address} -d '{json.dumps(found, separators=(',', ':'))}'\n"

@@ -1,0 +1,544 @@
+"""The page of ``kgen demo`` through Gradio's own client: what it shows is what Python gives, and what it lets in and out."""
+
+import importlib.util
+import io
+import itertools
+import json
+import os
+import pathlib
+import re
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from tools import demo_models as models
+
+import kgen
+from kgen.core import facts, pictures
+from kgen.tools import cli, demo
+
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("gradio") is None, reason='gradio is not installed: pip install -e ".[demo]"'
+)
+
+NOT_GIVEN = "not given"
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory):
+    return models.folder(tmp_path_factory.mktemp("presets"))
+
+
+@pytest.fixture(scope="module")
+def page(sources):
+    clouds = models.Clouds(name="clouds")
+    page = demo.page(sources["digits"], sources["vae"], sources["gpt"], clouds, models.plane())
+    _, page.url, _ = page.launch(prevent_thread_lock=True)
+    page.clouds = clouds
+    yield page
+    page.close(verbose=False)
+
+
+@pytest.fixture
+def client(page, tmp_path):
+    from gradio_client import Client
+
+    return Client(page.url, verbose=False, download_files=str(tmp_path / "downloads"))
+
+
+@pytest.fixture(scope="module")
+def digits(sources):
+    return kgen.load(sources["digits"])
+
+
+def seen(paths, shape):
+    """The pixels (N, H, W, C) of pictures that were enlarged by whole pixels."""
+    from PIL import Image
+
+    found = []
+    for path in paths:
+        pixels = np.asarray(Image.open(path["image"] if isinstance(path, dict) else path))
+        pixels = pixels[..., None] if pixels.ndim == 2 else pixels
+        factor = pixels.shape[0] // shape[0]
+        small = pixels[::factor, ::factor]
+        assert factor * min(shape[:2]) >= 128 and (small.repeat(factor, 0).repeat(factor, 1) == pixels).all()
+        found.append(small)
+    return np.stack(found)
+
+
+def png(array):
+    from PIL import Image
+
+    stream = io.BytesIO()
+    Image.fromarray(array).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def run(code, folder):
+    """What the page's lines of Python make, where its files lie."""
+    space, before = {}, os.getcwd()
+    os.chdir(folder)
+    try:
+        exec(code, space)
+    finally:
+        os.chdir(before)
+    return space
+
+
+def test_a_picture_is_python_s_to_the_pixel(client, digits, tmp_path):
+    shown, files, code, curl = client.predict("7", 3.0, 3, NOT_GIVEN, "5", 16, api_name="/digits_sample")
+    wanted = digits.sample(16, seed=5, labels=7, guidance=3.0)
+    np.testing.assert_array_equal(seen(shown, (8, 8, 1)), pictures.to_uint8(wanted))
+    found = {os.path.basename(path): path for path in files}
+    np.testing.assert_array_equal(np.load(found["pictures.npy"]), wanted)
+    assert "model.sample(16, seed=5, labels=7, guidance=3.0)" in code
+    np.testing.assert_array_equal(run(code, tmp_path)["pictures"], wanted)
+    assert (
+        json.loads(pathlib.Path(found["request.json"]).read_text())["inputs"]["label"] == [7] * 16 and "curl -s" in curl
+    )
+    other = client.predict("7", 3.0, 3, "heun", "5", 1, api_name="/digits_sample")  # a server has no choice of samplers
+    assert "sampler='heun'" in other[2] and other[3].startswith("# A server takes no sampler")
+
+
+def test_the_command_for_a_server_gives_the_same(client, page, tmp_path):
+    import base64
+
+    from PIL import Image
+    from serving.test_client import serving
+
+    _, _, _, curl = client.predict("2", 0.75, "9", 4, api_name="/clouds_sample")
+    wanted = pictures.to_uint8(page.clouds.sample(4, seed=9, weather=2, contrast=0.75))
+    version = kgen.serving.export(page.clouds, tmp_path, endpoints=["sample"], batch_sizes=(4,))
+    with kgen.serving.Session(version) as session, serving(version, session) as server:
+        assert "http://localhost:8501/v1/models/clouds:predict" in curl
+        curl = curl.replace("localhost:8501", f"localhost:{server.server_address[1]}").replace(
+            "/clouds:", "/toy%20models:"
+        )
+        answer = json.loads(subprocess.run(curl, shell=True, capture_output=True, check=True, timeout=60).stdout)
+    images = [Image.open(io.BytesIO(base64.b64decode(v["b64"]))) for v in answer["outputs"]["png_bytes"]]
+    assert np.abs(np.stack(images).astype(int) - wanted).max() <= 1
+
+
+def test_a_system_that_came_later_is_on_the_page(client, page):
+    names = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
+    assert {"/clouds_sample", "/clouds_brighten"} <= names.keys()
+    shown, _, code, _ = client.predict("2", 0.75, "1", 4, api_name="/clouds_sample")
+    wanted = page.clouds.sample(4, seed=1, weather=2, contrast=0.75)
+    np.testing.assert_array_equal(seen(shown, (6, 6, 3)), pictures.to_uint8(wanted))
+    assert "sample(4, seed=1, weather=2, contrast=0.75)" in code
+    controls = {c.label: c for c in page.blocks.values() if getattr(c, "label", None)}
+    assert controls["Weather"].info == "what the sky is like" and ("snow", "2") in controls["Weather"].choices
+    assert (controls["Contrast"].maximum, controls["Contrast"].value) == (2.0, 0.5)
+
+
+def test_more_rows_are_the_same_rows_in_pieces(client, digits):
+    shown, _, code, _ = client.predict("1", 1.0, 3, NOT_GIVEN, "2", 64, api_name="/digits_sample")
+    assert "sample(64, seed=2, labels=1, batch_size=16)" in code
+    np.testing.assert_array_equal(
+        seen(shown, (8, 8, 1)), pictures.to_uint8(digits.sample(64, seed=2, labels=1, batch_size=16))
+    )
+
+
+def test_views_of_pictures(client, digits, sources, tmp_path):
+    from gradio_client import handle_file
+
+    picture = tmp_path / "two.png"
+    picture.write_bytes(png(np.arange(64, dtype="uint8").reshape(8, 8).repeat(16, 0).repeat(16, 1) * 4))
+    _, step, _, code, _ = client.predict(NOT_GIVEN, 1.0, 3, NOT_GIVEN, 3, "4", 1, api_name="/digits_way")
+    found = run(code, tmp_path)["frames"]
+    assert found.shape == (1, 4, 8, 8, 1) and step["maximum"] == 3
+    np.testing.assert_array_equal(found[:, -1], digits.sample(1, seed=4))
+
+    shown, files, code, _ = client.predict(
+        handle_file(picture), "3", 1.0, 3, 0.6, NOT_GIVEN, "0", 4, api_name="/digits_translate"
+    )
+    for path in files:
+        os.replace(path, tmp_path / os.path.basename(path))
+    again = run(code, tmp_path)["pictures"]
+    np.testing.assert_array_equal(seen(shown, (8, 8, 1)), pictures.to_uint8(again))
+    np.testing.assert_array_equal(
+        pictures.to_uint8(np.load(tmp_path / "x.npy"))[..., 0], np.arange(64).reshape(8, 8) * 4
+    )
+    assert len(np.unique(again, axis=0)) == 4  # four ways to draw it anew
+
+    editor = {"background": handle_file(picture), "layers": [], "composite": None}
+    shown, files, code, _ = client.predict(
+        editor, "4, 0, 8, 8", NOT_GIVEN, 1.0, 3, 2, NOT_GIVEN, "0", 1, api_name="/digits_inpaint"
+    )
+    for path in files:
+        os.replace(path, tmp_path / os.path.basename(path))
+    again = run(code, tmp_path)["pictures"]
+    np.testing.assert_array_equal(seen(shown, (8, 8, 1)), pictures.to_uint8(again))
+    x, mask = np.load(tmp_path / "x.npy"), np.load(tmp_path / "mask.npy")
+    assert mask[:4].all() and not mask[4:].any() and np.array_equal(again[0][mask], x[mask]) and (again[0] != x).any()
+
+    text, _, code, _ = client.predict(handle_file(picture), api_name="/digits_log_prob")
+    np.save(tmp_path / "x.npy", np.load(tmp_path / "x.npy"))
+    assert re.match(r"-?[\d.]+ nats, [\d.-]+ bits per value\. \d+ % of 40 test examples are less likely", text)
+    assert "log_prob(x, levels=17, num_samples=2)" in code
+
+    vae = kgen.load(sources["vae"])
+    known = facts.read(sources["vae"])["latent"]
+    shown, _, _, _ = client.predict(1.5, 0, 0, -1, api_name="/vae_latent")
+    z = np.asarray(known["mean"]) + np.asarray([1.5, 0, 0, -1]) * known["deviations"] @ np.asarray(known["axes"])
+    np.testing.assert_array_equal(seen(shown, (8, 8, 1)), pictures.to_uint8(vae.decode(z[None].astype("float32"))))
+    shown, *_ = client.predict(handle_file(picture), api_name="/vae_reconstruct")
+    assert seen(shown, (8, 8, 1)).shape == (1, 8, 8, 1)
+    _, _, _, code, _ = client.predict("0", "1", 5, api_name="/vae_between")
+    a, b = vae.sample(1, seed=0), vae.sample(1, seed=1)
+    np.testing.assert_array_equal(run(code, tmp_path)["frames"], vae.interpolate(a, b, steps=5))
+    own = client.predict(api_name="/vae_reconstruct_own")
+    assert seen([own], (8, 8, 1)).shape == (1, 8, 8, 1)
+
+
+def test_text_grows_token_by_token(client, sources):
+    gpt = kgen.load(sources["gpt"])
+    job = client.submit("def ", 1.0, 40, None, 1.0, 0.0, 1.0, "", "3", api_name="/gpt_generate")
+    text, _, code, _ = job.result(timeout=60)
+    shown = [output[0] for output in job.outputs()]
+    assert len(shown) > 2 and all(b.startswith(a) or a == "def " for a, b in itertools.pairwise(shown))
+    assert text == "def " + gpt.generate("def ", seed=3, max_new_tokens=40)
+    assert "prompt = 'def '" in code and "model.generate(prompt, seed=3, max_new_tokens=40)" in code
+
+
+def test_points_of_the_plane_are_drawn_beside_their_density(client):
+    from PIL import Image
+
+    plot, _, code, _ = client.predict(5, "0", api_name="/plane_sample")
+    assert Image.open(plot).width > 600 and "sample(1000, seed=0, steps=5)" in code  # two panels
+
+
+def test_a_wrong_input_shows_kgen_s_own_words(client, tmp_path):
+    from gradio_client import handle_file
+    from gradio_client.exceptions import AppError
+
+    (tmp_path / "black.png").write_bytes(png(np.zeros((6, 6, 3), "uint8")))
+    (tmp_path / "notes.png").write_text("no picture")
+    rest = ("3", 1.0, 3, 0.6, NOT_GIVEN, "0", 1)
+    for call, message in (
+        (
+            lambda: client.predict("7", 1.0, 3, NOT_GIVEN, "-1", 1, api_name="/digits_sample"),
+            r"seed: expected an integer in",
+        ),
+        (lambda: client.predict("7", 1.0, 3, NOT_GIVEN, str(2**62), 1, api_name="/digits_sample"), "seed: expected"),
+        (
+            lambda: client.predict("12", 1.0, 3, NOT_GIVEN, "0", 1, api_name="/digits_sample"),
+            "not in the list of choices",
+        ),
+        (
+            lambda: client.predict("7", 1.0, 3, NOT_GIVEN, "0", 3, api_name="/digits_sample"),
+            "not in the list of choices",
+        ),
+        (lambda: client.predict(None, *rest, api_name="/digits_translate"), "x: expected a picture"),
+        (
+            lambda: client.predict(handle_file(tmp_path / "notes.png"), *rest, api_name="/digits_translate"),
+            "picture: expected one of PNG",
+        ),
+        (
+            lambda: client.predict(handle_file(tmp_path / "black.png"), api_name="/clouds_brighten"),
+            r"expected no black, &lt;b&gt;received&lt;/b&gt; some",
+        ),
+    ):
+        with pytest.raises((AppError, ValueError), match=message):
+            call()
+
+
+def test_a_stop_takes_effect_at_the_next_piece(client, page, monkeypatch):
+    from gradio_client.exceptions import AppError
+
+    from kgen.tools.demo import asking
+
+    going, pieces, ask = threading.Event(), [], asking.Request.ask
+
+    def slow(self, progress, stop, **more):
+        def watch(done, count):
+            pieces.append((done, count))
+            going.set()
+            assert done > 1 or stop.wait(30)
+            progress(done, count)
+
+        return ask(self, watch, stop, **more)
+
+    monkeypatch.setattr(asking.Request, "ask", slow)
+    job = client.submit("2", 0.75, "1", 64, api_name="/clouds_sample")
+    assert going.wait(30)
+    client.predict(api_name="/clouds_sample_stop")
+    with pytest.raises(AppError, match="Stopped after 1 of 4 pieces"):
+        job.result(timeout=30)
+    assert pieces == [(1, 4)]
+
+
+def test_visitors_at_once_get_their_own_in_turn(client, page, digits, monkeypatch):
+    from gradio_client import Client
+
+    from kgen.tools.demo import asking
+
+    at_work, most, ask = [], [], asking.Request.ask
+
+    def counted(self, *args, **more):
+        at_work.append(self)
+        most.append(len(at_work))
+        time.sleep(0.05)
+        try:
+            return ask(self, *args, **more)
+        finally:
+            at_work.remove(self)
+
+    monkeypatch.setattr(asking.Request, "ask", counted)
+    other = Client(page.url, verbose=False, download_files=client.output_dir)
+    jobs = [
+        c.submit("3", 1.0, 3, NOT_GIVEN, str(s), 1, api_name="/digits_sample") for s, c in enumerate((client, other))
+    ]
+    for seed, job in enumerate(jobs):
+        shown = job.result(timeout=60)[0]
+        np.testing.assert_array_equal(seen(shown, (8, 8, 1)), pictures.to_uint8(digits.sample(1, seed=seed, labels=3)))
+    assert max(most) == 1
+
+
+# Safe by default.
+
+
+def fetch(url, data=None, **headers):
+    """Status, headers and body of a request."""
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, data, headers), timeout=20) as answer:
+            return answer.status, answer.headers, answer.read()
+    except urllib.error.HTTPError as error:
+        return error.code, error.headers, error.read()
+
+
+def test_no_file_but_its_own_is_given(page, tmp_path):
+    from kgen.tools.demo import files, safety
+
+    assert oct(files.folder().stat().st_mode & 0o777) == "0o700"
+    own, secret = files.results() / "own.txt", tmp_path / "secret.txt"
+    own.write_text("mine")
+    secret.write_text("secret")
+    link = own.with_name("link.txt")
+    link.symlink_to(secret)
+    address = f"{page.url}gradio_api/file="
+    assert fetch(f"{address}{own}")[2] == b"mine"
+    slash = str(secret).replace("/", "%2F")
+    up = f"{own.parent}/" + "../" * 12 + str(secret).lstrip("/")
+    for path in (
+        "/etc/passwd", secret, link, slash, slash.replace("%", "%25"), up, up.replace("..", "%2e%2e"), "../../etc/passwd", __file__,
+        f"file://{secret}", "https://example.org/", "http://127.0.0.1:1/", "https%3A%2F%2Fexample.org", "//example.org/x", "%00",
+    ):  # fmt: skip
+        status, _, body = fetch(f"{address}{path}")
+        assert status == 403 and b"secret" not in body, path
+    for path in ("gradio_api/file/etc/passwd", "gradio_api/proxy=https://a.hf.space/", "gradio_api/runs", "monitoring", "gradio_api/openapi.json",
+                 "docs", "gradio_api/stream/a/b/1/playlist.m3u8", "gradio_api/deep_link", "dev/reload", "custom_component/a"):  # fmt: skip
+        assert fetch(page.url + path)[0] == 404, path
+    assert not page.allowed_paths and not safety.is_own("relative.txt")
+
+
+def join(page, data, name):
+    """Queues a call as a browser does; the answer to that request."""
+    index = next(i for i, f in page.fns.items() if f.api_name == name)
+    body = json.dumps({"data": data, "fn_index": index, "session_hash": "abc", "event_data": None, "trigger_id": None})
+    return fetch(f"{page.url}gradio_api/queue/join", body.encode(), **{"Content-Type": "application/json"})
+
+
+def test_what_is_sent_is_looked_at_before_it_is_decoded(page, client, tmp_path, monkeypatch):
+    import base64
+
+    from gradio_client import handle_file
+    from gradio_client.exceptions import AppError
+    from PIL import Image
+
+    small = base64.b64encode(png(np.zeros((6, 6, 3), "uint8"))).decode()
+    meta = {"_type": "gradio.FileData"}
+    for data in (
+        {"path": "x.png", "url": f"data:image/png;base64,{small}", "meta": meta},
+        {"path": f"data:image/png;base64,{small}", "meta": meta},
+        {"path": "https://example.org/x.png", "meta": meta},
+        {"path": "/etc/passwd", "meta": meta},
+    ):
+        status, _, body = join(page, [data], "clouds_brighten")
+        assert status == 403 and b"sent" in body, data
+    boundary = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n'
+    kind = {"Content-Type": "multipart/form-data; boundary=x"}
+    assert fetch(f"{page.url}gradio_api/upload", boundary + b"0" * (21 * 2**20) + b"\r\n--x--\r\n", **kind)[0] == 413
+    assert fetch(f"{page.url}gradio_api/upload", boundary + b"0" * 100 + b"\r\n--x--\r\n", **kind)[0] == 200
+
+    large = tmp_path / "large.png"
+    large.write_bytes(png(np.zeros((1, 4097), "uint8")))
+    decoded = []
+    monkeypatch.setattr(Image.Image, "load", lambda self: decoded.append(self))
+    rest = ("", NOT_GIVEN, 1.0, 3, 2, NOT_GIVEN, "0", 1)
+    for call in (
+        lambda: client.predict(handle_file(large), api_name="/clouds_brighten"),
+        lambda: client.predict(
+            {"background": handle_file(large), "layers": [], "composite": None}, *rest, api_name="/digits_inpaint"
+        ),
+    ):
+        with pytest.raises(AppError, match="expected at most 4096 pixels a side, received 4097 x 1"):
+            call()
+    assert decoded == []
+
+
+def test_the_page_names_nothing_outside_and_tells_nobody(page):
+    _, headers, body = fetch(page.url)
+    assert (
+        headers["Content-Security-Policy"].startswith("default-src 'self'")
+        and headers["X-Content-Type-Options"] == "nosniff"
+    )
+    config = json.loads(fetch(f"{page.url}config")[2])
+    assert not config["analytics_enabled"] and not config["footer_links"]
+    assert config.get("run_history") is False and page.share is False and page.server_name == "127.0.0.1"
+    outside = set(re.findall(rb"(?:src|href)=\"(?:https?:)?//[^\"]+", body))
+    assert not outside
+
+
+# Runs a Space's app with every address that is opened or looked up recorded, and all but this machine's refused.
+PROGRAM = """
+import os, runpy, socket
+HERE, opened = ("127.0.0.1", "::1", "localhost", "0.0.0.0", None), []
+connect, lookup = socket.socket.connect, socket.getaddrinfo
+
+def checked(host):
+    if host not in HERE:
+        opened.append(host)
+        raise OSError("blocked")
+
+def recorded(self, address):
+    if self.family in (socket.AF_INET, socket.AF_INET6):
+        checked(address[0])
+    return connect(self, address)
+
+def named(host, *args, **kwargs):
+    checked(host)
+    return lookup(host, *args, **kwargs)
+
+socket.socket.connect, socket.getaddrinfo = recorded, named
+from kgen.tools import demo
+demo.prepare()
+from kgen.tools.demo import files, safety
+
+def ask(page):
+    from gradio_client import Client
+
+    names = Client(page.local_url, verbose=False).view_api(return_format="dict", print_info=False)["named_endpoints"]
+    Client(page.local_url, verbose=False).predict("0", 1, api_name="/sample")
+    print("names:", *names)
+    page.close(verbose=False)
+
+safety.Page.block_thread = ask  # where the app would wait for visitors
+runpy.run_path("app.py", run_name="__main__")
+print("folder:", files.folder(), os.path.isdir(files.folder()))
+print("outside:", opened)
+"""
+
+
+def test_a_space_starts_from_its_folder_alone_opens_nothing_outside_and_leaves_nothing(tmp_path, sources):
+    space = tmp_path / "space"
+    result = invoke(sources["vae"], "--space", space)
+    assert result.exit_code == 0, result.output
+    assert len((space / "app.py").read_text().splitlines()) <= 12
+    assert re.fullmatch(r"kgen\[demo\]==[\d.]+\w*\n", (space / "requirements.txt").read_text())
+    assert (space / "README.md").read_text().startswith("---\ntitle: vae\nsdk: gradio\nsdk_version: 6.")
+    assert invoke(sources["vae"], "--space", space).exit_code == 2  # it is there
+    path = [str(pathlib.Path(kgen.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM],
+        cwd=space,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = dict(
+        line.split(": ", 1) for line in done.stdout.splitlines() if line.startswith(("names:", "folder:", "outside:"))
+    )
+    assert {"/sample", "/latent"} <= set(found["names"].split()) and found["outside"] == "[]"
+    folder, there = found["folder"].split()
+    assert there == "True" and "kgen-demo-" in folder and not os.path.exists(folder)
+
+
+def test_who_may_log_in(tmp_path, sources):
+    from kgen.tools.demo import users
+
+    path = tmp_path / "users.txt"
+    users.add(path, "ada", "lovelace")
+    users.add(path, "alan", "turing")
+    assert oct(path.stat().st_mode & 0o777) == "0o600" and "lovelace" not in path.read_text()
+    check = users.checker(users.read(path))
+    assert check("ada", "lovelace") and not check("ada", "turing") and not check("eve", "lovelace")
+    page = demo.page(sources["vae"])
+    _, url, _ = page.launch(prevent_thread_lock=True, auth=check)
+    try:
+        assert fetch(f"{url}config")[0] == 401
+        form = {"Content-Type": "application/x-www-form-urlencoded"}
+        assert fetch(f"{url}login", b"username=ada&password=wrong", **form)[0] == 400
+        assert fetch(f"{url}login", b"username=ada&password=lovelace", **form)[0] == 200
+    finally:
+        page.close(verbose=False)
+
+
+# The command, and what is wrong is refused.
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(cli.main, ["demo", *map(str, arguments)])
+
+
+def test_what_is_wrong_is_refused_at_once(tmp_path, sources, monkeypatch):
+    (tmp_path / "users.txt").write_text("ada:lovelace\n")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        for arguments, message in (
+            ((), "name at least one model"),
+            ((tmp_path / "nothing.keras",), "does not exist"),
+            ((sources["vae"], "--port", port), f"--port: {port} of 127.0.0.1 cannot be had"),
+            ((sources["vae"], "--host", "0.0.0.0"), "say who may log in by --auth-file"),
+            (
+                (sources["vae"], "--host", "0.0.0.0", "--auth-file", tmp_path / "nobody.txt"),
+                "nobody.txt does not exist",
+            ),
+            ((sources["vae"], "--auth-file", tmp_path / "users.txt"), "line 1: expected NAME:HASH"),
+            ((sources["vae"], "--key", tmp_path / "users.txt"), "expected both, or neither"),
+        ):
+            result = invoke(*arguments)
+            assert result.exit_code == 2 and message in result.output, result.output
+
+    class Silent(kgen.GenerativeModel):
+        """Offers nothing."""
+
+    with pytest.raises(ValueError, match="offers nothing to show"):
+        demo.page(Silent())
+    with pytest.raises(ValueError, match="expected at least one model"):
+        demo.page()
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    with pytest.raises(ImportError, match=r'gradio is not installed.*pip install "kgen\[demo\]"'):
+        demo.page(Silent())
+
+
+def test_facts_of_a_stranger_are_checked(tmp_path, sources):
+    known = facts.read(sources["digits"])
+    assert len(known["log_prob"]["quantiles"]) == 101 and facts.read(tmp_path) == {}
+    assert np.diff(known["log_prob"]["quantiles"]).min() >= 0
+    latent = facts.read(sources["vae"])["latent"]
+    axes = np.asarray(latent["axes"])
+    np.testing.assert_allclose(axes @ axes.T, np.eye(4), atol=1e-4)
+    for wrong in (
+        {"latent": {**latent, "axes": [[1.0]]}},
+        {"latent": {**latent, "mean": ["x"] * 4}},
+        {"log_prob": {**known["log_prob"], "options": {"levels": [1]}}},
+        {"log_prob": {**known["log_prob"], "quantiles": [1e999] * 101}},
+        {"other": {}},
+    ):
+        (tmp_path / "facts.json").write_text(json.dumps(wrong))
+        with pytest.raises(ValueError, match="facts.json"):
+            facts.read(tmp_path)
