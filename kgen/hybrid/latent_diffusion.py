@@ -220,7 +220,7 @@ class LatentDiffusion(GenerativeModel):
         self._check_adapted()
         images = ("images",) if len(self.image_shape) == 3 else ()
         low, high = (-1.0, 1.0) if images else (None, None)
-        x = TensorSpec(self.image_shape, "float32", "example", low, high)
+        x = TensorSpec(self.image_shape, "float32", "example", low, high, kind="image" if images else "array")
         z = TensorSpec(self.latent_shape, "float32", "scaled latent")
         prior = self.prior.endpoints()[0]
 

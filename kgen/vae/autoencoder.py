@@ -96,7 +96,7 @@ class Autoencoder(GenerativeModel):
     def endpoints(self):
         images = ("images",) if len(self.image_shape) == 3 else ()
         low, high = (-1.0, 1.0) if images else (None, None)
-        x = TensorSpec(self.image_shape, "float32", "example", low, high)
+        x = TensorSpec(self.image_shape, "float32", "example", low, high, kind="image" if images else "array")
         name, given = self.latent_name, self.conditions.specs()
 
         def sample(seed, **values):

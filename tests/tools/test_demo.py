@@ -425,8 +425,8 @@ from kgen.tools.demo import files, safety
 def ask(page):
     from gradio_client import Client
 
-    names = Client(page.local_url, verbose=False).view_api(return_format="dict", print_info=False)["named_endpoints"]
-    Client(page.local_url, verbose=False).predict("0", 1, api_name="/sample")
+    names = Client(page.local_url, verbose=False, analytics_enabled=False).view_api(return_format="dict", print_info=False)["named_endpoints"]
+    Client(page.local_url, verbose=False, analytics_enabled=False).predict("0", 1, api_name="/sample")
     print("names:", *names)
     page.close(verbose=False)
 
