@@ -68,7 +68,7 @@ def shown(tab, role, name):
     return tab.get_by_role(role, name=name, exact=True).locator("visible=true").first
 
 
-def box(tab, label):
+def entry(tab, label):
     """What is written into, of this label."""
     return tab.locator("label", has_text=label).locator("textarea, input").locator("visible=true").first
 
@@ -97,7 +97,7 @@ def choose(tab, label, value):
 def test_a_class_with_guidance_is_python_s_sample_and_nothing_outside_is_asked(tab, sources):
     choose(tab, "Labels", "7")
     tab.get_by_label("number input for Guidance").locator("visible=true").fill("3")
-    box(tab, "Seed").fill("11")
+    entry(tab, "Seed").fill("11")
     shown(tab, "button", "Generate").click()
     wanted = kgen.load(sources["digits"]).sample(16, seed=11, labels=7, guidance=3.0)
     np.testing.assert_array_equal(drawn(tab, 16), pictures.to_uint8(wanted))
@@ -109,7 +109,7 @@ def test_a_class_with_guidance_is_python_s_sample_and_nothing_outside_is_asked(t
 def test_a_wrong_input_is_shown_and_changes_nothing(tab, sources):
     shown(tab, "button", "Generate").click()
     before = drawn(tab, 16)
-    box(tab, "Seed").fill("-1")
+    entry(tab, "Seed").fill("-1")
     shown(tab, "button", "Generate").click()
     tab.get_by_text("seed: expected an integer in [0, 2**62), received '-1'.").wait_for()
     np.testing.assert_array_equal(drawn(tab, 16), before)
@@ -158,13 +158,13 @@ def test_a_mask_a_text_and_a_density(tab):
     tab.mouse.down()
     tab.mouse.move(box["x"] + box["width"] * 0.7, box["y"] + box["height"] * 0.4, steps=8)
     tab.mouse.up()
-    box(tab, "Or a rectangle").fill("6, 0, 8, 8")
+    entry(tab, "Or a rectangle").fill("6, 0, 8, 8")
     shown(tab, "button", "Generate").click()
     assert drawn(tab, 1).shape == (1, 8, 8, 1)
 
     shown(tab, "tab", "gpt").click()
-    text = box(tab, "Text")
-    box(tab, "Prompt").fill("def ")
+    text = entry(tab, "Text")
+    entry(tab, "Prompt").fill("def ")
     shown(tab, "button", "Generate").click()
     tab.wait_for_function("box => box.value.length > 4", arg=text.element_handle())
     assert text.input_value().startswith("def ")
