@@ -61,6 +61,7 @@ def fit(model, folder, *callbacks, epochs=3, x=ROWS, **options):
 CHECKPOINT = ("every", "keep", "monitor", "mode", "resume", "seed", "rollback", "lower_rate", "spike")
 
 
+@pytest.mark.xla  # as the processes that are killed compile
 def test_killed_at_random_steps_and_in_a_write_it_ends_bit_for_bit_the_same(tmp_path):
     rng = random.Random(pathlib.Path(__file__).stat().st_mtime_ns)  # other steps for everyone who edits this
     kills = [("ddpm", 6, "write"), ("gan", rng.randrange(3, 17)), ("gpt", rng.randrange(3, 17)), ()]

@@ -53,7 +53,7 @@ def test_vae_recipe_run_twice_overwrites_nothing(digits_file, tmp_path):
     result = train("vae_digits", digits_file, out)
     assert result.exit_code == 0 and f"Done: {out}" in result.output
     pictures = {"interpolations.png", "samples.png", "standard_normal.png", "training.png", "traversals.png"}
-    assert {p.name for p in out.iterdir()} == {*BUNDLE, "metrics.json", "model.keras", *PRESET, *pictures}
+    assert {p.name for p in out.iterdir()} == {*BUNDLE, "metrics.json", "facts.json", "model.keras", *PRESET, *pictures}
     metrics = json.loads((out / "metrics.json").read_text())
     assert (
         metrics["settings"]["seed"] == 3
@@ -81,7 +81,7 @@ def test_ddpm_recipe_on_labelled_data(digits_file, tmp_path, monkeypatch):
     out = tmp_path / "run"
     train("ddpm_digits", digits_file, out)
     pictures = {"denoising.png", "samples.png", "training.png"}
-    assert {p.name for p in out.iterdir()} == {*BUNDLE, "metrics.json", "model.keras", *PRESET, *pictures}
+    assert {p.name for p in out.iterdir()} == {*BUNDLE, "metrics.json", "facts.json", "model.keras", *PRESET, *pictures}
     assert kgen.load(out).num_classes == 10
 
 
