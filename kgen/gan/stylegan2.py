@@ -196,8 +196,10 @@ class StyleGAN2(GAN):
         def slope(w, x):
             def error(w):
                 seeds = self.further(w)["seeds"]
-                made = self.averaged("generator").synthesis([self.in_every_layer(w), seeds])
-                return ops.sum(ops.square(ops.cast(made, "float32") - x), axis=(1, 2, 3))
+                made = ops.cast(self.averaged("generator").synthesis([self.in_every_layer(w), seeds]), "float32")
+                # What is shown is cut to [-1, 1], and a colour beyond costs no more than the end does; its slope is passed on, to come back.
+                shown = made + ops.stop_gradient(ops.clip(made, -1.0, 1.0) - made)
+                return ops.sum(ops.square(shown - x), axis=(1, 2, 3))
 
             return backend.grad(error, w)
 

@@ -11,13 +11,13 @@ from kgen.gan import ACGAN, Discriminator, Generator, InfoGAN
 
 from contract import COMPILE
 
-RNG = np.random.default_rng(0)
 CENTRES = np.array([[-2.0, 0.0], [2.0, 0.0], [0.0, 2.0]], "float32")
 
 
 def blobs(n):
-    y = RNG.integers(0, 3, n).astype("int32")
-    return CENTRES[y] + 0.3 * RNG.normal(size=(n, 2)).astype("float32"), y
+    rng = np.random.default_rng(0)  # its own, so that no test's data depend on which ran before
+    y = rng.integers(0, 3, n).astype("int32")
+    return CENTRES[y] + 0.3 * rng.normal(size=(n, 2)).astype("float32"), y
 
 
 def value(x):
@@ -107,27 +107,29 @@ def test_the_bound_is_the_information_where_it_is_known():
 
 
 def test_infogan_finds_its_codes_again():
-    keras.utils.set_random_seed(1)
+    keras.utils.set_random_seed(0)
     x, _ = blobs(64 * 160)
     model = InfoGAN(
         (2,),
         3,
         categories=3,
         codes=1,
-        code_weight=1.0,
+        code_weight=0.5,
+        reading_weight=2.0,  # at 1 two categories share a cluster now and then
         generator=Generator(7, (2,), [16]),
-        discriminator=Discriminator((2,), [32], readings=(3, 2)),
+        discriminator=Discriminator((2,), [64], readings=(3, 2)),
         ema=None,
     )
-    model.compile(keras.optimizers.Adam(1e-2, beta_1=0.5), **COMPILE)
+    decay = keras.optimizers.schedules.CosineDecay(1e-2, 160)
+    model.compile(keras.optimizers.Adam(decay, beta_1=0.5), **COMPILE)
     model.fit(x, batch_size=64, verbose=0)
     category = np.arange(300) % 3
     samples = model.sample(300, seed=0, category=category)
     found = model.encode(samples)
-    assert found.shape == (300, 4) and (found[:, :3].argmax(1) == category).mean() > 0.6  # chance is 1/3
+    assert found.shape == (300, 4) and (found[:, :3].argmax(1) == category).mean() > 0.95
     codes = np.linspace(-1, 1, 300, dtype="float32")[:, None]
     read = model.encode(model.sample(300, seed=0, codes=codes))[:, 3]
-    assert np.corrcoef(read, codes[:, 0])[0, 1] > 0.8
+    assert np.corrcoef(read, codes[:, 0])[0, 1] > 0.9
     np.testing.assert_allclose(model.sample(3, seed=0, category=0), samples_of(model, 0), atol=1e-5)
     assert InfoGAN.from_config(model.get_config()).get_config() == model.get_config()
 

@@ -64,7 +64,7 @@ def test_truncation_goes_to_the_mean_style(trained):
     mean = value(model.styles_mean)[None]
     quiet = model.synthesize(mean)  # noise has no strength yet, or little
     none = model.sample(4, seed=0, truncation=0.0)
-    assert np.abs(none - quiet).max() <= np.abs(model.sample(4, seed=0) - quiet).max()
+    assert np.abs(none - quiet).max() < 0.1 and np.abs(model.sample(4, seed=0) - quiet).max() > 1.0
     w = mean + 0.5 * (model.styles(z) - mean)
     assert np.abs(model.sample(4, seed=0, truncation=0.5) - model.synthesize(w)).max() < 0.1
 
@@ -85,9 +85,10 @@ def test_an_image_of_the_generator_is_projected_to_where_it_came_from(trained):
     model, _ = trained
     w = model.styles(RNG.normal(size=(2, 6)).astype("float32"))
     x = model.synthesize(w)
-    found = model.synthesize(model.project(x, steps=40, learning_rate=0.2))
+    assert (np.abs(x) == 1).any()  # colours cut off at the ends are met too
+    found = model.synthesize(model.project(x, steps=80, learning_rate=0.1))
     start = model.synthesize(np.repeat(value(model.styles_mean)[None], 2, 0))
-    assert ((found - x) ** 2).mean() < 0.4 * ((start - x) ** 2).mean()
+    assert ((found - x) ** 2).mean() < 0.1 * ((start - x) ** 2).mean()
 
 
 def test_noise_is_of_the_row_seed_and_begins_with_no_strength():
