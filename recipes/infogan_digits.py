@@ -1,4 +1,4 @@
-"""InfoGAN of 8x8 digits: ten categories that come to be the ten digits without a label, some minutes on two cores."""
+"""InfoGAN of 8x8 digits: ten categories found without a label, some of which come to be digits, some minutes on two cores."""
 
 import time
 
@@ -60,14 +60,16 @@ def main(
     if data in kgen.metrics.classifiers():
         classifier = kgen.metrics.load_classifier(data)
         figures = kgen.metrics.fidelity_report(samples, train=x, test=x_test, extractor=classifier)
-    # Each category is named after the class that most of its training images have.
-    read, read_test = (model.encode(part)[:, :categories].argmax(1) for part in (x, x_test))
-    names = np.array([np.bincount(y[read == k], minlength=y.max() + 1).argmax() for k in range(categories)])
-    figures["category_names_the_class"] = {
-        "value": float((names[read_test] == y_test).mean()),
-        "unit": "share of test images whose category is that of their class",
-        "samples": len(x_test),
-    }
+    # Each category is named after the class that most of its training images have. They need not be the digits: in the three
+    # settings tried, 0.38 to 0.58 of the test images had the category of their class.
+    if y is not None:
+        read, read_test = (model.encode(part)[:, :categories].argmax(1) for part in (x, x_test))
+        names = np.array([np.bincount(y[read == k], minlength=y.max() + 1).argmax() for k in range(categories)])
+        figures["category_names_the_class"] = {
+            "value": float((names[read_test] == y_test).mean()),
+            "unit": "share of test images whose category is that of their class",
+            "samples": len(x_test),
+        }
     figures["codes_found_again"] = {
         "value": history.history["category_accuracy"][-1],
         "unit": "share of samples whose category is read off them",
@@ -91,7 +93,7 @@ def main(
     )
     run.write_card(
         f"InfoGAN (Chen et al. 2016) of {data}: ten categories and two numbers beside 16 normal ones, spectral normalisation. No label was seen in "
-        "training; labels of the training images name the categories afterwards. A column of the pictures is a category."
+        "training; where there are labels, those of the training images name the categories afterwards. A column of the pictures is a category."
     )
     run.export(model)
     if not stop.interrupted:
