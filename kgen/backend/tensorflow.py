@@ -91,6 +91,14 @@ def first_row(rows):
     return tf.cast(tf.reduce_sum(counts[:here]), "int32")
 
 
+def gather(rows):
+    context = tf.distribute.get_replica_context()
+    if _replicas() == 1 or context is None:
+        return rows
+    gathered = context.all_gather(rows, axis=0)
+    return tf.ensure_shape(gathered, [None, *rows.shape[1:]])  # all_gather forgets it
+
+
 def when(condition, then, otherwise):
     tensors = functools.partial(tf.nest.map_structure, lambda v: None if v is None else tf.convert_to_tensor(v))
     return tf.cond(tf.convert_to_tensor(condition), lambda: tensors(then()), lambda: tensors(otherwise()))
