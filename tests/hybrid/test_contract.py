@@ -63,7 +63,7 @@ falls = {"falls": "reconstruction"}
 trained = trained_models(
     {
         "factor vae": Case(lambda: judged(FactorVAE, 6, ema=0.9), **falls, log_prob={"num_samples": 2}),
-        "vae gan": Case(vae_gan, falls=None, log_prob=None, backends=("tensorflow", "torch")),
+        "vae gan": Case(vae_gan, falls=None, log_prob=None, backends=("torch",)),
         "adversarial autoencoder": Case(
             lambda: judged(AdversarialAutoencoder, 3), **falls, log_prob=None, backends=("torch",)
         ),
