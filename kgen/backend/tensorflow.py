@@ -30,7 +30,9 @@ def _after(data):
 def value_and_grad(loss_fn, variables):
     with tf.GradientTape() as tape:
         loss, aux = loss_fn()
-    return (loss, aux), tape.gradient(loss, [v.value for v in variables])
+    gradients = tape.gradient(loss, [v.value for v in variables])
+    # Of an embedding's gradient, a list of rows, Keras's Adam squares each by itself, also where several are of one token, or of replicas.
+    return (loss, aux), [tf.convert_to_tensor(g) if isinstance(g, tf.IndexedSlices) else g for g in gradients]
 
 
 def grad(fn, x):
