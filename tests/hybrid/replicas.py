@@ -48,10 +48,12 @@ def codes(kind, size=4, **kwargs):
 
 
 def together():
-    """Top-k, unrolled steps and batch statistics, each of the whole batch."""
-    generator = keras.Sequential([keras.Input((2,)), layers.Dense(4), BatchNormalization(), layers.Dense(3)])
-    given = {"adversarial_loss": gan.TopK(share=0.3), "unrolled": gan.Unrolling(1, 0.1)}
-    return gan.GAN(VECTOR, 2, **{**players(), "generator": generator}, **given)
+    """Top-k, unrolled steps and batch statistics, each of the whole batch, and an embedding, whose gradient is sparse on TensorFlow."""
+    z, label = keras.Input((2,)), keras.Input((), dtype="int32")
+    h = layers.Dense(4)(keras.ops.concatenate([z, keras.ops.one_hot(label, 3)], axis=-1))
+    generator = keras.Model([z, label], layers.Dense(3)(BatchNormalization()(h)))
+    given = {"adversarial_loss": gan.TopK(share=0.3), "unrolled": gan.Unrolling(1, 0.1), "num_classes": 3}
+    return gan.GAN(VECTOR, 2, generator=generator, discriminator=gan.Discriminator(VECTOR, [8], num_classes=3), **given)
 
 
 def in_groups():
@@ -107,7 +109,7 @@ def refitted():
 
 POINT = {"size": 2}
 SYSTEMS = {
-    "together": (together, VECTORS),
+    "together": (together, VECTORS, LABELS),
     "WGAN": (lambda: gan.WGAN(VECTOR, 2, n_critic=2, **players()), VECTORS),
     "SNGAN": (
         lambda: gan.SNGAN(VECTOR, 2, generator=players()["generator"], discriminator=spectral(), n_critic=2),

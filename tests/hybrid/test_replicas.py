@@ -1,7 +1,7 @@
 """Systems whose rows are coupled, trained on two replicas, have the weights of one device with the whole batch.
 
 Two stand for the others: a discrepancy, through whose gathered rows gradients flow back to each replica; and a GAN that ranks the rows of the
-whole batch, looks ahead by steps of the whole batch and takes its statistics. ``replicas.py`` trains all that are new by name.
+whole batch, looks ahead by steps of the whole batch, takes its statistics and embeds labels. ``replicas.py`` trains all that are new by name.
 """
 
 import os
