@@ -163,6 +163,19 @@ def first_row(rows):
     return _backend.first_row(rows)
 
 
+def gather(rows):
+    """The rows of all replicas, one after the other, on each of them; gradients flow back to where a row came from.
+
+    Not within ``when``, where replicas cannot wait for each other.
+
+    Args:
+        rows: float or int tensor (B, ...), of which replicas may have different numbers.
+    Returns:
+        tensor of all rows; ``rows`` itself where there are no replicas. Those of this replica begin at ``first_row(B)``.
+    """
+    return _backend.gather(rows)
+
+
 # Data and devices.
 
 
@@ -190,6 +203,7 @@ __all__ = [
     "all_finite",
     "apply_gradients",
     "first_row",
+    "gather",
     "gpus",
     "grad",
     "in_order",

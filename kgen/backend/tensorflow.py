@@ -30,7 +30,9 @@ def _after(data):
 def value_and_grad(loss_fn, variables):
     with tf.GradientTape() as tape:
         loss, aux = loss_fn()
-    return (loss, aux), tape.gradient(loss, [v.value for v in variables])
+    gradients = tape.gradient(loss, [v.value for v in variables])
+    # Of an embedding's gradient, a list of rows, Keras's Adam squares each by itself, also where several are of one token, or of replicas.
+    return (loss, aux), [tf.convert_to_tensor(g) if isinstance(g, tf.IndexedSlices) else g for g in gradients]
 
 
 def grad(fn, x):
@@ -89,6 +91,14 @@ def first_row(rows):
     counts = tf.one_hot(here, _replicas()) * tf.cast(rows, "float32")
     counts = context.all_reduce(tf.distribute.ReduceOp.SUM, counts)
     return tf.cast(tf.reduce_sum(counts[:here]), "int32")
+
+
+def gather(rows):
+    context = tf.distribute.get_replica_context()
+    if _replicas() == 1 or context is None:
+        return rows
+    gathered = context.all_gather(rows, axis=0)
+    return tf.ensure_shape(gathered, [None, *rows.shape[1:]])  # all_gather forgets it
 
 
 def when(condition, then, otherwise):

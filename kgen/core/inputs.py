@@ -65,6 +65,11 @@ def rows_of(x):
     return most
 
 
+def own_rows(rows, count):
+    """Of the rows of all replicas, as ``backend.gather`` gives them, the ``count`` that are here."""
+    return ops.take(rows, ops.arange(count, dtype="int32") + backend.first_row(count), axis=0)
+
+
 def training_seeds(generator, rows):
     """``seeds`` and ``strata`` of a training step (see ``Batch``): others in each step and on each replica."""
     base = keras.random.randint((1, 2), 0, 2**31 - 1, dtype="int32", seed=generator)

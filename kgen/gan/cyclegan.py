@@ -17,7 +17,8 @@ import functools
 import keras
 from keras import layers, ops
 
-from kgen.core import Endpoint, TensorSpec, checks, random
+from kgen import backend
+from kgen.core import Endpoint, TensorSpec, checks, inputs, random
 from kgen.gan.adversarial import AdversarialModel, Player, Turn
 from kgen.gan.losses import LeastSquaresLoss
 from kgen.gan.networks import halvings, is_image, run_network, run_once
@@ -96,7 +97,7 @@ class CycleGAN(AdversarialModel):
     The players are "generators" (both translators, which the cycle ties together), "critic_a" and "critic_b". ``compile()`` trains them by
     the paper's ``Adam(2e-4, beta_1=0.5)``; the paper takes batches of one.
 
-    Under ``tf.distribute`` each replica keeps pools of its own.
+    On several replicas the pools are those of the whole batch.
 
     Args:
         shape: (H, W, C) of the images of both sets, which are in [-1, 1].
@@ -207,7 +208,9 @@ class CycleGAN(AdversarialModel):
         there, (source, _) = next(item for item in DIRECTIONS.items() if item[1][1] == which)
         fake, state = ops.stop_gradient(self._translated(real[source], there, training)), {}
         if training:
-            fake, state[key] = self._pool(fake, random.fold_in(batch.seeds, 1), self.state_of(key))
+            seeds = backend.gather(random.fold_in(batch.seeds, 1))
+            seen, state[key] = self._pool(backend.gather(fake), seeds, self.state_of(key))
+            fake = inputs.own_rows(seen, ops.shape(fake)[0])
         real_logits = self._judged(critic, real[which], random.fold_in(batch.seeds, 2), training)
         fake_logits = self._judged(critic, fake, random.fold_in(batch.seeds, 3), training)
         losses = _mean(LeastSquaresLoss().discriminator(real_logits, fake_logits))

@@ -14,6 +14,7 @@ from keras import layers
 from kgen.core import checks, random
 from kgen.gan.gan import GAN
 from kgen.gan.networks import checked_widths, halvings, is_image
+from kgen.layers import BatchNormalization
 from kgen.networks.configured import ConfiguredNetwork
 
 WIDTHS = (128, 256, 512, 1024)  # the paper's, of 64x64 images
@@ -25,7 +26,7 @@ def _normal():
 
 
 def _norm(name):
-    return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=name)
+    return BatchNormalization(momentum=0.9, epsilon=1e-5, name=name)
 
 
 def _widths(shape, widths):

@@ -8,7 +8,7 @@ from keras import layers, ops
 from kgen.core import checks
 from kgen.gan import conditioning as conditionings
 from kgen.gan.conditioning import Told
-from kgen.layers import ConditionalBatchNormalization, SpectralNormalization
+from kgen.layers import BatchNormalization, ConditionalBatchNormalization, SpectralNormalization
 from kgen.networks.configured import ConfiguredNetwork
 from kgen.networks.halving import halvings
 
@@ -151,7 +151,7 @@ def _normalised(h, name, c=None):
     # The moving statistics are what samples are drawn with: short trainings need them to follow sooner than Keras's 0.99.
     if c is not None:
         return ops.relu(ConditionalBatchNormalization(name=name)([h, c]))
-    return ops.relu(layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=name)(h))
+    return ops.relu(BatchNormalization(momentum=0.9, epsilon=1e-5, name=name)(h))
 
 
 def _vector(h, shape, widths):

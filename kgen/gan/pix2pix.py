@@ -4,6 +4,8 @@ G maps an image x to an image y; the critic D judges pairs by their patches. Wit
 
     L_G + l1 E|y - G(x)|.
 
+The paper halves the critic's objective; Adam takes the same steps either way.
+
 Reference:
     Isola et al., Image-to-image translation with conditional adversarial networks, 2017, Eq. 1 to 4, arXiv 1611.07004.
 """

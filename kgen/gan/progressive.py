@@ -98,10 +98,28 @@ class ProgressiveGAN(GAN):
         level = self.state_of("growth")["level"] if "growth" in self._state_names else 0.0
         return {"level": level + ops.zeros((ops.shape(rows)[0],), dtype="float32")}
 
+    def shown(self, x):
+        """Data (B, H, W, C) as large as samples have grown, and faded in as these: what the critic compares them with (section 2)."""
+        level = self.state_of("growth")["level"]
+        sizes = [x]
+        for _ in range(self.levels):
+            sizes.insert(0, ops.average_pool(sizes[0], 2, strides=2))
+        image = sizes[0]
+        for k, larger in enumerate(sizes[1:]):
+            a = ops.clip(level - k, 0.0, 1.0)
+            image = (1.0 - a) * ops.repeat(ops.repeat(image, 2, axis=1), 2, axis=2) + a * larger
+        return image
+
     def discriminator_losses(self, batch, training, through=False):
         if training:  # the level of this step, which sampling goes on from
             self.set_state("growth", {"level": self.level_at(self.optimizer["generator"].iterations)})
+        batch = batch._replace(x=self.shown(ops.cast(batch.x, "float32")))
         return super().discriminator_losses(batch, training, through)
+
+    def generator_losses(self, batch, training):
+        if self.adversarial_loss.pairs:
+            batch = batch._replace(x=self.shown(ops.cast(batch.x, "float32")))
+        return super().generator_losses(batch, training)
 
     def get_config(self):
         config = super().get_config()

@@ -8,12 +8,14 @@ Reference:
     Karras et al., Analyzing and improving the image quality of StyleGAN, 2020, sections 2 and 3, appendix D, arXiv 1912.04958.
 """
 
+import dataclasses
+
 import keras
 import numpy as np
 from keras import ops
 
 from kgen import backend
-from kgen.core import checks, random
+from kgen.core import TensorSpec, checks, random
 from kgen.gan.adversarial import Turn
 from kgen.gan.gan import GAN
 from kgen.gan.networks import is_image
@@ -157,6 +159,12 @@ class StyleGAN2(GAN):
             mean = self.state_of("styles")["mean"]
             w = mean + ops.reshape(truncation, (-1, 1)) * (w - mean)
         return self.synthesize_rows(w, random.fold_in(seeds, 12))
+
+    def endpoints(self):
+        """Those of a ``GAN``; sampling takes ``truncation`` too."""
+        truncation = TensorSpec((), "float32", "psi: w becomes mean + psi (w - mean)", 0.0, 1.0, 1.0, kind="number")
+        sample, *others = super().endpoints()
+        return [dataclasses.replace(sample, inputs={**sample.inputs, "truncation": truncation}), *others]
 
     def styles(self, z, *, batch_size=None):
         """w of latent vectors z (N, D): numpy float32 (N, D)."""

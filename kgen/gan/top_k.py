@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from kgen import backend
-from kgen.core import checks
+from kgen.core import checks, inputs
 from kgen.gan import losses
 
 
@@ -15,7 +15,7 @@ class TopK(losses.Loss):
     They weigh 1 / share, so that the gradient is the mean over them. In evaluation, too. Samples between modes, which the critic sees through,
     no longer pull the generator away from the data.
 
-    The rows of one batch are ranked: on several replicas of ``tf.distribute`` it is refused.
+    The rows of the whole batch are ranked, on several replicas too.
 
     Args:
         loss: the other loss, a name or a ``Loss``.
@@ -41,16 +41,12 @@ class TopK(losses.Loss):
         return self.loss.discriminator(real_logits, fake_logits)
 
     def generator(self, fake_logits, real_logits=None, step=0):
-        if backend.share() < 1.0:
-            raise NotImplementedError(
-                "adversarial_loss: TopK ranks the rows of one batch, and here they lie on several replicas. Train on one device, or on JAX by "
-                "keras.distribution, where a step sees the whole batch."
-            )
         share = ops.cast(self.share(step), "float32") if callable(self.share) else self.share
-        rows = ops.cast(ops.shape(fake_logits)[0], "float32")
+        logits = backend.gather(ops.stop_gradient(fake_logits))
+        rows = ops.cast(ops.shape(logits)[0], "float32")
         kept = ops.ceil(share * rows - 1e-4)  # 1e-4: a share of 0.3 of 10 rows is 3 of them
-        logits = ops.stop_gradient(fake_logits)
         places = ops.argsort(ops.argsort(-logits))  # the place of each row, 0 for the largest
+        places = inputs.own_rows(places, ops.shape(fake_logits)[0])
         chosen = ops.cast(ops.cast(places, "float32") < kept, "float32")
         return self.loss.generator(fake_logits, real_logits) * chosen * rows / ops.maximum(kept, 1.0)
 

@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from kgen import backend
-from kgen.core import checks
+from kgen.core import checks, inputs
 from kgen.core.config import Configured
 
 
@@ -18,7 +18,7 @@ class Unrolling(Configured):
     of w_1 to w_K, which the samples have moved. A generator that puts all samples in one place then loses at once. The critic itself
     is trained as ever. A step costs about ``steps`` more of the critic's, twice.
 
-    The steps are of the mean over one batch: on several replicas of ``tf.distribute`` it is refused.
+    The steps are of the mean over the whole batch, on several replicas too.
 
     Args:
         steps: K; 5 to 10 in the paper.
@@ -35,23 +35,20 @@ class Unrolling(Configured):
         """The ``Turn`` of the generator of ``model``, a ``GAN``, which it takes in training against the critic to come."""
         if not training:
             return model.generator_losses(batch, False)
-        if backend.share() < 1.0:
-            raise NotImplementedError(
-                "unrolled: the critic's steps are of one batch, which here lies on several replicas. Train on one device, or on JAX by "
-                "keras.distribution, where a step sees the whole batch."
-            )
         weights = model.discriminator.trainable_variables
 
         def looking(flat):
             return _scope([*model.variables, *model.optimizer.variables], weights, flat)
 
-        def loss(flat):
+        count = backend.replica_sum(ops.cast(inputs.rows_of(batch.x), "float32"))
+
+        def loss(flat):  # this replica's part of the mean over the whole batch
             with looking(flat):
-                return ops.mean(model.discriminator_losses(batch, True, through=True).losses)
+                return ops.sum(model.discriminator_losses(batch, True, through=True).losses) / count
 
         flat = ops.concatenate([ops.reshape(ops.cast(ops.stop_gradient(w.value), "float32"), (-1,)) for w in weights])
         for _ in range(self.steps):
-            flat = flat - self.learning_rate * backend.grad(loss, flat)
+            flat = flat - self.learning_rate * backend.replica_sum(backend.grad(loss, flat))
         with looking(flat) as scope:
             turn = model.generator_losses(batch, True)
         for variable in model.generator.non_trainable_variables:  # statistics that moved inside

@@ -10,11 +10,11 @@ Reference:
 import keras
 from keras import ops
 
-from kgen.core import checks, random
+from kgen import backend
+from kgen.core import checks, inputs, random
 from kgen.gan.adversarial import AdversarialModel, Player, Turn
 from kgen.networks import MLP
 from kgen.vae import VAE
-from kgen.vae.losses import on_one_device
 
 
 class AdversarialVAE(AdversarialModel, VAE):
@@ -26,6 +26,8 @@ class AdversarialVAE(AdversarialModel, VAE):
     """
 
     def __init__(self, image_shape, latent_dim, *, critic=None, **kwargs):
+        if kwargs.pop("augmentation", None) is not None:
+            raise TypeError(f"augmentation: {type(self).__name__} takes none; its critic judges codes.")
         super().__init__(image_shape=image_shape, latent_dim=latent_dim, **kwargs)
         self.critic = MLP(self.latent_shape, (1,), name="critic", dtype=self.dtype_policy) if critic is None else critic
         self.start_players()
@@ -63,7 +65,6 @@ class AdversarialVAE(AdversarialModel, VAE):
         raise NotImplementedError
 
     def _critic_turn(self, batch, training):
-        on_one_device(type(self).__name__)
         z = self.codes_of(batch, training)
         losses = ops.softplus(-self.logits(self.wanted(z, batch, training), training)) + ops.softplus(
             self.logits(z, training)
@@ -96,9 +97,10 @@ class FactorVAE(AdversarialVAE):
         return cost + self.correlation * found, {**logs, "total_correlation": found}
 
     def wanted(self, z, batch, training):
-        """Each number of z from another row."""
-        order = ops.argsort(random.uniform(random.fold_in(batch.seeds, 5), (self.latent_dim,)), axis=0)
-        return ops.take_along_axis(z, order, axis=0)
+        """Each number of z from another row of the whole batch."""
+        drawn = random.uniform(random.fold_in(batch.seeds, 5), (self.latent_dim,))
+        order = ops.argsort(backend.gather(drawn), axis=0)
+        return inputs.own_rows(ops.take_along_axis(backend.gather(z), order, axis=0), ops.shape(z)[0])
 
     def get_config(self):
         return {**super().get_config(), "correlation": self.correlation}

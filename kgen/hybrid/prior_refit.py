@@ -120,7 +120,8 @@ class PriorRefit(GenerativeModel):
         if kwargs.get("validation_data") is not None:
             held_out = kwargs["validation_data"]
             held_out = held_out if isinstance(held_out, (list, tuple)) else (held_out,)
-            kwargs["validation_data"] = self._coded(*held_out)
+            coded, weight = self._coded(*held_out[:2]), held_out[2:]
+            kwargs["validation_data"] = (*coded, *[None] * (2 - len(coded)), *weight) if weight else coded
         found = self.prior.fit(*self._coded(x, y), **kwargs)
         object.__setattr__(self, "_read", True)
         return found

@@ -13,20 +13,26 @@ from kgen.networks import MLP
 from kgen.vae import VAE, GaussianLikelihood, defaults
 
 FEATURES = 128
+REFUSED = {
+    "observation": "its critic measures reconstructions",
+    "augmentation": "what its critic's features are compared of would not be x",
+}
 
 
 @keras.saving.register_keras_serializable(package="kgen")
 class VAEGAN(AdversarialModel, VAE):
     """A VAE-GAN. Three players, each with an optimizer of its own:
 
-    - "encoder": |f(x) - f(x')|^2 / 2 + ``beta`` KL(q(z | x) || p(z)), x' the reconstruction and f the critic's features;
+    - "encoder": |f(x) - f(x')|^2 / 2 + ``beta`` KL(q(z | x) || p(z)), x' the reconstruction and f the critic's features; trains the
+      prior, too, where it has weights;
     - "decoder": ``similarity`` * |f(x) - f(x')|^2 / 2 - ln D(x') - ln D(x_p), x_p = decoder(z), z ~ p(z);
-    - "critic": -ln D(x) - (ln(1 - D(x')) + ln(1 - D(x_p))) / 2. Its features are not trained on the similarity.
+    - "critic": -ln D(x) - (ln(1 - D(x')) + ln(1 - D(x_p))) / 2, in halves so that data weigh as much as what is made (the
+      paper has the sum). Its features are not trained on the similarity.
 
     There is no ``log_prob``: what the decoder returns is judged, not the mean of a distribution of x.
 
     Args:
-        image_shape, latent_dim, encoder, decoder, prior, posterior, beta, kl_warmup, ema: as in ``VAE``.
+        image_shape, latent_dim, encoder, decoder, prior, posterior, beta, kl_warmup, free_bits, ema: as in ``VAE``.
         features: the critic's first part, maps x to f(x) (B, n); convolutions by default.
         critic: the rest, maps f(x) to a logit (B, 1); a linear layer by default.
         similarity: gamma, what the features weigh against the critic's word in the decoder's loss.
@@ -38,8 +44,9 @@ class VAEGAN(AdversarialModel, VAE):
     def __init__(
         self, image_shape, latent_dim=16, *, features=None, critic=None, similarity=0.1, name="vae_gan", **kwargs
     ):
-        if "observation" in kwargs:
-            raise TypeError("observation: VAEGAN takes none; its critic measures reconstructions.")
+        for name, why in REFUSED.items():
+            if kwargs.get(name) is not None:
+                raise TypeError(f"{name}: VAEGAN takes none; {why}.")
         kwargs["observation"] = GaussianLikelihood(1.0)
         super().__init__(image_shape=image_shape, latent_dim=latent_dim, name=name, **kwargs)
         self.similarity = checks.in_range("similarity", similarity, 0.0, 1e6)
@@ -55,8 +62,8 @@ class VAEGAN(AdversarialModel, VAE):
     @property
     def roles(self):
         return {
-            "encoder": Player(("encoder",), self._encoder_turn),
-            "decoder": Player(("decoder", "prior"), self._decoder_turn),
+            "encoder": Player(("encoder", "prior"), self._encoder_turn),
+            "decoder": Player(("decoder",), self._decoder_turn),
             "critic": Player(("features", "critic"), self._critic_turn),
         }
 
@@ -112,8 +119,6 @@ class VAEGAN(AdversarialModel, VAE):
         return [e for e in super().endpoints() if e.name != "log_prob"]
 
     def get_config(self):
-        config = {
-            k: v for k, v in super().get_config().items() if k not in ("augmentation", "observation", "free_bits")
-        }
+        config = {k: v for k, v in super().get_config().items() if k not in REFUSED}
         parts = {name: keras.saving.serialize_keras_object(getattr(self, name)) for name in ("features", "critic")}
         return {**config, **parts, "similarity": self.similarity}

@@ -1,6 +1,7 @@
 """Layers that several families share."""
 
 from kgen.layers.attention import SpatialAttention
+from kgen.layers.batch_norm import BatchNormalization
 from kgen.layers.conditional_norm import ConditionalBatchNormalization
 from kgen.layers.cross import CrossAttention
 from kgen.layers.embedding import SinusoidalEmbedding
@@ -20,6 +21,7 @@ from kgen.layers.subpixel import SubPixel
 from kgen.layers.text_embedding import TextEmbedding
 
 __all__ = [
+    "BatchNormalization",
     "ConditionalBatchNormalization",
     "CrossAttention",
     "DownRightShiftedConv2D",

@@ -3,6 +3,8 @@
 import keras
 from keras import layers
 
+from kgen.layers.batch_norm import BatchNormalization
+
 
 @keras.saving.register_keras_serializable(package="kgen")
 class ConditionalBatchNormalization(layers.Layer):
@@ -27,7 +29,7 @@ class ConditionalBatchNormalization(layers.Layer):
         x, c = input_shape
         plain = {"use_bias": False, "kernel_initializer": "zeros", "dtype": self.dtype_policy}
         norm = {"momentum": self.momentum, "epsilon": self.epsilon, "dtype": self.dtype_policy}
-        self.norm = layers.BatchNormalization(center=False, scale=False, name="norm", **norm)
+        self.norm = BatchNormalization(center=False, scale=False, name="norm", **norm)
         self.scale = layers.Dense(x[-1], name="scale", **plain)
         self.shift = layers.Dense(x[-1], name="shift", **plain)
         self.norm.build(x)

@@ -22,8 +22,9 @@ class FiniteScalarQuantizer(keras.layers.Layer):
     """Rounds number i of each vector to one of L_i levels: q_i = round(h_i tanh(z_i + s_i) - o_i) / (L_i // 2).
 
     h_i = (L_i - 1)(1 - 0.001)/2; where L_i is even the levels lie between whole numbers, o_i = 1/2 and tanh(s_i) = o_i/h_i, so that 0 stays
-    0 and q is in [-1, 1). There is no codebook to learn, none of whose codes die, and no loss. Gradients pass straight through the
-    rounding. Takes the place of a ``VectorQuantizer``: ``VQVAE(shape, quantizer=FiniteScalarQuantizer((8, 5, 5)))``.
+    0 and q is in [-1, 1); of two levels, which are -1 and 0, s_i = 0. There is no codebook to learn, none of whose codes die, and no loss.
+    Gradients pass straight through the rounding. Takes the place of a ``VectorQuantizer``:
+    ``VQVAE(shape, quantizer=FiniteScalarQuantizer((8, 5, 5)))``.
 
     Args:
         levels: L_i, each at least 2; the paper's are (8, 6, 5) for 240 codes, (8, 5, 5, 5) for 1,000, (7, 5, 5, 5, 5) for 4,375.
@@ -40,7 +41,8 @@ class FiniteScalarQuantizer(keras.layers.Layer):
         count = np.array(self.levels)
         self._half = ((count - 1) * (1 - EDGE) / 2).astype("float32")
         self._offset = np.where(count % 2 == 0, 0.5, 0.0).astype("float32")
-        self._shift = np.arctanh(self._offset / self._half).astype("float32")
+        shift = np.where(count > 2, self._offset / self._half, 0.0)  # of two levels none is at 0: they meet there
+        self._shift = np.arctanh(shift).astype("float32")
         self._width = (count // 2).astype("float32")
         self._basis = np.cumprod([1, *self.levels[:-1]]).astype("int32")
         self.built = True

@@ -8,16 +8,18 @@ Reference:
 import keras
 from keras import ops
 
+from kgen import backend
 from kgen.core import checks, random
 from kgen.vae.deterministic import Autoencoder
-from kgen.vae.losses import divergence, mean_discrepancy, on_one_device
+from kgen.vae.losses import divergence, mean_discrepancy
 from kgen.vae.vae import VAE
 
 
 def _discrepancy(model, z, batch, training):
-    """The squared discrepancy of codes z (B, d) and as many draws from the model's prior, scalar."""
-    on_one_device(type(model).__name__)
-    return mean_discrepancy(z, model.prior_for(training).sample(random.fold_in(batch.seeds, 2), 0))
+    """The squared discrepancy of the codes of the whole batch, z (B, d) here, and as many draws from the model's prior, scalar."""
+    draws = model.prior_for(training).sample(random.fold_in(batch.seeds, 2), 0)
+    weight = None if batch.weight is None else backend.gather(batch.weight)
+    return mean_discrepancy(backend.gather(z), backend.gather(draws), weight)
 
 
 @keras.saving.register_keras_serializable(package="kgen")

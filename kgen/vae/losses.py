@@ -40,16 +40,7 @@ def beyond_free_bits(kl, free_bits, weight=None):
     return ops.where(total > free_bits * count, kl, free_bits)
 
 
-def on_one_device(what):
-    """Raises NotImplementedError on replicas: ``what`` compares the rows of a batch with each other, of which each replica has a part."""
-    if not isinstance(backend.share(), float) or backend.share() != 1.0:
-        raise NotImplementedError(
-            f"{what} compares all rows of a batch with each other, of which each replica sees a part. Train it on one device, or with "
-            "keras.distribution.DataParallel on JAX, where a step sees the whole batch."
-        )
-
-
-def mean_discrepancy(a, b):
+def mean_discrepancy(a, b, weight=None):
     """The squared maximum mean discrepancy of two samples: 0 on average where they are of one distribution.
 
     mean_{i != j} k(a_i, a_j) + mean_{i != j} k(b_i, b_j) - 2 mean_{ij} k(a_i, b_j), with k(x, y) = sum_s C s / (C s + |x - y|^2) over
@@ -57,20 +48,26 @@ def mean_discrepancy(a, b):
 
     Args:
         a, b: float tensors (B, d).
+        weight: what each of a counts for in the means, (B,); or None.
     Returns:
         float32 scalar tensor, which may be a little below 0.
     Reference:
         Tolstikhin et al., Wasserstein auto-encoders, 2018, Algorithm 2 and section 4, arXiv 1711.01558; Gretton et al. 2012.
     """
-    rows = ops.cast(ops.shape(a)[0], "float32")
-    pairs = ops.maximum(rows * (rows - 1.0), 1.0)
 
     def kernel(x, y):
         distance = ops.sum(ops.square(x[:, None] - y[None]), axis=-1)
         return sum(2.0 * a.shape[-1] * s / (2.0 * a.shape[-1] * s + distance) for s in SCALES)
 
-    within = sum(ops.sum(kernel(v, v)) - len(SCALES) * rows for v in (a, b)) / pairs
-    return within - 2.0 * ops.mean(kernel(a, b))
+    def within(x, weight):
+        pairs = ops.sum(weight) ** 2 - ops.sum(ops.square(weight))
+        total = ops.sum(kernel(x, x) * weight[:, None] * weight) - len(SCALES) * ops.sum(ops.square(weight))
+        return total / ops.where(pairs > 0, pairs, 1.0)
+
+    equal = ops.ones_like(b[:, 0])
+    weight = ops.ones_like(a[:, 0]) if weight is None else ops.cast(weight, a.dtype)
+    across = ops.sum(ops.mean(kernel(a, b), axis=1) * weight) / ops.maximum(ops.sum(weight), 1e-12)
+    return within(a, weight) + within(b, equal) - 2.0 * across
 
 
 SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)

@@ -5,7 +5,7 @@ dimension-wise divergence, with q(z) = E_x q(z | x) of the batch.
 
 Reference:
     Chen et al., Isolating sources of disentanglement in variational autoencoders, 2018, Eq. 2 and 4, arXiv 1802.04942. Its minibatch-weighted
-    estimate differs from the one here, which takes the batch for the data, by constants, and has the same gradient.
+    estimate differs from the one here, which takes the batch, on replicas the whole of it, for the data, by constants, and has the same gradient.
 """
 
 import math
@@ -13,8 +13,8 @@ import math
 import keras
 from keras import ops
 
+from kgen import backend
 from kgen.core import checks
-from kgen.vae.losses import on_one_device
 from kgen.vae.posteriors import DiagonalGaussianPosterior
 from kgen.vae.vae import VAE
 
@@ -40,28 +40,30 @@ class BetaTCVAE(VAE):
             raise ValueError("free_bits: expected 0; of three terms none is the divergence that could be free.")
 
     def penalty(self, parameters, z, batch, training):
-        on_one_device(type(self).__name__)
-        terms = self.terms(parameters, z, self.prior_for(training).distribution())
+        terms = self.terms(parameters, z, self.prior_for(training).distribution(), batch.weight)
         weights = (self.information, self.beta, 1.0)
         names = ("mutual_information", "total_correlation", "dimension_kl")
         cost = sum(weight * term for weight, term in zip(weights, terms, strict=True))
         return self.warmed_up(1.0, training) * cost, {"kl": sum(terms), **dict(zip(names, terms, strict=True))}
 
-    def terms(self, parameters, z, prior):
+    def terms(self, parameters, z, prior, weight=None):
         """The three terms at each z: float32 tensors (B,), which sum to ln q(z | x) - ln p(z).
 
         Args:
             parameters: the posterior's (B, 2 d).
             z: a draw of each row (B, d).
             prior: the distribution p(z).
+            weight: sample weights (B,), the shares of the rows in q(z); or None.
         """
-        q = self.posterior.distribution(parameters)
-        loc, scale = q.mean(), q.stddev()
+        q, every = self.posterior.distribution(parameters), self.posterior.distribution(backend.gather(parameters))
+        loc, scale = every.mean(), every.stddev()
+        weight = ops.ones_like(z[:, 0]) if weight is None else ops.cast(weight, z.dtype)
+        weight = backend.gather(weight)
+        share = ops.log(ops.maximum(weight / ops.maximum(ops.sum(weight), 1e-12), 1e-30))
         white = (z[:, None] - loc[None]) / scale[None]  # of z_i under the posterior of x_j: (B, B, d)
         each = -0.5 * ops.square(white) - ops.log(scale[None]) - 0.5 * math.log(2 * math.pi)
-        count = ops.log(ops.cast(ops.shape(z)[0], "float32"))
-        joint = ops.logsumexp(ops.sum(each, axis=-1), axis=1) - count
-        apart = ops.sum(ops.logsumexp(each, axis=1) - count, axis=-1)
+        joint = ops.logsumexp(ops.sum(each, axis=-1) + share, axis=1)
+        apart = ops.sum(ops.logsumexp(each + share[:, None], axis=1), axis=-1)
         return q.log_prob(z) - joint, joint - apart, apart - prior.log_prob(z)
 
     def get_config(self):

@@ -235,3 +235,20 @@ def test_gradients_are_applied_only_where_finite_is_true():
     assert weight.numpy().tolist() == [1.0, 2.0] and int(optimizer.iterations) == 0
     backend.apply_gradients(optimizer, [ops.ones(2)], [weight], ops.convert_to_tensor(True))
     assert weight.numpy().tolist() == [0.5, 1.5] and int(optimizer.iterations) == 1
+
+
+def test_a_row_that_was_looked_up_twice_has_one_gradient():
+    table = keras.Variable(np.zeros((3, 1), "float32"))
+    slopes = tensor(np.array([[0.001], [0.002], [0.003]], "float32"))
+    looked_up = tensor(np.array([0, 0, 1], "int32"))
+
+    def loss_fn():
+        return ops.sum(ops.take(table, looked_up, axis=0) * slopes), None
+
+    _, (gradient,) = backend.value_and_grad(loss_fn, [table])
+    np.testing.assert_allclose(numbers(ops.convert_to_tensor(gradient))[:, 0], [0.003, 0.003, 0.0], rtol=1e-6)
+    optimizer = keras.optimizers.Adam(0.01, epsilon=1e-3)
+    optimizer.build([table])
+    backend.apply_gradients(optimizer, [gradient], [table])
+    first, second, _ = numbers(table)[:, 0]
+    assert first == pytest.approx(second, rel=1e-5) and first < 0  # of equal gradients, equal steps

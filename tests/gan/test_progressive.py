@@ -6,6 +6,7 @@ import pytest
 from keras import ops
 
 import kgen
+from kgen.core import Batch
 from kgen.gan import ProgressiveGAN
 from kgen.layers import EqualizedConv2D, EqualizedDense, PixelNormalization
 from kgen.networks import ProgressiveCritic, ProgressiveGenerator
@@ -39,6 +40,25 @@ def test_outputs_are_continuous_across_growth():
     x = RNG.uniform(-1, 1, (4, 16, 16, 1)).astype("float32")
     reduced = x.reshape(4, 4, 4, 4, 4, 1).mean((2, 4)).repeat(4, 1).repeat(4, 2)
     np.testing.assert_allclose(at(critic, x, 0.0), at(critic, reduced, 0.0), atol=1e-4)  # it sees no more than that
+
+
+def test_data_fade_in_as_samples_do():
+    model = ProgressiveGAN((16, 16, 1), 4, stage_steps=4, width=8, discriminator=ProgressiveCritic((16, 16, 1), 8))
+    model.compile(run_eagerly=True)
+    x = RNG.uniform(-1, 1, (4, 16, 16, 1)).astype("float32")
+    batch = Batch(ops.convert_to_tensor(x), seeds=ops.convert_to_tensor(model.row_seeds(4, 0)), conditions={})
+    means = [
+        x.reshape(4, n, 16 // n, n, 16 // n, 1).mean((2, 4)).repeat(16 // n, 1).repeat(16 // n, 2) for n in (4, 8, 16)
+    ]
+    for step, wanted in (
+        (0, means[0]),
+        (5, 0.75 * means[0] + 0.25 * means[1]),
+        (14, 0.5 * means[1] + 0.5 * x),
+        (20, x),
+    ):
+        model.optimizer["generator"].iterations.assign(step)
+        turn = model.discriminator_losses(batch, True)
+        np.testing.assert_allclose(ops.convert_to_numpy(turn.real), wanted, atol=1e-5)
 
 
 def test_equalised_layers_keep_the_variance_and_pixels_their_length():

@@ -107,3 +107,15 @@ def test_wrong_arguments():
         StyleGAN2((3,))
     with pytest.raises(TypeError, match="generator: expected a kgen.networks.StyleGenerator, received Functional"):
         StyleGAN2(SHAPE, 4, generator=keras.Model(*[keras.Input((4,))] * 2))
+
+
+def test_truncation_is_served(trained):
+    model, _ = trained
+    sample, decode = model.endpoints()
+    spec = sample.inputs["truncation"]
+    assert (spec.shape, spec.low, spec.high, spec.default) == ((), 0.0, 1.0, 1.0) and "truncation" not in decode.inputs
+    psi = ops.convert_to_tensor(np.array([0.0, 0.4, 1.0], "float32"))
+    found = value(sample.function(seed=ops.convert_to_tensor(model.row_seeds(3, 5)), truncation=psi)["images"])
+    for row, strength in enumerate((0.0, 0.4, 1.0)):
+        wanted = model.sample(3, seed=5, truncation=strength)[row]
+        np.testing.assert_allclose(found[row], wanted, atol=1e-5)

@@ -5,7 +5,7 @@ import numpy as np
 from kgen.core.conditions import LabelCondition
 from kgen.diffusion import AncestralSampler, DDIMSampler
 from kgen.flow import RealNVP
-from kgen.hybrid import LatentDiffusion, PriorRefit
+from kgen.hybrid import VAEGAN, AdversarialAutoencoder, FactorVAE, LatentDiffusion, PriorRefit
 from kgen.networks import MLP, ResidualMLP, SpatialDecoder, SpatialEncoder
 from kgen.vae import VAE, VQVAE
 
@@ -50,8 +50,23 @@ def flow_over_codes():
     return PriorRefit(vae(), RealNVP((3,), couplings=2, widths=(8,), num_classes=3))
 
 
+def judged(kind, posterior_size, **kwargs):
+    encoder, decoder = MLP((4, 4, 1), (posterior_size,), widths=(16,)), MLP((3,), (4, 4, 1), widths=(16,))
+    return kind((4, 4, 1), 3, encoder=encoder, decoder=decoder, critic=MLP((3,), (1,), widths=(8,)), **kwargs)
+
+
+def vae_gan():
+    return judged(VAEGAN, 6, features=MLP((4, 4, 1), (3,), widths=(8,)), ema=0.9)
+
+
+falls = {"falls": "reconstruction"}
 trained = trained_models(
     {
+        "factor vae": Case(lambda: judged(FactorVAE, 6, ema=0.9), **falls, log_prob={"num_samples": 2}),
+        "vae gan": Case(vae_gan, falls=None, log_prob=None, backends=("torch",)),
+        "adversarial autoencoder": Case(
+            lambda: judged(AdversarialAutoencoder, 3), **falls, log_prob=None, backends=("torch",)
+        ),
         "latent diffusion, vae, classes": Case(over_vae, (X, Y), log_prob=None),
         "latent diffusion, vqvae": Case(over_vqvae, log_prob=None),
         "second vae": Case(over_codes, log_prob={"num_samples": 2}, backends=("torch",)),

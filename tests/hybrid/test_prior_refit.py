@@ -73,6 +73,17 @@ def test_the_pair_is_one_model(refit, tmp_path):
     assert refit.interpolate(X[:1], X[1:2], 3).shape == (1, 3, 3)
 
 
+def test_rows_may_be_weighed():
+    prior = VAE((1,), 1, encoder=MLP((1,), (2,), widths=()), decoder=MLP((1,), (1,), widths=()))
+    model = PriorRefit(linear_vae(), prior)
+    model.compile("adam", run_eagerly=True)
+    ones, held_out = np.ones(64, "float32"), (X[64:80], None, np.r_[np.ones(8), np.zeros(8)].astype("float32"))
+    history = model.fit(X[:64], sample_weight=ones, validation_data=held_out, batch_size=64, verbose=0).history
+    # Rows are weighed in the mean, as everywhere in Keras.
+    wanted = model.evaluate(X[64:72], batch_size=8, verbose=0, return_dict=True)["loss"]
+    np.testing.assert_allclose(history["val_loss"][0], wanted, rtol=1e-3)
+
+
 def vqvae():
     keras.utils.set_random_seed(0)
     encoder = SpatialEncoder((4, 4, 1), 3, channels=(8,), blocks=1)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+from kgen.gan import DiffAugment
 from kgen.hybrid import VAEGAN
 from kgen.networks import MLP
 
@@ -50,3 +51,22 @@ def test_the_losses_are_those_of_the_paper():
         found.log_prob(X)
     with pytest.raises(TypeError, match="observation: VAEGAN takes none"):
         VAEGAN((3,), 2, observation="gaussian")
+
+
+def test_free_bits_are_kept_and_an_augmentation_is_refused():
+    networks = {"encoder": MLP((3,), (4,), widths=(8,)), "decoder": MLP((2,), (3,), widths=(8,))}
+    found = VAEGAN((3,), 2, features=MLP((3,), (5,), widths=(8,)), free_bits=0.5, **networks)
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(found))
+    assert again.free_bits == 0.5 and again.get_config() == found.get_config()
+    with pytest.raises(TypeError, match="augmentation: VAEGAN takes none"):
+        VAEGAN((4, 4, 1), 2, augmentation=DiffAugment())
+
+
+def test_a_prior_with_weights_learns_from_the_divergence():
+    networks = {"encoder": MLP((3,), (4,), widths=(8,)), "decoder": MLP((2,), (3,), widths=(8,))}
+    found = VAEGAN((3,), 2, features=MLP((3,), (5,), widths=(8,)), prior="gaussian_mixture", **networks)
+    found.compile({p: keras.optimizers.SGD(0.1 if p == "encoder" else 0.0) for p in NETWORKS}, run_eagerly=True)
+    before = found.prior.get_weights()
+    found.train_on_batch(X)
+    # Weights of the mixture among them: draws of the prior have no gradient for these.
+    assert all(np.abs(a - b).max() > 0 for a, b in zip(before, found.prior.get_weights(), strict=True))

@@ -34,6 +34,14 @@ def test_codes_go_there_and_back_and_are_all_of_them():
     np.testing.assert_array_equal(ops.convert_to_numpy(layer(ops.zeros((1, 3)))[0]), 0.0)
 
 
+def test_two_levels_are_the_two_signs():
+    layer = FiniteScalarQuantizer((2, 3))
+    z = np.array([[-2.0, 0.0], [-0.1, 0.0], [0.1, 0.0], [2.0, 0.0]], "float32")
+    vectors, codes, *_ = (ops.convert_to_numpy(v) for v in layer(ops.convert_to_tensor(z)))
+    np.testing.assert_array_equal(vectors, [[-1, 0], [-1, 0], [0, 0], [0, 0]])
+    np.testing.assert_array_equal(codes, [2, 2, 3, 3])
+
+
 def test_gradients_pass_the_rounding():
     layer = FiniteScalarQuantizer((5,))
     z = np.linspace(-2, 2, 9).astype("float32")[:, None]

@@ -10,8 +10,8 @@ from kgen.autoregressive import GPT, PixelCNN
 from kgen.diffusion import DDPM, DDIMSampler
 from kgen.energy import RBM, EnergyModel, MALASampler
 from kgen.flow import MAF, NeuralSplineFlow, RealNVP
-from kgen.gan import DCGAN, WGANGP, ConditionalGAN, Discriminator
-from kgen.hybrid import LatentDiffusion, PriorRefit
+from kgen.gan import DCGAN, WGANGP, ConditionalGAN, Discriminator, StyleGAN2
+from kgen.hybrid import VAEGAN, AdversarialAutoencoder, FactorVAE, LatentDiffusion, PriorRefit
 from kgen.layers import VectorQuantizer
 from kgen.networks import MLP, SpatialDecoder, SpatialEncoder, UNet
 from kgen.vae import VAE, VQVAE, GaussianMixture
@@ -45,6 +45,12 @@ def conditional_gan():
     return ConditionalGAN((4, 4, 1), 3, discriminator=Discriminator((4, 4, 1), [8], spectral=True, num_classes=3))
 
 
+def judged(kind, posterior_size, **kwargs):
+    return kind(
+        (3,), 2, encoder=MLP((3,), (posterior_size,), widths=(8,)), decoder=MLP((2,), (3,), widths=(8,)), **kwargs
+    )
+
+
 def gpt():
     return GPT(9, 8, layers=2, heads=2, width=16)
 
@@ -66,6 +72,10 @@ FAMILIES = {
     "dcgan": lambda: DCGAN((4, 4, 1), 3, widths=[4, 8]),
     "wgan_gp": lambda: WGANGP((4, 4, 1), 3),
     "conditional_gan": conditional_gan,
+    "stylegan2": lambda: StyleGAN2((4, 4, 1), 3, width=8, depth=1),
+    "factor_vae": lambda: judged(FactorVAE, 4),
+    "adversarial_autoencoder": lambda: judged(AdversarialAutoencoder, 2),
+    "vae_gan": lambda: judged(VAEGAN, 4, features=MLP((3,), (4,), widths=(8,))),
     "realnvp": lambda: RealNVP((4, 4, 1), couplings=2, widths=(8,), num_classes=3, dequantize=9),
     "maf": lambda: MAF((3,), layers=2, widths=(8,)),
     "spline_flow": lambda: NeuralSplineFlow((3,), layers=2, bins=4, widths=(8,), autoregressive=True),

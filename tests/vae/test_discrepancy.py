@@ -4,6 +4,9 @@ import keras
 import numpy as np
 from keras import ops
 
+from kgen import backend
+from kgen.core import Batch
+from kgen.core.random import row_seeds
 from kgen.networks import MLP
 from kgen.vae import WAE, InfoVAE
 from kgen.vae.losses import SCALES, mean_discrepancy
@@ -47,3 +50,30 @@ def test_its_weights_are_those_of_the_paper():
     logs = model.evaluate(x, batch_size=64, verbose=0, return_dict=True)
     wanted = logs["reconstruction"] + 0.75 * logs["kl"] + 4.25 * logs["discrepancy"]
     np.testing.assert_allclose(logs["loss"], wanted, rtol=1e-5)
+
+
+def test_weights_of_rows_are_their_shares():
+    a, b = (ops.convert_to_tensor(v) for v in RNG.normal(size=(2, 7, 3)).astype("float32"))
+    weight = np.array([1, 0, 1, 1, 0, 1, 1], "float32")
+    kept = ops.convert_to_tensor(ops.convert_to_numpy(a)[weight > 0])
+
+    def direct(x, y):  # by loops, of sets of different sizes
+        x, y = ops.convert_to_numpy(x), ops.convert_to_numpy(y)
+        k = lambda u, v: sum(6.0 * s / (6.0 * s + np.square(u - v).sum()) for s in SCALES)  # noqa: E731
+        within = [np.mean([k(v[i], v[j]) for i in range(len(v)) for j in range(len(v)) if i != j]) for v in (x, y)]
+        return sum(within) - 2 * np.mean([k(u, v) for u in x for v in y])
+
+    for scale in (1.0, 3.0):
+        found = mean_discrepancy(a, b, ops.convert_to_tensor(scale * weight))
+        np.testing.assert_allclose(float(ops.convert_to_numpy(found)), direct(kept, b), rtol=1e-4)
+    # A row that is weighed by 0 is as if it were not there: its code has no gradient.
+    model = WAE((3,), 3, encoder=MLP((3,), (3,), widths=()), decoder=MLP((3,), (3,), widths=()))
+    slope = backend.grad(
+        lambda z: ops.broadcast_to(model.penalty(z, z, _batch(weight), True)[0], (7,)) / 7, ops.convert_to_tensor(a)
+    )
+    assert [bool(np.abs(row).max() > 0) for row in ops.convert_to_numpy(slope)] == [bool(w) for w in weight]
+
+
+def _batch(weight):
+    seeds = ops.convert_to_tensor(row_seeds(0, len(weight)))
+    return Batch(None, weight=ops.convert_to_tensor(weight), seeds=seeds, conditions={})

@@ -51,3 +51,8 @@ def test_at_each_draw_they_add_up_to_the_divergence():
     np.testing.assert_allclose(terms[1][0], joint - np.log(np.mean(np.exp(each), 0)).sum(), atol=1e-4)
     batch = Batch(x, seeds=ops.convert_to_tensor(row_seeds(0, 6)), conditions={})
     assert ops.convert_to_numpy(model.objective(batch, training=True)[0]).shape == (6,)
+    # A row that is weighed by 0 is no part of the aggregate.
+    weight = ops.convert_to_tensor(np.array([1, 1, 0, 1, 1, 1], "float32"))
+    some, rest = (ops.convert_to_tensor(np.delete(ops.convert_to_numpy(v), 2, 0)) for v in (parameters, z))
+    for a, b in zip(model.terms(parameters, z, p, weight), model.terms(some, rest, p), strict=True):
+        np.testing.assert_allclose(np.delete(ops.convert_to_numpy(a), 2), ops.convert_to_numpy(b), atol=1e-4)

@@ -1,0 +1,207 @@
+"""Run by test_replicas in a process of its own: trains systems of several rooms on one device or on two replicas, and writes the weights.
+
+Without names it trains every system that is new in these rooms, which takes minutes; the tests take those that stand for the others.
+
+Usage: replicas.py single|mirrored|parallel OUT.npz [SYSTEM ...]
+"""
+
+import contextlib
+import os
+import pathlib
+import sys
+
+# Keras would import TensorFlow to look for its types, which takes longer than the training here.
+if __name__ == "__main__" and os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
+    sys.modules["tensorflow"] = None
+
+import keras
+import numpy as np
+from keras import layers
+
+sys.path.append(str(pathlib.Path(__file__).parent.parent))
+from gan.parts import dense
+
+from kgen import gan, hybrid, vae
+from kgen.core.conditions import LabelCondition
+from kgen.data import Unpaired
+from kgen.layers import BatchNormalization, FiniteScalarQuantizer, MinibatchDiscrimination
+from kgen.networks import MLP, SpatialDecoder, SpatialEncoder
+
+RNG = np.random.default_rng(0)
+ROWS, BATCH = 32, 16
+VECTORS = RNG.normal(size=(ROWS, 3)).astype("float32")
+IMAGES = RNG.uniform(-1, 1, (ROWS, 4, 4, 1)).astype("float32")
+LARGE = RNG.uniform(-1, 1, (ROWS, 8, 8, 1)).astype("float32")
+LABELS = RNG.integers(0, 3, ROWS).astype("int32")
+IMAGE, VECTOR = IMAGES.shape[1:], VECTORS.shape[1:]
+
+
+def players(shape=VECTOR):
+    size = int(np.prod(shape))
+    generator = dense((2,), size, "generator", shape if len(shape) > 1 else None)
+    return {"generator": generator, "discriminator": dense(shape, 1, "discriminator")}
+
+
+def codes(kind, size=4, **kwargs):
+    networks = {"encoder": MLP(VECTOR, (size,), widths=(8,)), "decoder": MLP((2,), VECTOR, widths=(8,))}
+    return kind(VECTOR, 2, **networks, **kwargs)
+
+
+def together():
+    """Top-k, unrolled steps and batch statistics, each of the whole batch, and an embedding, whose gradient is sparse on TensorFlow."""
+    z, label = keras.Input((2,)), keras.Input((), dtype="int32")
+    h = layers.Dense(4)(keras.ops.concatenate([z, keras.ops.one_hot(label, 3)], axis=-1))
+    generator = keras.Model([z, label], layers.Dense(3)(BatchNormalization()(h)))
+    given = {"adversarial_loss": gan.TopK(share=0.3), "unrolled": gan.Unrolling(1, 0.1), "num_classes": 3}
+    return gan.GAN(VECTOR, 2, generator=generator, discriminator=gan.Discriminator(VECTOR, [8], num_classes=3), **given)
+
+
+def in_groups():
+    critic = [keras.Input(VECTOR), layers.Dense(4, "tanh"), MinibatchDiscrimination(2, 2, group=4), layers.Dense(1)]
+    return gan.GAN(VECTOR, 2, **{**players(), "discriminator": keras.Sequential(critic)})
+
+
+def remedies():
+    regularizers = [gan.DRAGAN(), gan.LeCam(), gan.Consistency(augmentation=gan.DiffAugment("flip")), "r1", "r2"]
+    given = {"regularizers": regularizers, "augmentation": gan.ADA(images=200, p=0.4, target=0.2)}
+    return gan.GAN(IMAGE, 2, adversarial_loss="relativistic", ema=0.9, **players(IMAGE), **given)
+
+
+def cycle_gan():
+    translators = {name: dense(IMAGE, 16, name, IMAGE) for name in ("a_to_b", "b_to_a")}
+    critics = {name: dense(IMAGE, 1, name) for name in ("critic_a", "critic_b")}
+    return gan.CycleGAN(IMAGE, pool_size=20, **translators, **critics)
+
+
+def pix2pix():
+    return gan.Pix2Pix(IMAGE, generator=dense(IMAGE, 16, "generator", IMAGE), critic=dense((4, 4, 2), 1, "critic"))
+
+
+def srgan():
+    parts = {"generator": dense(IMAGE, 64, "generator", (8, 8, 1)), "critic": dense((8, 8, 1), 1, "critic")}
+    return gan.SRGAN((8, 8, 1), 2, features=dense((8, 8, 1), 5, "features"), **parts)
+
+
+def style():
+    lazy = {"regularizers": gan.R1(1.0, every=2), "generator_regularizers": gan.PathLength(every=2)}
+    return gan.StyleGAN2((8, 8, 1), 4, width=8, depth=1, ema=0.9, **lazy)
+
+
+def conditional_vae():
+    return vae.ConditionalVAE(VECTOR, 2, conditions=[LabelCondition(3)])
+
+
+def scalar_codes():
+    networks = {"encoder": SpatialEncoder(IMAGE, 2, channels=(4,), blocks=1)}
+    networks["decoder"] = SpatialDecoder((2, 2, 2), 1, channels=(4,), blocks=1)
+    return vae.VQVAE(IMAGE, quantizer=FiniteScalarQuantizer((3, 4)), **networks)
+
+
+def vae_gan():
+    return codes(hybrid.VAEGAN, features=MLP(VECTOR, (4,), widths=(8,)))
+
+
+def refitted():
+    keras.utils.set_random_seed(1)
+    prior = vae.VAE((2,), 2, encoder=MLP((2,), (4,), widths=(8,)), decoder=MLP((2,), (2,), widths=(8,)))
+    return hybrid.PriorRefit(codes(vae.VAE), prior)
+
+
+POINT = {"size": 2}
+SYSTEMS = {
+    "together": (together, VECTORS, LABELS),
+    "WGAN": (lambda: gan.WGAN(VECTOR, 2, n_critic=2, **players()), VECTORS),
+    "SNGAN": (
+        lambda: gan.SNGAN(VECTOR, 2, generator=players()["generator"], discriminator=spectral(), n_critic=2),
+        VECTORS,
+    ),
+    "DCGAN": (lambda: gan.DCGAN(IMAGE, 2, widths=[4, 4]), IMAGES),
+    "ConditionalGAN": (lambda: gan.ConditionalGAN(IMAGE, 3, 2, **classes("batch_norm", IMAGE)), IMAGES, LABELS),
+    "ACGAN": (lambda: gan.ACGAN(VECTOR, 3, 2, **classes("concatenation", VECTOR, (3,))), VECTORS, LABELS),
+    "InfoGAN": (lambda: gan.InfoGAN(VECTOR, 2, categories=3, codes=1, **reading((3, 2))), VECTORS),
+    "Pix2Pix": (pix2pix, IMAGES, IMAGES[::-1].copy()),
+    "SRGAN": (srgan, LARGE),
+    "CycleGAN": (cycle_gan, lambda: Unpaired(IMAGES, IMAGES[::-1].copy(), batch_size=BATCH)),
+    "ProgressiveGAN": (lambda: gan.ProgressiveGAN((8, 8, 1), 2, width=8, stage_steps=1), LARGE),
+    "StyleGAN2": (style, LARGE),
+    "MinibatchDiscrimination": (in_groups, VECTORS),
+    "remedies": (remedies, IMAGES),
+    "TopK": (lambda: gan.GAN(VECTOR, 2, adversarial_loss=gan.TopK(share=0.3), **players()), VECTORS),
+    "Unrolling": (lambda: gan.GAN(VECTOR, 2, unrolled=gan.Unrolling(2, 0.1), **players()), VECTORS),
+    "Autoencoder": (lambda: codes(vae.Autoencoder, **POINT), VECTORS),
+    "SparseAutoencoder": (lambda: codes(vae.SparseAutoencoder, **POINT), VECTORS),
+    "ContractiveAutoencoder": (lambda: codes(vae.ContractiveAutoencoder, **POINT), VECTORS),
+    "DenoisingAutoencoder": (lambda: codes(vae.DenoisingAutoencoder, **POINT), VECTORS),
+    "ConditionalVAE": (conditional_vae, VECTORS, LABELS),
+    "WAE": (lambda: codes(vae.WAE, **POINT), VECTORS),
+    "InfoVAE": (lambda: codes(vae.InfoVAE), VECTORS),
+    "BetaTCVAE": (lambda: codes(vae.BetaTCVAE), VECTORS),
+    "IWAE, VampPrior": (lambda: codes(vae.IWAE, doubly=True, prior=vae.VampPrior(VECTOR, 4)), VECTORS),
+    "FiniteScalarQuantizer": (scalar_codes, IMAGES),
+    "FactorVAE": (lambda: codes(hybrid.FactorVAE), VECTORS),
+    "AdversarialAutoencoder": (lambda: codes(hybrid.AdversarialAutoencoder, **POINT), VECTORS),
+    "VAEGAN": (vae_gan, VECTORS),
+    "PriorRefit": (refitted, VECTORS),
+}
+
+
+def spectral():
+    return gan.Discriminator(VECTOR, [8], spectral=True)
+
+
+def reading(sizes):
+    networks = {"generator": dense((6,), 3, "generator")}
+    return {**networks, "discriminator": gan.Discriminator(VECTOR, [8], readings=sizes)}
+
+
+def classes(conditioning, shape, readings=()):
+    generator = gan.Generator(2, shape, [4] if len(shape) == 3 else [8], num_classes=3, conditioning=conditioning)
+    told = {"readings": readings} if readings else {"num_classes": 3}
+    return {"generator": generator, "discriminator": gan.Discriminator(shape, [4], **told)}
+
+
+def trained(name, scope=contextlib.nullcontext):
+    """Dict from the place of each weight of a system to its value after two steps."""
+    make, *data = SYSTEMS[name]
+    keras.utils.set_random_seed(0)
+    with scope():
+        model = make()
+        more = {"jit_compile": False} if keras.config.backend() == "tensorflow" else {}
+        model.compile(keras.optimizers.Adam(0.01, epsilon=1e-3), **more)
+    if callable(data[0]):
+        model.fit(data[0](), shuffle=False, verbose=0)
+    else:
+        model.fit(*data, batch_size=BATCH, shuffle=False, verbose=0)
+    return {f"{name}/{i}": keras.ops.convert_to_numpy(w) for i, w in enumerate(model.weights)}
+
+
+def refused(scope):
+    """What a GAN with Keras's own BatchNormalization says on replicas."""
+    with scope():
+        generator = keras.Sequential([keras.Input((2,)), layers.Dense(4), layers.BatchNormalization(), layers.Dense(3)])
+        model = gan.GAN(VECTOR, 2, **{**players(), "generator": generator})
+        model.compile(jit_compile=False)
+    try:
+        model.fit(VECTORS, batch_size=BATCH, verbose=0)
+    except ValueError as error:
+        return str(error)
+
+
+def main(mode, out, *names):
+    scope, results = contextlib.nullcontext, {}
+    if mode == "mirrored":
+        import tensorflow as tf
+
+        devices = [tf.config.LogicalDeviceConfiguration()] * 2
+        tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], devices)
+        scope = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope
+        results["refused"] = refused(scope)
+    elif mode == "parallel":
+        keras.distribution.set_distribution(keras.distribution.DataParallel(auto_shard_dataset=False))
+    for name in names or SYSTEMS:
+        results |= trained(name, scope)
+        np.savez(out, **results)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
