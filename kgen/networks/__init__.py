@@ -3,6 +3,7 @@
 from kgen.networks.autoencoder import SpatialDecoder, SpatialEncoder
 from kgen.networks.convnet import ConvDecoder, ConvEncoder
 from kgen.networks.dit import DiT
+from kgen.networks.ladder import LadderDecoder, LadderEncoder
 from kgen.networks.mlp import MLP
 from kgen.networks.patch import PatchCritic
 from kgen.networks.pixelnet import PixelNet
@@ -20,6 +21,8 @@ __all__ = [
     "ConvDecoder",
     "ConvEncoder",
     "DiT",
+    "LadderDecoder",
+    "LadderEncoder",
     "PatchCritic",
     "PixelNet",
     "ProgressiveCritic",

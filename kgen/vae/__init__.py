@@ -5,6 +5,7 @@ from kgen.vae.contractive import ContractiveAutoencoder
 from kgen.vae.denoising import DenoisingAutoencoder
 from kgen.vae.deterministic import Autoencoder
 from kgen.vae.discrepancy import WAE, InfoVAE
+from kgen.vae.hierarchical import HierarchicalVAE
 from kgen.vae.importance import IWAE
 from kgen.vae.likelihoods import (
     BernoulliLikelihood,
@@ -40,6 +41,7 @@ __all__ = [
     "GaussianLikelihood",
     "GaussianMixture",
     "GaussianMixturePrior",
+    "HierarchicalVAE",
     "InfoVAE",
     "Likelihood",
     "PointPosterior",
