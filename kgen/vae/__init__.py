@@ -22,11 +22,13 @@ from kgen.vae.total_correlation import BetaTCVAE
 from kgen.vae.vae import VAE
 from kgen.vae.vamp import VampPrior
 from kgen.vae.vqvae import VQVAE
+from kgen.vae.vqvae2 import VQVAE2
 
 __all__ = [
     "IWAE",
     "VAE",
     "VQVAE",
+    "VQVAE2",
     "WAE",
     "Autoencoder",
     "BernoulliLikelihood",
