@@ -1,6 +1,7 @@
 """Architectures that know no family: they map tensors to tensors and hold no loss."""
 
 from kgen.networks.autoencoder import SpatialDecoder, SpatialEncoder
+from kgen.networks.codenet import CodeNet
 from kgen.networks.convnet import ConvDecoder, ConvEncoder
 from kgen.networks.dit import DiT
 from kgen.networks.ladder import LadderDecoder, LadderEncoder
@@ -18,6 +19,7 @@ from kgen.networks.unet import UNet
 __all__ = [
     "MLP",
     "CausalTransformer",
+    "CodeNet",
     "ConvDecoder",
     "ConvEncoder",
     "DiT",

@@ -24,9 +24,9 @@ class VQVAE(Autoencoder):
     """A VQ-VAE: images to maps of integer codes, and back.
 
     It has no prior over codes but the frequency of each code at each position, seen in training: ``sample`` draws every position from
-    it independently, and so shows textures rather than objects. For samples worth looking at, put ``kgen.hybrid.LatentDiffusion`` on
-    top, or an autoregressive model of the codes that ``encode`` gives. There is no ``log_prob``: the squared error names no
-    distribution of x.
+    it independently, and so shows textures rather than objects. For samples worth looking at, fit a prior to the codes,
+    ``kgen.hybrid.PriorRefit(model, CodePixelCNN([model.code_shape], model.num_codes))``, or put ``kgen.hybrid.LatentDiffusion`` on
+    top. There is no ``log_prob``: the squared error names no distribution of x.
 
     Args:
         image_shape: shape of one example: (H, W, C) for images in [-1, 1], or any shape together with ``encoder`` and ``decoder``.
