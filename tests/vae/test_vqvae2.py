@@ -61,7 +61,7 @@ def test_the_bits_of_both_levels_add_up():
     np.testing.assert_allclose(ops.convert_to_numpy(losses), logs["reconstruction"] + logs["quantization"], rtol=1e-5)
 
 
-def test_codes_of_all_levels_stand_in_one_row():
+def test_codes_of_all_levels_stand_in_one_row(tmp_path):
     keras.utils.set_random_seed(0)
     model = small()
     for quantizer in model.quantizers:
@@ -75,6 +75,8 @@ def test_codes_of_all_levels_stand_in_one_row():
     np.testing.assert_allclose(model.interpolate(x[:1], x[1:2], 2)[0, 1], model.reconstruct(x[1:2])[0], atol=1e-5)
     spec = model.latent_spec()
     assert spec.shape == (5,) and spec.high == 5
+    model.save_to_preset(tmp_path / "preset")
+    np.testing.assert_array_equal(kgen.from_preset(tmp_path / "preset").encode(x), codes)
 
 
 def test_wrong_arguments():

@@ -32,7 +32,7 @@ ROOMS = (
     "text",
     "vae",
 )
-KGEN_MODULE = re.compile(rf"kgen\.(({'|'.join(ROOMS)})(\.[a-z_]+)+|core\.conditions(\.[a-z_]+)?)")
+KGEN_MODULE = re.compile(rf"kgen\.(({'|'.join(ROOMS)})(\.[a-z_][a-z0-9_]*)+|core\.conditions(\.[a-z_]+)?)")
 
 # Modules that held classes in kgen 0.1, which its files name.
 GONE = {"kgen.autoregressive.tokenizers", "kgen.energy.samplers", "kgen.flow.presets", "kgen.layers.causal"}
