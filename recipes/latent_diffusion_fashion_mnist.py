@@ -40,6 +40,7 @@ def main(
             autoencoder = pathlib.Path(out) / "autoencoder"
             kgen.recipes.vqvae_fashion_mnist.main(data, seed=seed, out=autoencoder, image_size=image_size)
     vqvae = kgen.load(autoencoder)
+    vqvae = getattr(vqvae, "autoencoder", vqvae)  # without the prior of its codes
 
     latent_shape = (*vqvae.code_shape, vqvae.code_dim)
     # A dozen 3x3 convolutions see all of a 7x7 map: no attention.

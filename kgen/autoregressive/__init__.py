@@ -1,7 +1,8 @@
 """Autoregressive models."""
 
+from kgen.autoregressive.codes import CodePixelCNN
 from kgen.autoregressive.gpt import GPT
 from kgen.autoregressive.pixelcnn import PixelCNN
 from kgen.text import BPETokenizer, ByteTokenizer, Tokenizer
 
-__all__ = ["GPT", "BPETokenizer", "ByteTokenizer", "PixelCNN", "Tokenizer"]
+__all__ = ["GPT", "BPETokenizer", "ByteTokenizer", "CodePixelCNN", "PixelCNN", "Tokenizer"]

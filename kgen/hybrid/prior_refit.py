@@ -13,7 +13,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from kgen.autoregressive import GPT, PixelCNN
+from kgen.autoregressive import GPT, CodePixelCNN, PixelCNN
 from kgen.core import Endpoint, GenerativeModel, TensorSpec, checks, random
 from kgen.core.conditions import Conditions
 from kgen.core.endpoints import SEED
@@ -29,8 +29,9 @@ class PriorRefit(GenerativeModel):
     ``fit(x)`` encodes x once and calls the prior's own ``fit`` on the codes, with whatever else it is given; ``compile`` and
     ``evaluate`` are the prior's too. A prior that was fitted before on ``codes(x)`` is taken as it is. What the prior is a model of:
 
-    - a ``PixelCNN`` of (h, w, 1) with as many levels as there are codes, or a ``GPT`` of as many tokens over the codes row by row:
-      the integer codes of a ``VQVAE``;
+    - a ``CodePixelCNN``, or a ``GPT`` of as many tokens as there are codes, row by row: the integer codes of a ``VQVAE``, those of all
+      levels of a ``VQVAE2``;
+    - a ``PixelCNN`` of (h, w, 1) with as many levels as there are codes: those of a ``VQVAE`` whose neighbouring codes are alike;
     - any other (``GaussianMixture``, a ``Flow``, another ``VAE``): continuous latents, of a VAE drawn from q(z | x).
 
     Conditions of the prior, such as classes, are those of the pair: ``fit(x, labels)``, ``sample(n, labels=...)``; so are those of the
@@ -53,7 +54,7 @@ class PriorRefit(GenerativeModel):
         super().__init__(conditions=Conditions(conditions), name=name, dtype=dtype)
         self.autoencoder, self.prior = autoencoder, prior
         self.image_shape, self.latent_shape = autoencoder.image_shape, tuple(autoencoder.latent_shape)
-        kinds = {GPT: _Tokens, PixelCNN: _Pixels}
+        kinds = {GPT: _Tokens, PixelCNN: _Pixels, CodePixelCNN: _Maps}
         self._kind = next((k for c, k in kinds.items() if isinstance(prior, c)), _Latents)(autoencoder, prior)
         self._offered = {e.name: e for e in prior.endpoints()}
         if "sample" not in self._offered:
@@ -100,7 +101,7 @@ class PriorRefit(GenerativeModel):
             batch_size: rows per compiled call; at most 256 by default.
             **conditions: the autoencoder's, if it has any, by keyword, such as ``labels=``.
         Returns:
-            numpy array: float32 (B, *latent_shape); for a PixelCNN (B, h, w, 1) in [-1, 1]; for a GPT int32 (B, h w).
+            numpy array: float32 (B, *latent_shape); for a PixelCNN (B, h, w, 1) in [-1, 1]; for a GPT or CodePixelCNN int32 (B, n).
         """
         x = self.examples(x)
         values = self.autoencoder.conditions.rows(len(x), conditions)
@@ -315,6 +316,19 @@ class _Tokens(_Latents):
 
     def decode(self, codes, **values):
         return self.autoencoder.decode_rows(ops.reshape(codes, (-1, *self._integers()[0])), **values)
+
+
+class _Maps(_Tokens):
+    """Integer codes of all levels, each row by row: int32 (B, n)."""
+
+    def check(self):
+        shape, count = self._integers()
+        shapes = tuple(getattr(self.autoencoder, "code_shapes", (shape,)))
+        if self.prior.code_shapes != shapes or self.prior.num_codes != count:
+            raise ValueError(
+                f"prior: expected a CodePixelCNN of maps {shapes} with num_codes={count}, the codes, received one of "
+                f"{self.prior.code_shapes} with num_codes={self.prior.num_codes}."
+            )
 
 
 class _Pixels(_Tokens):

@@ -1,8 +1,10 @@
 """Architectures that know no family: they map tensors to tensors and hold no loss."""
 
 from kgen.networks.autoencoder import SpatialDecoder, SpatialEncoder
+from kgen.networks.codenet import CodeNet
 from kgen.networks.convnet import ConvDecoder, ConvEncoder
 from kgen.networks.dit import DiT
+from kgen.networks.ladder import LadderDecoder, LadderEncoder
 from kgen.networks.mlp import MLP
 from kgen.networks.patch import PatchCritic
 from kgen.networks.pixelnet import PixelNet
@@ -17,9 +19,12 @@ from kgen.networks.unet import UNet
 __all__ = [
     "MLP",
     "CausalTransformer",
+    "CodeNet",
     "ConvDecoder",
     "ConvEncoder",
     "DiT",
+    "LadderDecoder",
+    "LadderEncoder",
     "PatchCritic",
     "PixelNet",
     "ProgressiveCritic",

@@ -18,7 +18,7 @@ class ConfiguredNetwork(keras.Model):
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
         if "__init__" in cls.__dict__:
-            cls.__init__ = _under_policy(cls.__init__)
+            cls.__init__ = under_policy(cls.__init__)
 
     def call(self, inputs, training=None, mask=None):
         if training and self._pieces is not None:
@@ -87,7 +87,9 @@ def _between(inputs, outputs):
     return lambda *values: function(list(values))
 
 
-def _under_policy(init):
+def under_policy(init):
+    """A network's ``__init__`` whose layers are made under the policy ``dtype``."""
+
     @functools.wraps(init)
     def made(self, *args, dtype=None, **kwargs):
         before = keras.config.dtype_policy()

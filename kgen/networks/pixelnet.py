@@ -98,8 +98,10 @@ class PixelNet(keras.Model):
         blocks: gated residual blocks per stream.
         num_classes: number of classes, or None.
         dropout: rate inside the blocks.
+        context: channels of features that every pixel sees at its own place, or None.
     Call:
-        x, or [x, label] where there are classes: float (B, H, W, C) in [-1, 1], int (B,) in [0, num_classes).
+        x, or [x, label, context] with those that there are: float (B, H, W, C) in [-1, 1], int (B,) in [0, num_classes), float
+        (B, H, W, context).
         Returns float32 (B, H, W, out_channels).
     Reference:
         Salimans et al., PixelCNN++, 2017, arXiv 1701.05517.
@@ -113,6 +115,7 @@ class PixelNet(keras.Model):
         blocks=5,
         num_classes=None,
         dropout=0.0,
+        context=None,
         name="pixelnet",
         **kwargs,
     ):
@@ -120,6 +123,7 @@ class PixelNet(keras.Model):
         self.image_shape = tuple(image_shape)
         self.channels = channels
         self.num_classes = num_classes
+        self.context = context
         self._arguments = {
             "image_shape": list(image_shape),
             "out_channels": out_channels,
@@ -127,6 +131,7 @@ class PixelNet(keras.Model):
             "blocks": blocks,
             "num_classes": num_classes,
             "dropout": dropout,
+            "context": context,
             "name": name,
             "dtype": keras.dtype_policies.serialize(self.dtype_policy),
         }
@@ -134,6 +139,9 @@ class PixelNet(keras.Model):
         self.enter_above = DownShiftedConv2D(channels, (2, 3), dtype=policy, name="enter_above")
         self.enter_row = DownShiftedConv2D(channels, (1, 3), dtype=policy, name="enter_row")
         self.enter_left = DownRightShiftedConv2D(channels, (2, 1), dtype=policy, name="enter_left")
+
+        if context is not None:
+            self.enter_context = layers.Dense(2 * channels, use_bias=False, dtype=policy, name="enter_context")
 
         def stream(name, conv, kernel_size, linked):
             settings = (conv, kernel_size, channels, num_classes, dropout, linked)
@@ -143,21 +151,28 @@ class PixelNet(keras.Model):
         self.left_blocks = stream("left", DownRightShiftedConv2D, (2, 2), linked=True)
         self.head = layers.Dense(out_channels, dtype="float32", name="head")
         x, label = ops.zeros((1, *self.image_shape)), ops.zeros((1,), dtype="int32")
-        self(x if num_classes is None else [x, label])  # builds it
+        given = [x] if num_classes is None else [x, label]
+        if context is not None:
+            given.append(ops.zeros((1, *self.image_shape[:2], context)))
+        self(given if len(given) > 1 else x)  # builds it
 
     def call(self, inputs, training=False):
-        x, label = (inputs, None) if self.num_classes is None else inputs
+        x, *given = inputs if isinstance(inputs, (list, tuple)) else [inputs]
+        label = None if self.num_classes is None else given[0]
+        beside = None if self.context is None else ops.split(self.enter_context(given[-1]), 2, axis=-1)
         x = _with_ones(x)
         down = ops.pad(x, ((0, 0), (1, 0), (0, 0), (0, 0)))[:, :-1]  # at (i, j) stands x[i - 1, j]
         right = ops.pad(x, ((0, 0), (0, 0), (1, 0), (0, 0)))[:, :, :-1]  # x[i, j - 1]
         above = self.enter_above(down)
         left = self.enter_row(down) + self.enter_left(right)
+        if beside is not None:
+            above, left = above + beside[0], left + beside[1]
         for above_block, left_block in zip(self.above_blocks, self.left_blocks, strict=True):
             above = above_block(above, label=label, training=training)
             left = left_block(left, above, label=label, training=training)
         return self.head(ops.elu(left))
 
-    def generate(self, draw, inputs, label=None):
+    def generate(self, draw, inputs, label=None, context=None):
         """Fills images pixel by pixel; the numbers of each pixel are computed once, from what is kept of the pixels before it.
 
         For a row, the stream ``above`` and all that the stream ``left`` gets from above are computed at once. Then, pixel by pixel, the
@@ -167,6 +182,7 @@ class PixelNet(keras.Model):
             draw: function that returns a pixel (B, C) in [-1, 1] from its numbers (B, out_channels) and its part of ``inputs``.
             inputs: list of tensors (B, H, W, ...), one at least, of which ``draw`` gets a list of (B, ...) for each pixel.
             label: int (B,), or None where there are no classes.
+            context: float (B, H, W, context), or None where there is none.
         Returns:
             float32 (B, H, W, C): what calling the network on it and drawing from its output, pixel by pixel, would give too.
         Reference:
@@ -179,6 +195,7 @@ class PixelNet(keras.Model):
         # What does not change from pixel to pixel is made once: an eager backend would make it again each time.
         enter_matrix = self.enter_left.beside()
         matrices = [conv.beside() for b in self.left_blocks for conv in (b.conv_1, b.conv_2)]
+        beside = None if context is None else ops.split(self.enter_context(context), 2, axis=-1)
         head_matrix, head_bias = (ops.convert_to_tensor(v) for v in (self.head.kernel, self.head.bias))
 
         def zeros(*shape, dtype=self.compute_dtype):
@@ -196,6 +213,8 @@ class PixelNet(keras.Model):
             above = self.enter_above.row(x_rows)
             x_right = ops.pad(x_rows[1], ((0, 0), (1, 0), (0, 0)))[:, :-1]
             given = [self.enter_row.row([x_rows[1]]) + self.enter_left.above([x_right])]
+            if beside is not None:
+                above, given[0] = above + ops.take(beside[0], i, axis=1), given[0] + ops.take(beside[1], i, axis=1)
             for k, (above_block, block) in enumerate(zip(self.above_blocks, self.left_blocks, strict=True)):
                 condition = above_conditions[k]
                 condition = None if condition is None else condition[:, None]

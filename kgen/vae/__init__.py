@@ -5,6 +5,7 @@ from kgen.vae.contractive import ContractiveAutoencoder
 from kgen.vae.denoising import DenoisingAutoencoder
 from kgen.vae.deterministic import Autoencoder
 from kgen.vae.discrepancy import WAE, InfoVAE
+from kgen.vae.hierarchical import HierarchicalVAE
 from kgen.vae.importance import IWAE
 from kgen.vae.likelihoods import (
     BernoulliLikelihood,
@@ -21,11 +22,13 @@ from kgen.vae.total_correlation import BetaTCVAE
 from kgen.vae.vae import VAE
 from kgen.vae.vamp import VampPrior
 from kgen.vae.vqvae import VQVAE
+from kgen.vae.vqvae2 import VQVAE2
 
 __all__ = [
     "IWAE",
     "VAE",
     "VQVAE",
+    "VQVAE2",
     "WAE",
     "Autoencoder",
     "BernoulliLikelihood",
@@ -40,6 +43,7 @@ __all__ = [
     "GaussianLikelihood",
     "GaussianMixture",
     "GaussianMixturePrior",
+    "HierarchicalVAE",
     "InfoVAE",
     "Likelihood",
     "PointPosterior",

@@ -1,6 +1,7 @@
 """Networks that suit an image size, for those who bring none."""
 
-from kgen.networks import MLP, ConvDecoder, ConvEncoder, SpatialDecoder, SpatialEncoder
+from kgen.networks import MLP, ConvDecoder, ConvEncoder, LadderDecoder, LadderEncoder, SpatialDecoder, SpatialEncoder
+from kgen.networks.halving import halvings
 
 
 def _channels(shape):
@@ -57,3 +58,34 @@ def map_encoder(shape, size, dtype=None):
 def map_decoder(map_shape, shape, dtype=None):
     """Maps (B, *map_shape) to images (B, *shape), whose sides are those of the map as often doubled as ``map_encoder`` halves them."""
     return SpatialDecoder(map_shape, _three(shape, "decoder")[-1], _map_channels(shape), dtype=dtype)
+
+
+def latent_shapes(shape):
+    """Shapes of several layers of latents, from the top: of images a vector and a map at each halving, else two vectors."""
+    count = halvings(shape) if len(shape) == 3 else 0
+    maps = [(shape[0] >> i, shape[1] >> i, 2**i) for i in range(count, 0, -1)]
+    return ((1, 1, 16), *maps) if maps else ((4,), (8,))
+
+
+def _ladder_channels(shapes):
+    if len(shapes[0]) == 1:
+        return [64] * (len(shapes) + 1)
+    return [128 if s[:2] == (1, 1) else 64 for s in shapes] + [32]
+
+
+def ladder_encoder(shape, shapes, dtype=None):
+    """Maps (B, *shape) to features of each layer of latents."""
+    return LadderEncoder(shape, shapes, _ladder_channels(shapes), dtype=dtype)
+
+
+def ladder_decoder(shapes, shape, dtype=None):
+    """Maps all layers' latents, flattened, to (B, *shape)."""
+    return LadderDecoder(shapes, shape, _ladder_channels(shapes), dtype=dtype)
+
+
+def code_maps(shape):
+    """Shapes of two maps of codes, from the top: an image halved twice and once; of small ones a vector and the image halved once."""
+    sides = _three(shape, "encoder")[:2]
+    if any(s % 4 for s in sides):
+        return ((1, 1), (sides[0] // 2, sides[1] // 2))
+    return tuple((sides[0] // n, sides[1] // n) for n in (4, 2))

@@ -84,8 +84,7 @@ class VAE(Autoencoder):
         size = self.posterior.size(self.latent_dim)
         self.encoder = self.default_encoder(size) if encoder is None else encoder
         self.decoder = self.default_decoder(output_shape) if decoder is None else decoder
-        needs = f"{type(self.posterior).__name__} needs {size} numbers"
-        check_network("encoder", self.encoder, self._symbols(self.image_shape), (size,), needs)
+        self.check_encoder(size)
         needs = f"{type(self.observation).__name__} needs {self.observation.parameters} for each value"
         check_network("decoder", self.decoder, self._symbols(self.latent_shape), output_shape, needs)
         self.ema_of = None if ema_of is None else [checks.one_of("ema_of", part, PARTS) for part in ema_of]
@@ -95,6 +94,11 @@ class VAE(Autoencoder):
     def _symbols(self, shape):
         first = keras.KerasTensor((None, *shape))
         return self.network_inputs(first, dict(zip(self.conditions.specs(), self.conditions.symbols(), strict=True)))
+
+    def check_encoder(self, size):
+        """Raises ValueError unless the encoder returns ``size`` numbers for each example."""
+        needs = f"{type(self.posterior).__name__} needs {size} numbers"
+        check_network("encoder", self.encoder, self._symbols(self.image_shape), (size,), needs)
 
     def default_encoder(self, size):
         """The encoder for those who bring none: examples to (B, size)."""
@@ -129,14 +133,30 @@ class VAE(Autoencoder):
             self.network_for(training, part) for part in ("encoder", "decoder", "observation")
         )
         seen = self.corrupted(x, batch.seeds) if training else x
-        parameters = ops.cast(encoder(self.network_inputs(seen, values), training=training), "float32")
-        z = self.posterior.sample(parameters, random.normal(batch.seeds, (self.latent_dim,)))
-        output = observation.split(decoder(self.network_inputs(z, values), training=training))
+        encoded = encoder(self.network_inputs(seen, values), training=training)
+        noise = random.normal(batch.seeds, (self.latent_dim,))
+        parameters, z, output = self.through(decoder, encoded, values, noise, training)
+        output = observation.split(output)
         if training:
             observation.measure(output, x, batch.weight)
         reconstruction = -observation.log_prob(output, x)
         penalty, logs = self.penalty(parameters, z, batch, training)
         return reconstruction + penalty, {"reconstruction": reconstruction, **logs}
+
+    def through(self, decoder, encoded, values, noise=None, training=False):
+        """From what an encoder returned to what a decoder returns.
+
+        Args:
+            decoder: the decoder, or its average.
+            encoded: what the encoder, or its average, returned.
+            values: tensors of the conditions, by name.
+            noise: standard normal numbers (B, latent_dim) that a draw of z is made of; None for the posterior's mean.
+        Returns:
+            ``(parameters, z, output)``: the posterior's, float32 (B, posterior.size(latent_dim)); (B, latent_dim); the decoder's output.
+        """
+        parameters = ops.cast(encoded, "float32")
+        z = self.posterior.mean(parameters) if noise is None else self.posterior.sample(parameters, noise)
+        return parameters, z, decoder(self.network_inputs(z, values), training=training)
 
     def corrupted(self, x, seeds):
         """What the encoder sees of x (B, *image_shape) in training, by row seeds (B, 2): x itself."""
@@ -209,11 +229,13 @@ class VAE(Autoencoder):
         ``prior_log_prob`` maps z (B, latent_dim) and row seeds to ln p(z) (B,) of another prior than the model's own; or, with draws
         of these seeds, to the logarithm of an unbiased estimate of p(z).
         """
-        parameters, prior = self.posterior_rows(x, **values), self.prior_for(training=False)
+        encoded, prior = self.averaged("encoder")(self.network_inputs(x, values)), self.prior_for(training=False)
+        decoder, observation = self.averaged("decoder"), self.averaged("observation")
 
         def body(k, total):
-            z = self.posterior.sample(parameters, random.normal(seeds, (self.latent_dim,), draw=k))
-            weight = self.averaged("observation").log_prob(self.observation_rows(z, **values), x)
+            noise = random.normal(seeds, (self.latent_dim,), draw=k)
+            parameters, z, output = self.through(decoder, encoded, values, noise)
+            weight = observation.log_prob(observation.split(output), x)
             if prior_log_prob is None:
                 weight = weight + prior.distribution().log_prob(z)
             else:
@@ -229,9 +251,9 @@ class VAE(Autoencoder):
         """The reconstruction of x, or of [x, *conditions], from the posterior's mean."""
         x, *values = inputs if len(self.conditions) else [inputs]
         values = dict(zip(self.conditions.specs(), values, strict=True))
-        parameters = ops.cast(self.encoder(self.network_inputs(x, values), training=training), "float32")
-        z = self.network_inputs(self.posterior.mean(parameters), values)
-        return self.observation.mean(self.observation.split(self.decoder(z, training=training)))
+        encoded = self.encoder(self.network_inputs(x, values), training=training)
+        output = self.through(self.decoder, encoded, values, training=training)[-1]
+        return self.observation.mean(self.observation.split(output))
 
     def sample(self, n, *, seed=None, noise=False, batch_size=None, **conditions):
         """Draws z from the prior and decodes it.

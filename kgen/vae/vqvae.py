@@ -24,9 +24,9 @@ class VQVAE(Autoencoder):
     """A VQ-VAE: images to maps of integer codes, and back.
 
     It has no prior over codes but the frequency of each code at each position, seen in training: ``sample`` draws every position from
-    it independently, and so shows textures rather than objects. For samples worth looking at, put ``kgen.hybrid.LatentDiffusion`` on
-    top, or an autoregressive model of the codes that ``encode`` gives. There is no ``log_prob``: the squared error names no
-    distribution of x.
+    it independently, and so shows textures rather than objects. For samples worth looking at, fit a prior to the codes,
+    ``kgen.hybrid.PriorRefit(model, CodePixelCNN([model.code_shape], model.num_codes))``, or put ``kgen.hybrid.LatentDiffusion`` on
+    top. There is no ``log_prob``: the squared error names no distribution of x.
 
     Args:
         image_shape: shape of one example: (H, W, C) for images in [-1, 1], or any shape together with ``encoder`` and ``decoder``.
@@ -59,6 +59,18 @@ class VQVAE(Autoencoder):
         self.image_shape = checks.shape("image_shape", image_shape)
         self.quantizer = _quantizer(quantizer, num_codes, code_dim)
         self.num_codes, self.code_dim = self.quantizer.num_codes, self.quantizer.dim
+        self.set_networks(encoder, decoder)
+        self.usage = self.add_weight(
+            shape=(*self.code_shape, self.num_codes),
+            initializer="zeros",
+            trainable=False,
+            dtype="float32",
+            aggregation="mean",
+            name="usage",
+        )
+
+    def set_networks(self, encoder, decoder):
+        """Sets ``encoder``, ``decoder`` and ``code_shape`` from what the constructor was given: networks, or None for the default ones."""
         if encoder is None:
             encoder = defaults.map_encoder(self.image_shape, self.code_dim, self.dtype_policy)
         self.encoder = encoder
@@ -70,14 +82,6 @@ class VQVAE(Autoencoder):
         self.decoder = decoder
         z = keras.KerasTensor((None, *self.latent_shape))
         check_network("decoder", decoder, z, self.image_shape)
-        self.usage = self.add_weight(
-            shape=(*self.code_shape, self.num_codes),
-            initializer="zeros",
-            trainable=False,
-            dtype="float32",
-            aggregation="mean",
-            name="usage",
-        )
 
     @property
     def latent_shape(self):
@@ -94,10 +98,14 @@ class VQVAE(Autoencoder):
         errors = ops.square(x - output)
         reconstruction = ops.mean(ops.reshape(errors, (ops.shape(x)[0], -1)), axis=-1)
         if training:
-            used = ops.mean(ops.one_hot(codes, self.num_codes, dtype="float32"), axis=0)
-            self.usage.assign(MEMORY * self.usage + (1.0 - MEMORY) * used)
+            self.count(codes)
         logs = {"reconstruction": reconstruction, "quantization": quantization, "perplexity": perplexity}
         return reconstruction + quantization, logs
+
+    def count(self, codes):
+        """Takes the codes of a batch, (B, *code_shape), into how often each is used."""
+        used = ops.mean(ops.one_hot(codes, self.num_codes, dtype="float32"), axis=0)
+        self.usage.assign(MEMORY * self.usage + (1.0 - MEMORY) * used)
 
     # What takes and gives tensors, and is compiled and served; see ``Autoencoder``.
 

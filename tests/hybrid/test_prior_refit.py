@@ -6,10 +6,10 @@ import pytest
 from keras import ops
 
 import kgen
-from kgen.autoregressive import GPT, PixelCNN
+from kgen.autoregressive import GPT, CodePixelCNN, PixelCNN
 from kgen.hybrid import PriorRefit
-from kgen.networks import MLP, SpatialDecoder, SpatialEncoder
-from kgen.vae import VAE, VQVAE, GaussianLikelihood, GaussianMixture
+from kgen.networks import MLP, LadderDecoder, LadderEncoder, SpatialDecoder, SpatialEncoder
+from kgen.vae import VAE, VQVAE, VQVAE2, GaussianLikelihood, GaussianMixture
 
 RNG = np.random.default_rng(0)
 # Two far clusters on a line in three dimensions: what a standard normal fits badly.
@@ -116,6 +116,30 @@ def test_maps_of_codes_become_pixels_and_tokens():
     ]:
         with pytest.raises(ValueError, match=message):
             PriorRefit(autoencoder, prior)
+
+
+def test_codes_of_several_levels_are_drawn_from_the_top(tmp_path):
+    keras.utils.set_random_seed(0)
+    shapes = ((2,), (2,))
+    encoder = LadderEncoder((3,), shapes, (4, 4, 4))
+    autoencoder = VQVAE2((3,), 5, 2, encoder=encoder, decoder=LadderDecoder(shapes, (3,), (4, 4, 4), stochastic=False))
+    for quantizer in autoencoder.quantizers:
+        quantizer.codebook.assign(RNG.normal(size=(5, 2)))
+    pair = PriorRefit(autoencoder, CodePixelCNN(((), ()), 5, channels=4, blocks=1, width=3, ema=None))
+    np.testing.assert_array_equal(pair.codes(X[:8]), autoencoder.encode(X[:8]))
+    if (
+        keras.config.backend() == "torch"
+    ):  # the others take seconds to compile each loop; tests/autoregressive samples on them
+        pair.compile("adam")
+        pair.fit(X, batch_size=256, verbose=0)
+        figures = pair.evaluate(X, verbose=0, return_dict=True)
+        assert abs(figures["bits_0"] + figures["bits_1"] - figures["bits"]) < 1e-4
+        samples = pair.sample(4, seed=1)
+        np.testing.assert_allclose(samples, autoencoder.decode(pair.prior.sample(4, seed=1)), atol=1e-5)
+        pair.save(tmp_path / "m.keras")
+        np.testing.assert_allclose(kgen.load(tmp_path / "m.keras").sample(4, seed=1), samples, atol=1e-6)
+    with pytest.raises(ValueError, match=r"prior: expected a CodePixelCNN of maps \(\(\), \(\)\) with num_codes=5"):
+        PriorRefit(autoencoder, CodePixelCNN(((2,),), 5, channels=4, blocks=1))
 
 
 def test_wrong_arguments(refit):

@@ -1,0 +1,83 @@
+"""PixelCNN of codes: probabilities that sum to 1 over all levels, what sees what, generation by what is kept, the contract."""
+
+import itertools
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from kgen import backend
+from kgen.autoregressive import CodePixelCNN
+from kgen.core import Batch, random
+
+from contract import *  # noqa: F403
+from contract import Case, trained_models
+
+RNG = np.random.default_rng(0)
+CODES = np.repeat(RNG.integers(0, 3, (64, 1)), 4, axis=1)
+CODES[:, 2:] = (CODES[:, 2:] + RNG.integers(0, 2, (64, 2))) % 3
+
+
+def small(shapes=((1, 1), (2, 2)), **kwargs):
+    return CodePixelCNN(shapes, 3, channels=4, blocks=1, width=3, **kwargs)
+
+
+trained = trained_models(
+    {"code pixelcnn": Case(lambda: small(((2, 2),), ema=0.9), (CODES.astype("int32"),), output="codes")}
+)
+
+
+@pytest.fixture(scope="module")
+def model():
+    keras.utils.set_random_seed(0)
+    model = small(num_classes=2, ema=None)
+    rng = np.random.default_rng(1)  # far from the start, where all codes are as likely
+    model.set_weights([w + 0.3 * rng.normal(size=w.shape).astype(w.dtype) for w in model.get_weights()])
+    return model
+
+
+def test_probabilities_sum_to_one_and_the_levels_bits_add_up(model):
+    rows = np.array(list(itertools.product(range(3), repeat=5)), "int32")
+    batch = Batch(ops.convert_to_tensor(rows), conditions={"label": ops.zeros((len(rows),), "int32")})
+    losses, logs = backend.jit(lambda: model.objective(batch, training=False), model.variables)()
+    p = np.exp(-ops.convert_to_numpy(losses).astype("float64"))
+    logs = {k: ops.convert_to_numpy(v) for k, v in logs.items()}
+    assert abs(p.sum() - 1) < 1e-5 and p.max() > 3 * p.min()
+    np.testing.assert_allclose(logs["bits_0"] + logs["bits_1"], -np.log2(p), rtol=1e-4)
+    np.testing.assert_allclose(logs["bits"], -np.log2(p), rtol=1e-4)
+    # p(top) is what is left of p when all codes below are summed over.
+    np.testing.assert_allclose(2.0 ** -logs["bits_0"], np.repeat(p.reshape(3, -1).sum(1), 81), rtol=1e-4)
+
+
+def test_a_code_sees_those_before_it_and_all_levels_above_and_is_drawn_so(model):
+    seeds, label = random.row_seeds(3, 16), np.array([0, 1] * 8, "int32")
+
+    def run(seeds, label):
+        codes = model.network.generate(seeds, label)
+        changed = ops.concatenate([(codes + ops.eye(5, dtype="int32")[j]) % 3 for j in range(5)], axis=0)
+        noise = [random.gumbel(random.fold_in(seeds, i), (n, 3)) for i, n in enumerate((1, 4))]
+        more = model.network([changed, ops.tile(label, [5])])
+        return codes, model.network([codes, label]), ops.concatenate(noise, axis=1), more
+
+    compiled = backend.jit(run, model.variables)
+    codes, logits, noise, changed = map(ops.convert_to_numpy, compiled(*map(ops.convert_to_tensor, (seeds, label))))
+    assert len(np.unique(codes, axis=0)) > 2
+    # Code by code by what is kept, as by the whole network: each is the best of its logits and noise, given those before it.
+    np.testing.assert_array_equal((logits + noise).argmax(-1), codes)
+    moved = np.abs(changed.reshape(5, 16, 5, 3) - logits).max((1, 3)) > 1e-6
+    for j in range(5):
+        assert not moved[j, : j + 1].any()
+    assert moved[0, 1:].all() and moved[1, 2:4].all()
+
+
+def test_wrong_arguments(model):
+    cases = [
+        (lambda: CodePixelCNN(((2, 2), (3, 3)), 4), "code_shapes: expected maps from the top, whose sides divide"),
+        (lambda: model.log_prob(np.zeros((2, 4), "int32"), labels=0), r"x: expected integer codes of shape \(N, 5\)"),
+        (lambda: model.log_prob(np.full((2, 5), 3), labels=0), r"x: expected codes in \[0, 3\)"),
+        (lambda: model.sample(1), "labels: this model has 2 classes"),
+    ]
+    for call, message in cases:
+        with pytest.raises(ValueError, match=message):
+            call()
