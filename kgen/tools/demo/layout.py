@@ -40,7 +40,7 @@ def _plain(text):
 
 def _tab(subject, prefix):
     model = subject.model
-    about = (inspect.getdoc(type(model)) or type(model).__name__).split("\n")[0]
+    about = (inspect.getdoc(type(model)) or type(model).__name__).split("\n")[0].replace("``", "")
     likelihood = "no likelihood" if model.likelihood == "implicit" else f"likelihood: {model.likelihood}"
     gr.Markdown(_plain(f"{type(model).__name__}: {about} {model.count_params():,} parameters, {likelihood}."))
     with gr.Tabs():
@@ -149,13 +149,23 @@ class _View:
         elif shows == POINTS:
             self.results = [
                 gr.Image(
-                    label=label, format="png", interactive=False, type="filepath", buttons=["download", "fullscreen"]
+                    label=label,
+                    show_label=False,
+                    format="png",
+                    interactive=False,
+                    type="filepath",
+                    buttons=["download", "fullscreen"],
                 )
             ]
         else:
             self.results = [
                 gr.Textbox(
-                    label=label, lines=8 if shows == TEXT else 3, max_lines=30, buttons=["copy"], interactive=False
+                    label=label,
+                    elem_classes="kgen-text",
+                    lines=8 if shows == TEXT else 5,
+                    max_lines=30,
+                    buttons=["copy"],
+                    interactive=False,
                 )
             ]
         self.downloads = gr.File(label="Files", file_count="multiple", interactive=False, elem_classes="kgen-files")

@@ -33,7 +33,9 @@ CSS = """
 .kgen-pixels img { image-rendering: pixelated; }
 .kgen-pixels .grid-wrap { max-height: none; overflow: visible; }
 .kgen-pixels .grid-container { grid-template-columns: repeat(var(--grid-cols), minmax(0, 1fr)) !important; }
-.kgen-frame img { width: 100% !important; max-width: 24rem; margin: 2.5rem auto 0.5rem; }
+.kgen-frame img { margin: 2.5rem auto 0.5rem; }
+[data-testid="status-tracker"]:has(.error) { display: none !important; }  /* what was shown stays in sight; the message says why */
+.kgen-text textarea { font-family: var(--font-mono); }
 .kgen-files .label-clear-button { display: none; }
 .kgen-head h1 { overflow-wrap: anywhere; }
 """

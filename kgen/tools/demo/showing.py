@@ -39,7 +39,7 @@ def _frames(request, answer, into):
     frames = []
     for k in range(answer.shape[1]):
         frames.append(str(into / f"frame_{k}.png"))
-        pictures.save_grid(answer[:, k], frames[-1], min_side=files.SHOWN)
+        pictures.save_grid(answer[:, k], frames[-1], min_side=2 * files.SHOWN)
     rows = answer.reshape(-1, *answer.shape[2:])
     pictures.save_grid(rows, into / "frames.png", columns=answer.shape[1])
     return frames, [str(into / "frames.png"), _array(answer, into, "frames")]
