@@ -69,6 +69,8 @@ def main(
     held_out = slice(0, 200)
     images = kgen.data.at_levels(x_test[held_out])
     bits = model.bits_per_dim(images, labels=None if y is None else y_test[held_out], num_samples=50)
+    # What kgen demo shows of the data.
+    run.save_facts(model, images, log_prob={"levels": 256, "num_samples": 50})
     figures["bits_per_dim"] = {
         "value": float(bits.mean()),
         "unit": "bits/dim, upper bound, 256 levels",

@@ -35,6 +35,9 @@ def main(
     run = kgen.Run(out)
     run.save_model(model)
     run.save_preset(model, dtype="float16")  # half the size, the same figures
+    levels = 17 if data == "digits" else 256
+    # What kgen demo shows of the data.
+    run.save_facts(model, kgen.data.at_levels(x_test, levels), log_prob={"levels": levels})
     run.save_curves(history)
     labels = None if y is None else [i % num_classes for i in range(64)]
     run.save_samples(model.sample(64, seed=0, labels=labels), columns=10)
@@ -49,7 +52,6 @@ def main(
         figures = kgen.metrics.fidelity_report(
             samples, train=x, test=x_test, extractor=classifier, labels=y, test_labels=y_test
         )
-    levels = 17 if data == "digits" else 256
     bits = model.bits_per_dim(kgen.data.at_levels(x_test, levels), labels=y_test, levels=levels)
     figures["bits_per_dim"] = {
         "value": float(bits.mean()),

@@ -39,7 +39,7 @@ def main(
 
     run = kgen.Run(out)
     run.save_model(refit)
-    run.save_facts(refit, x_test)  # what kgen demo shows of the data
+    run.save_facts(refit, x_test, log_prob={"num_samples": 50})  # what kgen demo shows of the data
     run.save_curves(history)
     run.save_samples(refit.sample(64, seed=0))
     run.save_picture("standard_normal", model.sample(64, seed=0))

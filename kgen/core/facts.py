@@ -31,7 +31,7 @@ def measure(model, x, *, examples=500, log_prob=None, **conditions):
         **conditions: those of the examples, such as ``labels=``, for a model whose likelihood or encoder wants them.
     Returns:
         dict: ``log_prob``, of a model with a likelihood, with the 101 ``quantiles``, ``examples`` and ``options``; ``latent``, of one with
-        latent vectors, with ``mean``, ``axes`` and ``deviations``. Either may be missing.
+        latent vectors (of whatever shape, laid out flat), with ``mean``, ``axes`` and ``deviations``. Either may be missing.
     """
     chosen = np.linspace(0, len(x) - 1, min(checks.positive_int("examples", examples), len(x))).astype(int)
     x = np.asarray(x)[chosen]
@@ -43,7 +43,8 @@ def measure(model, x, *, examples=500, log_prob=None, **conditions):
         found["log_prob"] = {"quantiles": quantiles.tolist(), "examples": len(x), "options": dict(log_prob)}
     if callable(getattr(model, "encode", None)) and callable(getattr(model, "decode", None)):
         z = model.encode(x, **given)
-        if z.ndim == 2 and z.dtype.kind == "f":
+        if z.dtype.kind == "f":  # codes have no axes
+            z = z.reshape(len(z), -1)
             mean = z.mean(0)
             _, sizes, axes = np.linalg.svd(z - mean, full_matrices=False)
             kept = min(AXES, len(axes))

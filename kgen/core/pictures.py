@@ -36,12 +36,12 @@ def grid(images, columns=None, gap=1, min_side=32):
     return sheet[..., 0] if channels == 1 else sheet
 
 
-def save_grid(images, path, columns=None):
-    """Writes a grid of images (see ``grid``) to a PNG file."""
+def save_grid(images, path, columns=None, **given):
+    """Writes a grid of images (see ``grid``, which takes the rest) to a PNG file."""
     from PIL import Image
 
     with aside(path) as temporary:
-        Image.fromarray(grid(images, columns)).save(temporary)
+        Image.fromarray(grid(images, columns, **given)).save(temporary)
 
 
 def save_density(panels, path, extent=None, resolution=200):

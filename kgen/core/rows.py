@@ -15,7 +15,7 @@ _watcher = contextvars.ContextVar("watcher", default=None)
 
 @contextlib.contextmanager
 def watched(function):
-    """Inside, ``function(done, count)`` is called after each batch of ``run`` in this thread; what it raises ends the work there."""
+    """Inside, ``function(done, count)`` is called after each batch of ``run`` in this thread; where it says so, the rows so far are all."""
     token = _watcher.set(function)
     try:
         yield
@@ -32,7 +32,7 @@ def run(compiled, arrays, *, batch_size=None, progress=False):
         batch_size: rows per call; by default all of them, at most 256.
         progress: whether to show a progress bar where there are several batches.
     Returns:
-        numpy array or structure of them, of N rows.
+        numpy array or structure of them, of N rows; of fewer where a watcher ended it.
     """
     n = len(arrays[0])
     size = min(n, LARGEST) if batch_size is None else min(n, checks.positive_int("batch_size", batch_size))
@@ -49,6 +49,6 @@ def run(compiled, arrays, *, batch_size=None, progress=False):
         parts.append(keras.tree.map_structure(lambda t, k=filled: ops.convert_to_numpy(t)[:k], out))
         if bar:
             bar.update(i + 1)
-        if watcher is not None:
-            watcher(i + 1, count)
+        if watcher is not None and watcher(i + 1, count):
+            break
     return keras.tree.map_structure(lambda *p: np.concatenate(p), *parts)

@@ -1,4 +1,4 @@
-"""Ways between vectors on a sphere."""
+"""Ways between vectors, on a sphere and straight."""
 
 import numpy as np
 
@@ -40,3 +40,9 @@ def slerp(a, b, steps=8):
     second = np.where(angle < 1e-6, share, np.sin(share * angle) / sine)
     length = (1.0 - share) * lengths[0][:, None] + share * lengths[1][:, None]
     return (length * (first * a[:, None] + second * b[:, None])).astype("float32")
+
+
+def straight(a, b, steps=8):
+    """Points on the straight line between vectors (N, D), ends included: numpy float32 array (N, steps, D)."""
+    share = np.linspace(0.0, 1.0, steps, dtype="float32")[None, :, None]
+    return (1.0 - share) * a[:, None] + share * b[:, None]

@@ -7,6 +7,7 @@ from kgen.core.endpoints import TensorSpec
 
 PICTURES, FRAMES, POINTS, TEXT, NUMBERS = "pictures", "frames", "points", "text", "numbers"
 OWN_SAMPLE = "sample"  # kind of what the model draws itself, from a seed that is asked for
+OWN_SEED = "end"  # kind of such a seed, for a method that draws of it
 FRAME_COUNT = 8
 
 
@@ -20,7 +21,7 @@ class View:
         call: a method of the model, or the dotted name of a public function that takes the model first.
         shows: "pictures", "frames" (of one way each, (N, F, H, W, C)), "points" of the plane, "text" or "numbers".
         given: dict from an argument to the ``TensorSpec`` of what a person brings: "image", "mask", "sample" (which the model draws from a
-            seed), or "text".
+            seed), "end" (such a seed itself) or "text".
         options: dict from a keyword to its ``TensorSpec``: what can be turned and has a default.
         keywords: dict from a keyword to what it always is.
         counted: whether the first argument is how many; if not, rows are those of what is given.
@@ -57,6 +58,8 @@ def of(model):
             found["way"] = View("way", "From noise", "trajectory", FRAMES, {}, options, counted=True, conditions=both)
         if callable(getattr(model, "interpolate", None)):
             found["between"] = between("interpolate", "steps", both)
+        elif callable(getattr(model, "interpolate_seeds", None)):
+            found["between"] = between("interpolate_seeds", "steps", both, OWN_SEED, counted=True)
     if is_image and "reconstruct" not in found and callable(getattr(model, "reconstruct", None)):
         found["reconstruct"] = View(
             "reconstruct", "Reconstruct", "reconstruct", PICTURES, {"x": picture(shape_of(model))}, seeded=False
@@ -75,11 +78,21 @@ def picture(shape, doc="picture"):
     return TensorSpec(tuple(shape), "float32", doc, -1.0, 1.0, kind="image")
 
 
-def between(call, frames, conditions=()):
-    """The view of a way between two samples, by a function of two sets of examples whose number of frames is called ``frames``."""
-    ends = {name: TensorSpec((), "int32", f"seed of end {name}", kind=OWN_SAMPLE) for name in "ab"}
+def between(call, frames, conditions=(), kind=OWN_SAMPLE, counted=False):
+    """The view of a way between two samples, by a function of both (or of their seeds) whose number of frames is called ``frames``."""
+    ends = {name: TensorSpec((), "int32", f"which sample is end {name}", kind=kind) for name in "ab"}
     options = {frames: TensorSpec((), "int32", "frames, both ends included", 2, 32, FRAME_COUNT, kind="number")}
-    return View("between", "Between two samples", call, FRAMES, ends, options, seeded=False, conditions=conditions)
+    return View(
+        "between",
+        "Between two samples",
+        call,
+        FRAMES,
+        ends,
+        options,
+        counted=counted,
+        seeded=False,
+        conditions=conditions,
+    )
 
 
 def drawn_from(model, call, title, given, options=()):

@@ -12,6 +12,7 @@ import keras
 from keras import layers
 
 from kgen.core import checks, random
+from kgen.core.sphere import straight
 from kgen.gan.gan import GAN
 from kgen.gan.networks import checked_widths, halvings, is_image
 from kgen.layers import BatchNormalization
@@ -126,3 +127,6 @@ class DCGAN(GAN):
 
     def latent(self, seeds):
         return 2.0 * random.uniform(seeds, (self.latent_dim,)) - 1.0
+
+    def latent_way(self, a, b, steps):
+        return straight(a, b, steps)

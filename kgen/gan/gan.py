@@ -19,6 +19,7 @@ from keras import ops
 from kgen.core import Endpoint, TensorSpec, checks, random
 from kgen.core.conditions import of_classes
 from kgen.core.endpoints import SEED
+from kgen.core.sphere import slerp
 from kgen.gan import losses, networks
 from kgen.gan import unrolled as unrolling
 from kgen.gan.adversarial import AdversarialModel, Player, Turn
@@ -159,6 +160,10 @@ class GAN(AdversarialModel):
         """Latent vectors: float (B, latent_dim), row i from row seed i alone."""
         return random.normal(seeds, (self.latent_dim,))
 
+    def latent_way(self, a, b, steps):
+        """Latent vectors (N, steps, latent_dim) between those of two samples: for normal ones, on the great circle."""
+        return slerp(a, b, steps)
+
     def generate(self, z, values=None, training=False):
         """G(z), or G(z, ...) with the tensors of conditions by name: float32 (B, *shape). Averaged weights are used where not training."""
         return self._run_generator(self.network_for(training, "generator"), z, values, training)
@@ -246,6 +251,27 @@ class GAN(AdversarialModel):
         checks.rows("z", z, (self.latent_dim,))
         arrays = {"z": z.astype("float32"), **self.conditions.rows(len(z), given)}
         return self.run_rows("decode", self.decode_rows, arrays, batch_size=batch_size)
+
+    def interpolate_seeds(self, n, a, b, steps=8, *, batch_size=None, **given):
+        """Examples between the samples of two seeds: G of latent vectors between theirs.
+
+        Args:
+            n: how many ways.
+            a, b: ints, the seeds; row i goes from that of ``sample(n, seed=a)`` to that of ``sample(n, seed=b)``.
+            steps: number of points, ends included, at least 2.
+            batch_size: as in ``sample``.
+            **given: conditions as in ``sample``, the same on the whole way.
+        Returns:
+            numpy float32 array (n, steps, *shape). Of a generator that draws more than z, such as a ``StyleGAN2``'s noise, as ``decode``.
+        """
+        ends = [
+            self.run_rows("latent", self.latent, [self.row_seeds(n, seed)], batch_size=batch_size) for seed in (a, b)
+        ]
+        checks.pairs(*ends, steps)
+        z = self.latent_way(*ends, steps).reshape(-1, self.latent_dim)
+        rows = {name: np.repeat(value, steps, axis=0) for name, value in self.conditions.rows(n, given).items()}
+        found = self.run_rows("decode", self.decode_rows, {"z": z, **rows}, batch_size=batch_size)
+        return found.reshape(n, steps, *self.shape)
 
     def sample_rows(self, seeds, **values):
         """Samples (B, *shape) from row seeds (B, 2) and the tensors of conditions by name; compiled and served."""

@@ -20,6 +20,7 @@ import numpy as np
 from keras import ops
 
 from kgen.core import Endpoint, TensorSpec, checks, random
+from kgen.core.sphere import slerp, straight
 from kgen.gan.networks import Discriminator, is_image
 from kgen.gan.reading import ReadingGAN, agreement, cross_entropy
 
@@ -87,6 +88,10 @@ class InfoGAN(ReadingGAN):
         if self.codes:
             parts.append(2.0 * random.uniform(random.fold_in(seeds, 2), (self.codes,)) - 1.0)
         return ops.concatenate(parts, axis=-1)
+
+    def latent_way(self, a, b, steps):
+        n = self.noise_dim
+        return np.concatenate([slerp(a[:, :n], b[:, :n], steps), straight(a[:, n:], b[:, n:], steps)], axis=-1)
 
     def _split(self, z):
         """The one-hot category (B, K) and the codes (B, J) in z."""

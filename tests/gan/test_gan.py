@@ -9,7 +9,7 @@ from keras import layers, ops
 
 import kgen
 from kgen.core import Batch
-from kgen.gan import DCGAN, GAN, WGANGP, Discriminator, Generator, adversarial
+from kgen.gan import DCGAN, GAN, WGANGP, Discriminator, Generator, InfoGAN, adversarial
 from kgen.networks import MLP
 
 SGD = keras.optimizers.SGD
@@ -132,6 +132,28 @@ def test_samples_are_decoded_latent_vectors_and_evaluation_repeats_itself():
     model.compile("sgd")
     x = np.zeros((8, 2), "float32")
     assert model.evaluate(x, verbose=0, return_dict=True) == model.evaluate(x, verbose=0, return_dict=True)
+
+
+def test_ways_between_two_seeds_end_at_their_samples():
+    linear = GAN((2,), 3, generator=MLP((3,), (2,), widths=()), discriminator=MLP((2,), (1,), widths=()), ema=None)
+    way = linear.interpolate_seeds(4, 0, 1, steps=3)
+    assert way.shape == (4, 3, 2)
+    for end, seed in ((0, 0), (-1, 1)):
+        np.testing.assert_allclose(way[:, end], linear.sample(4, seed=seed), atol=1e-6)
+    a, b = (ops.convert_to_numpy(linear.latent(linear.row_seeds(4, seed))) for seed in (0, 1))
+    lengths = [np.linalg.norm(v, axis=1, keepdims=True) for v in (a, b)]
+    middle = a / lengths[0] + b / lengths[1]  # of the great circle, between the directions
+    middle *= 0.5 * sum(lengths) / np.linalg.norm(middle, axis=1, keepdims=True)
+    np.testing.assert_allclose(way[:, 1], linear.decode(middle), atol=1e-5)
+
+    cube, codes = DCGAN((8, 8, 1), 50, widths=[4]), InfoGAN((2,), 3, categories=2, codes=1, ema=None)
+    a, b = np.random.default_rng(0).standard_normal((2, 1, 50)).astype("float32")
+    np.testing.assert_allclose(cube.latent_way(a, b, 3)[:, 1], 0.5 * (a + b), atol=1e-6)  # a cube's way is straight
+    way = codes.latent_way(a[:, :6], b[:, :6], 3)[:, 1]
+    np.testing.assert_allclose(way[:, 3:], 0.5 * (a + b)[:, 3:6], atol=1e-6)
+    assert np.abs(way[:, :3] - 0.5 * (a + b)[:, :3]).max() > 0.1  # that of its noise is not
+    with pytest.raises(ValueError, match="steps"):
+        linear.interpolate_seeds(1, 0, 1, steps=1)
 
 
 def test_a_networks_own_penalties_are_paid():

@@ -88,6 +88,10 @@ def gpt():
     return shaken(kgen.autoregressive.GPT(tokenizer=tokenizer, context=64, layers=1, heads=2, width=16), 0.02)
 
 
+def gan():
+    return kgen.gan.ConditionalGAN((8, 8, 1), num_classes=3, latent_dim=4, ema=None, name="gan")
+
+
 def plane():
     sampler = kgen.numerics.LangevinSampler(steps=3, step_size=0.01)
     network = kgen.networks.MLP((2,), (1,), widths=(8,))

@@ -1,5 +1,6 @@
 """The page of ``kgen demo`` through Gradio's own client: what it shows is what Python gives, and what it lets in and out."""
 
+import importlib.metadata
 import importlib.util
 import io
 import itertools
@@ -15,6 +16,7 @@ import time
 import urllib.error
 import urllib.request
 
+import keras
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -39,9 +41,10 @@ def sources(tmp_path_factory):
 @pytest.fixture(scope="module")
 def page(sources):
     clouds = models.Clouds(name="clouds")
-    page = demo.page(sources["digits"], sources["vae"], sources["gpt"], clouds, models.plane())
+    gan = models.gan()
+    page = demo.page(sources["digits"], sources["vae"], sources["gpt"], clouds, models.plane(), gan)
     _, page.url, _ = page.launch(prevent_thread_lock=True)
-    page.clouds = clouds
+    page.clouds, page.gan = clouds, gan
     yield page
     page.close(verbose=False)
 
@@ -151,9 +154,10 @@ def test_views_of_pictures(client, digits, sources, tmp_path):
 
     picture = tmp_path / "two.png"
     picture.write_bytes(png(np.arange(64, dtype="uint8").reshape(8, 8).repeat(16, 0).repeat(16, 1) * 4))
-    _, step, _, code, _ = client.predict(NOT_GIVEN, 1.0, 3, NOT_GIVEN, 3, "4", 1, api_name="/digits_way")
+    frame, step, _, code, _ = client.predict(NOT_GIVEN, 1.0, 3, NOT_GIVEN, 3, "4", 1, api_name="/digits_way")
     found = run(code, tmp_path)["frames"]
     assert found.shape == (1, 4, 8, 8, 1) and step["maximum"] == 3
+    np.testing.assert_array_equal(seen([frame], (8, 8, 1)), pictures.to_uint8(found[:, -1]))
     np.testing.assert_array_equal(found[:, -1], digits.sample(1, seed=4))
 
     shown, files, code, _ = client.predict(
@@ -198,6 +202,17 @@ def test_views_of_pictures(client, digits, sources, tmp_path):
     assert seen([own], (8, 8, 1)).shape == (1, 8, 8, 1)
 
 
+def test_a_way_between_two_seeds(client, page):
+    large = str(2**60 + 1)
+    frame, step, _, code, _ = client.predict("3", large, "2", 3, 1, api_name="/gan_between")
+    wanted = page.gan.interpolate_seeds(1, 3, 2**60 + 1, steps=3, labels=2)
+    assert step["maximum"] == 2 and f"b = {large}" in code
+    np.testing.assert_array_equal(seen([frame], (8, 8, 1)), pictures.to_uint8(wanted[:, -1]))
+    given = {"model": page.gan}
+    exec(code.partition("is the one that the page was made of\n")[2], given)
+    np.testing.assert_array_equal(given["frames"], wanted)
+
+
 def test_text_grows_token_by_token(client, sources):
     gpt = kgen.load(sources["gpt"])
     job = client.submit("def ", 1.0, 40, None, 1.0, 0.0, 1.0, "", "3", api_name="/gpt_generate")
@@ -221,6 +236,7 @@ def test_a_wrong_input_shows_kgen_s_own_words(client, tmp_path):
 
     (tmp_path / "black.png").write_bytes(png(np.zeros((6, 6, 3), "uint8")))
     (tmp_path / "notes.png").write_text("no picture")
+    (tmp_path / "half.png").write_bytes(png(np.random.default_rng(0).integers(0, 255, (64, 64), "uint8"))[:2000])
     rest = ("3", 1.0, 3, 0.6, NOT_GIVEN, "0", 1)
     for call, message in (
         (
@@ -242,6 +258,10 @@ def test_a_wrong_input_shows_kgen_s_own_words(client, tmp_path):
             "picture: expected one of PNG",
         ),
         (
+            lambda: client.predict(handle_file(tmp_path / "half.png"), *rest, api_name="/digits_translate"),
+            "expected a whole file, received one that ends early",
+        ),
+        (
             lambda: client.predict(handle_file(tmp_path / "black.png"), api_name="/clouds_brighten"),
             r"expected no black, &lt;b&gt;received&lt;/b&gt; some",
         ),
@@ -250,12 +270,10 @@ def test_a_wrong_input_shows_kgen_s_own_words(client, tmp_path):
             call()
 
 
-def test_a_stop_takes_effect_at_the_next_piece(client, page, monkeypatch):
-    from gradio_client.exceptions import AppError
+def test_a_stop_takes_effect_at_the_next_piece_and_leaves_what_was_drawn(client, page, tmp_path, monkeypatch):
+    from kgen.tools.demo import asking, layout
 
-    from kgen.tools.demo import asking
-
-    going, pieces, ask = threading.Event(), [], asking.Request.ask
+    going, pieces, told, ask = threading.Event(), [], [], asking.Request.ask
 
     def slow(self, progress, stop, **more):
         def watch(done, count):
@@ -267,12 +285,40 @@ def test_a_stop_takes_effect_at_the_next_piece(client, page, monkeypatch):
         return ask(self, watch, stop, **more)
 
     monkeypatch.setattr(asking.Request, "ask", slow)
+    monkeypatch.setattr(layout.gr, "Info", lambda text, **_: told.append(text))
     job = client.submit("2", 0.75, "1", 64, api_name="/clouds_sample")
     assert going.wait(30)
     client.predict(api_name="/clouds_sample_stop")
-    with pytest.raises(AppError, match="Stopped after 1 of 4 pieces"):
-        job.result(timeout=30)
-    assert pieces == [(1, 4)]
+    shown, files, code, _ = job.result(timeout=30)
+    assert pieces == [(1, 4)] and told == ["Stopped: 16 of 64."]
+    wanted = page.clouds.sample(16, seed=1, weather=2, contrast=0.75)
+    np.testing.assert_array_equal(seen(shown, (6, 6, 3)), pictures.to_uint8(wanted))
+    np.testing.assert_array_equal(np.load(next(path for path in files if path.endswith(".npy"))), wanted)
+    assert "sample(16, seed=1, weather=2, contrast=0.75)" in code  # gives what is seen
+
+
+def test_a_text_that_was_stopped_stays(client, sources, monkeypatch):
+    from kgen.tools.demo import asking
+
+    going, ask = threading.Event(), asking.Request.ask
+
+    def slow(self, stop, stream, **more):
+        def grow(piece):
+            going.set()
+            assert stop.wait(30)
+            stream(piece)
+
+        return ask(self, stop=stop, stream=grow, **more)
+
+    monkeypatch.setattr(asking.Request, "ask", slow)
+    job = client.submit("def ", 1.0, 40, None, 1.0, 0.0, 1.0, "", "3", api_name="/gpt_generate")
+    assert going.wait(30)
+    client.predict(api_name="/gpt_generate_stop")
+    text, files, code, _ = job.result(timeout=30)
+    whole = kgen.load(sources["gpt"]).generate("def ", seed=3, max_new_tokens=40)
+    written = pathlib.Path(files[0]).read_text(encoding="utf-8")
+    assert text == "def " + written and whole.startswith(written) and 0 < len(written) < len(whole)
+    assert code.startswith("# It was stopped") and "generate(prompt, seed=3, max_new_tokens=40)" in code
 
 
 def test_visitors_at_once_get_their_own_in_turn(client, page, digits, monkeypatch):
@@ -348,6 +394,7 @@ def join(page, data, name):
 
 def test_what_is_sent_is_looked_at_before_it_is_decoded(page, client, tmp_path, monkeypatch):
     import base64
+    import http.client
 
     from gradio_client import handle_file
     from gradio_client.exceptions import AppError
@@ -363,6 +410,21 @@ def test_what_is_sent_is_looked_at_before_it_is_decoded(page, client, tmp_path, 
     ):
         status, _, body = join(page, [data], "clouds_brighten")
         assert status == 403 and b"sent" in body, data
+    # A form is one where forms are taken alone, and says so once.
+    outside = {"data": [{"path": "https://example.org/x.png", "meta": meta}], "fn_index": 0, "session_hash": "abc"}
+    for path, kinds in (
+        ("queue/join", ["application/json", "multipart/form-data"]),
+        ("queue/join", ["multipart/form-data; boundary=x"]),
+        ("component_server", ["application/x-www-form-urlencoded"]),
+        ("component_server", ["application/json", "multipart/form-data; boundary=x"]),
+    ):
+        connection = http.client.HTTPConnection(page.server_name, page.server_port, timeout=20)
+        connection.putrequest("POST", f"/gradio_api/{path}")
+        for kind in kinds:
+            connection.putheader("Content-Type", kind)
+        connection.putheader("Content-Length", len(json.dumps(outside)))
+        connection.endheaders(json.dumps(outside).encode())
+        assert connection.getresponse().status == 403, (path, kinds)
     boundary = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n'
     kind = {"Content-Type": "multipart/form-data; boundary=x"}
     assert fetch(f"{page.url}gradio_api/upload", boundary + b"0" * (21 * 2**20) + b"\r\n--x--\r\n", **kind)[0] == 413
@@ -382,6 +444,44 @@ def test_what_is_sent_is_looked_at_before_it_is_decoded(page, client, tmp_path, 
         with pytest.raises(AppError, match="expected at most 4096 pixels a side, received 4097 x 1"):
             call()
     assert decoded == []
+
+
+def test_pictures_of_every_kind_of_file_are_the_same(tmp_path):
+    from PIL import Image
+
+    from kgen.tools.demo import files
+
+    grey = np.arange(64, dtype="uint8").reshape(8, 8) * 4
+    kinds = {"plain": grey, "sixteen bits": grey.astype("uint16") * 257, "colours": np.stack([grey] * 3, -1)}
+    kinds["half seen"] = np.stack([0 * grey] * 3 + [255 - grey], -1)  # black, as much as is not seen through; on white
+    for name, pixels in kinds.items():
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+        x = files.read_picture(tmp_path / f"{name}.png", (8, 8, 1))
+        np.testing.assert_array_equal(pictures.to_uint8(x)[..., 0], grey, name)
+
+
+def test_an_editor_keeps_little_of_what_is_left_in_it(page):
+    from kgen.tools.demo import controls
+
+    editor = next(c for c in page.blocks.values() if type(c).__name__ == "ImageEditor")
+    kind = {"Content-Type": "multipart/form-data; boundary=x"}
+
+    def leave(**fields):
+        fields = {
+            "component_id": editor._id,
+            "session_hash": "abc",
+            "fn_name": "accept_blobs",
+            "type": "layer",
+            **fields,
+        }
+        parts = [f'--x\r\nContent-Disposition: form-data; name="{k}"\r\n\r\n{v}\r\n' for k, v in fields.items()]
+        file = '--x\r\nContent-Disposition: form-data; name="file"; filename="a.png"\r\n\r\nabc\r\n--x--\r\n'
+        return fetch(f"{page.url}gradio_api/component_server", ("".join(parts) + file).encode(), **kind)[0]
+
+    assert leave(id="large", index=10**6) == 500 and "large" not in editor.blob_storage
+    assert {leave(id=f"visitor {i}", index=1) for i in range(controls.HELD + 4)} == {200}
+    assert len(editor.blob_storage) == controls.HELD and "visitor 3" not in editor.blob_storage
+    editor.blob_storage.clear()
 
 
 def test_the_page_names_nothing_outside_and_tells_nobody(page):
@@ -432,6 +532,7 @@ def ask(page):
 
 safety.Page.block_thread = ask  # where the app would wait for visitors
 runpy.run_path("app.py", run_name="__main__")
+print("kgen:", safety.__file__)
 print("folder:", files.folder(), os.path.isdir(files.folder()))
 print("outside:", opened)
 """
@@ -442,11 +543,14 @@ def test_a_space_starts_from_its_folder_alone_opens_nothing_outside_and_leaves_n
     result = invoke(sources["vae"], "--space", space)
     assert result.exit_code == 0, result.output
     assert len((space / "app.py").read_text().splitlines()) <= 12
-    assert re.fullmatch(r"kgen\[demo\]==[\d.]+\w*\n", (space / "requirements.txt").read_text())
+    wanted = (space / "requirements.txt").read_text().split()
+    assert {"gradio", "keras", keras.config.backend()} <= {line.partition("==")[0] for line in wanted}
+    for line in wanted:  # each is here, so that an index has it; kgen's name is another project's there
+        name, _, version = line.partition("==")
+        assert name != "kgen" and importlib.metadata.version(name).partition("+")[0] == version
     assert (space / "README.md").read_text().startswith("---\ntitle: vae\nsdk: gradio\nsdk_version: 6.")
     assert invoke(sources["vae"], "--space", space).exit_code == 2  # it is there
-    path = [str(pathlib.Path(kgen.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM],
         cwd=space,
@@ -458,9 +562,12 @@ def test_a_space_starts_from_its_folder_alone_opens_nothing_outside_and_leaves_n
     )
     assert done.returncode == 0, done.stderr[-2000:]
     found = dict(
-        line.split(": ", 1) for line in done.stdout.splitlines() if line.startswith(("names:", "folder:", "outside:"))
+        line.split(": ", 1)
+        for line in done.stdout.splitlines()
+        if line.startswith(("names:", "folder:", "outside:", "kgen:"))
     )
     assert {"/sample", "/latent"} <= set(found["names"].split()) and found["outside"] == "[]"
+    assert pathlib.Path(found["kgen"]).is_relative_to(space)
     folder, there = found["folder"].split()
     assert there == "True" and "kgen-demo-" in folder and not os.path.exists(folder)
 
@@ -521,8 +628,43 @@ def test_what_is_wrong_is_refused_at_once(tmp_path, sources, monkeypatch):
     with pytest.raises(ValueError, match="expected at least one model"):
         demo.page()
     monkeypatch.setitem(sys.modules, "gradio", None)
-    with pytest.raises(ImportError, match=r'gradio is not installed.*pip install "kgen\[demo\]"'):
+    with pytest.raises(ImportError, match=r'gradio is not installed.*pip install "gradio>=6,<7"'):
         demo.page(Silent())
+
+
+def test_axes_of_latents_of_any_shape():
+    from kgen.core import Endpoint, TensorSpec
+    from kgen.tools.demo import controls, subject
+
+    rng = np.random.default_rng(0)
+    long, scale = np.asarray([0.6, 0.8, 0, 0]), np.asarray([3.0, 0.1])
+    z = (1.0 + scale * rng.standard_normal((200, 2))) @ np.stack([long, [0, 0, 1, 0]])
+
+    class Shaped(kgen.GenerativeModel):
+        """Its latents are (2, 2, 1)."""
+
+        shape = (4, 4, 1)
+
+        def encode(self, x):
+            return z.reshape(-1, 2, 2, 1).astype("float32")
+
+        def decode(self, z):
+            return np.zeros((len(z), 4, 4, 1), "float32")
+
+        def endpoints(self):
+            return [
+                Endpoint(
+                    "decode", None, {"z": TensorSpec((2, 2, 1), "float32", "latent")}, {"images": "images"}, ("images",)
+                )
+            ]
+
+    model, known = Shaped(), facts.measure(Shaped(), np.zeros((200, 4, 4, 1), "float32"))
+    (view,) = subject.of_facts(model, known)
+    read = controls.of_spec("z", view.given["z"], True, facts=known["latent"]).read
+    np.testing.assert_allclose(read(0, 0, 0, 0).value, z.mean(0).reshape(2, 2, 1), atol=1e-5)
+    moved = read(2.0, 0, 0, 0).value - read(0, 0, 0, 0).value
+    np.testing.assert_allclose(np.abs(moved.ravel()), 2 * 3.0 * long, atol=0.4)  # along the longest axis
+    assert not subject.of_facts(model, {"latent": {**known["latent"], "mean": [0.0] * 5}})  # another model's
 
 
 def test_facts_of_a_stranger_are_checked(tmp_path, sources):

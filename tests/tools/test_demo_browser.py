@@ -19,6 +19,7 @@ pytestmark = [
     ),
     pytest.mark.skipif(BROWSER is None, reason="no chromium is installed"),
 ]
+NAME = """(e => e.ariaLabel || e.innerText || e.closest("label")?.innerText || "")(document.activeElement)"""
 PATIENCE = 30_000  # ms: a first sample is compiled
 
 
@@ -113,14 +114,36 @@ def test_a_wrong_input_is_shown_and_changes_nothing(tab, sources):
     shown(tab, "button", "Generate").click()
     tab.get_by_text("seed: expected an integer in [0, 2**62), received '-1'.").wait_for()
     np.testing.assert_array_equal(drawn(tab, 16), before)
+    first = tab.locator(".kgen-pixels img").locator("visible=true").first
+    tab.wait_for_timeout(500)
+    first.scroll_into_view_if_needed()
+    box = first.bounding_box()  # nothing lies over it
+    middle = [box["x"] + box["width"] / 2, box["y"] + box["height"] / 2]
+    assert first.evaluate("(image, at) => document.elementsFromPoint(...at)[0] === image", middle)
+
+
+def test_narrow_windows_cut_nothing(browser, url):
+    context = browser.new_context(viewport={"width": 390, "height": 844})
+    tab = visit(context, url)
+    shown(tab, "button", "Generate").click()
+    assert len(drawn(tab, 16)) == 16
+    images = tab.locator(".kgen-pixels img").locator("visible=true")
+    for i in range(16):
+        images.nth(i).scroll_into_view_if_needed()
+        box = images.nth(i).bounding_box()
+        assert box["x"] >= 0 and box["x"] + box["width"] <= 390 and box["width"] >= 40
+        middle = [box["x"] + box["width"] - 4, box["y"] + box["height"] / 2]
+        assert images.nth(i).evaluate("(image, at) => document.elementsFromPoint(...at)[0] === image", middle)
+    assert tab.evaluate("document.documentElement.scrollWidth") <= 390
+    context.close()
 
 
 def test_by_keyboard_alone(tab, sources):
     def focus(name):
         for _ in range(80):
             tab.keyboard.press("Tab")
-            here = tab.evaluate("document.activeElement.ariaLabel || document.activeElement.innerText || ''")
-            if here.strip() == name:
+            here = tab.evaluate(NAME)
+            if here.strip().split("\n")[0] == name:
                 return
         raise AssertionError(f"{name} is not reached by the tabulator")
 
@@ -132,6 +155,24 @@ def test_by_keyboard_alone(tab, sources):
     tab.keyboard.press("Enter")
     wanted = kgen.load(sources["digits"]).sample(16, seed=0, labels=3)
     np.testing.assert_array_equal(drawn(tab, 16), pictures.to_uint8(wanted))
+    # Another view, a picture, a mask and a seed.
+    focus("Inpaint")
+    tab.keyboard.press("Enter")
+    focus("Take one of the model's own samples")
+    tab.keyboard.press("Enter")
+    tab.locator("canvas").locator("visible=true").first.wait_for()
+    tab.wait_for_timeout(1500)  # the editor lays its picture out
+    focus("Or a rectangle")
+    tab.keyboard.type("6, 0, 8, 8")
+    focus("Seed")
+    tab.keyboard.press("Control+A")
+    tab.keyboard.type("12")
+    focus("Generate")
+    tab.keyboard.press("Enter")
+    assert drawn(tab, 1).shape == (1, 8, 8, 1)
+    focus("The code for this")
+    tab.keyboard.press("Enter")
+    tab.get_by_text("seed=12").locator("visible=true").wait_for()
 
 
 def test_two_visitors_at_once(tab, browser, url, sources):

@@ -8,7 +8,7 @@ No system is named in this folder: a model's ``views``, its conditions and the i
 
 import os
 
-MISSING = 'gradio is not installed, and the page needs Gradio 6. Install it by: pip install "kgen[demo]", or pip install "gradio>=6,<7"'
+MISSING = 'gradio is not installed, and the page needs Gradio 6. Install it by: pip install "gradio>=6,<7"'
 
 
 def page(*models):
@@ -33,7 +33,8 @@ def page(*models):
 
 def prepare():
     """Imports Gradio, without telemetry and with a folder of its own; raises ImportError with what installs it."""
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read at the import
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read at the import, as is that of Gradio's client for the hub
+    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
     from kgen.tools.demo import files
 
     os.environ["GRADIO_TEMP_DIR"] = os.environ["GRADIO_EXAMPLES_CACHE"] = str(files.folder())

@@ -1,6 +1,7 @@
 """Asking a model for what a view shows: in pieces of rows, with progress and a stop, and the lines that ask for the same elsewhere."""
 
 import dataclasses
+import functools
 import importlib
 import inspect
 import json
@@ -10,7 +11,7 @@ import numpy as np
 
 from kgen.core import random
 from kgen.core.rows import watched
-from kgen.core.views import POINTS
+from kgen.core.views import OWN_SEED, POINTS
 
 PIECE = 16  # rows of one compiled call
 PORT = 8501  # of TF Serving's REST interface
@@ -58,7 +59,7 @@ class Request:
             value = self.answers[name].value
             if spec.kind == "sample":
                 found.append(self.subject.model.sample(1, seed=value, **self.conditions()))
-            elif spec.kind == "mask" or spec.dtype == "string":
+            elif spec.kind in ("mask", OWN_SEED) or spec.dtype == "string":
                 found.append(value)
             else:
                 found.append(np.repeat(np.asarray(value)[None], self.n, axis=0))
@@ -70,24 +71,37 @@ class Request:
         return {k: a.value for k, a in self.answers.items() if k in known and a.value is not None}
 
     def ask(self, progress=lambda done, count: None, stop=None, **more):
-        """What the model answers.
+        """What the model answers, of fewer rows than were asked for where it was stopped.
 
         Args:
             progress: called as ``progress(done, count)`` after each piece.
-            stop: an event; the work ends with ``Stopped`` after the piece in which it is set.
+            stop: an event; the work ends after the piece in which it is set, with the rows that there are.
             **more: further keywords of the call.
+        Raises:
+            Stopped: what there was makes no result.
         """
-        stop = stop or threading.Event()
+        stop, ended = stop or threading.Event(), False
 
         def watch(done, count):
+            nonlocal ended
             progress(done, count)
-            if done < count and stop.is_set():
-                raise Stopped(f"Stopped after {done} of {count} pieces.")
+            ended = ended or (done < count and stop.is_set())
+            return done < count and ended
 
         with watched(watch):
             first = [self.subject.model] if "." in self.view.call else []
-            rows = [self.n] if self.view.counted else self.given()
-            return self.function(*first, *rows, **self.keywords, **more)
+            rows = ([self.n] if self.view.counted else []) + self.given()
+            try:
+                return self.function(*first, *rows, **self.keywords, **more)
+            except Exception as error:
+                if ended and not isinstance(error, Stopped):  # a later stage wanted as many rows as were asked for
+                    raise Stopped("Stopped, before there was anything to show.") from error
+                raise
+
+    @functools.cached_property
+    def body(self):
+        """See ``body``: asked for twice, by the files and by the command."""
+        return body(self)
 
 
 def python(request):
@@ -106,11 +120,13 @@ def python(request):
             if request.answers[name].value is None:
                 continue
             lines.append(f"{name} = {words[name]}")
+        elif spec.kind == OWN_SEED:
+            lines.append(f"{name} = {words[name]}")
         else:
             rows = f".repeat({request.n}, axis=0)" if request.n > 1 else ""
             lines.append(f"{name} = {words[name]}" + ("" if spec.kind == "mask" else f"[None]{rows}"))
         given.append(name)
-    leading = [str(request.n)] if view.counted else given
+    leading = [str(request.n), *given] if view.counted else given
     if "." in view.call:
         leading.insert(0, "model")
     keywords = {k: words.get(k, repr(v)) for k, v in request.keywords.items()}
@@ -158,7 +174,7 @@ def body(request):
 
 def curl(request):
     """The command that asks a TF Serving with an export of the model for the same."""
-    found = body(request)
+    found = request.body
     if isinstance(found, str):
         return f"# {found}\n"
     address = f"http://localhost:{PORT}/v1/models/{request.subject.name}:predict"

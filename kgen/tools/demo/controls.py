@@ -8,11 +8,12 @@ import gradio as gr
 import numpy as np
 
 from kgen.core.endpoints import TensorSpec
-from kgen.core.views import OWN_SAMPLE
+from kgen.core.views import OWN_SAMPLE, OWN_SEED
 from kgen.tools.demo import files
 
 LEFT_OUT = "not given"
 SLIDERS = 16  # numbers of a vector that get a slider each
+LAYERS, HELD = 16, 16  # of an editor: layers, and pictures that wait for their button
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +54,7 @@ def of_spec(keyword, spec, needed=False, *, count=None, tokenizer=None, facts=No
         return _choice(keyword, spec, needed, count)
     if spec.kind == "axes":
         return _axes(keyword, spec, facts)
-    if spec.kind == OWN_SAMPLE:
+    if spec.kind in (OWN_SAMPLE, OWN_SEED):
         return _seed(keyword, spec)
     if spec.dtype == "string" or (tokenizer is not None and len(spec.shape) == 1):
         return _text(keyword, spec, needed)
@@ -199,8 +200,10 @@ def _numbers(keyword, spec, needed, integer):
 
 def _picture(keyword, spec, needed):
     # A path, as it was sent: nothing decodes it before ``files.check`` has seen its size.
+    label = spec.doc.partition(" in [")[0].capitalize()
+    label = label if keyword == "x" else f"{label_of(keyword)}: {label}"
     box = gr.Image(
-        type="filepath", image_mode=None, format="png", sources=["upload", "clipboard"], label=f"{label_of(keyword)}: {spec.doc}",
+        type="filepath", image_mode=None, format="png", sources=["upload", "clipboard"], label=label,
         height=260, elem_classes="kgen-pixels", buttons=["fullscreen"],
     )  # fmt: skip
 
@@ -228,7 +231,7 @@ def _axes(keyword, spec, facts):
 
     def read(*values):
         mean, axes, deviations = (np.asarray(facts[k]) for k in ("mean", "axes", "deviations"))
-        z = (mean + (np.asarray(values, "float64") * deviations) @ axes).astype("float32")
+        z = (mean + (np.asarray(values, "float64") * deviations) @ axes).astype("float32").reshape(spec.shape)
         return Answer(z, f'np.load("{keyword}.npy")', {keyword: z})
 
     return Control(keyword, boxes, read)
@@ -238,17 +241,18 @@ def painted(picture: TensorSpec, mask: TensorSpec):
     """The control of a picture and what is known of it: an editor to paint over what is to be drawn, or a rectangle. Two answers: x, mask."""
     editor = gr.ImageEditor(
         type="filepath", format="png", sources=["upload", "clipboard"], transforms=(), layers=False, height=380,
-        label=f"{picture.doc}: paint over what is to be drawn anew", brush=gr.Brush(colors=["#e5007d"], color_mode="fixed"),
+        label="Paint over it", brush=gr.Brush(colors=["#e5007d"], color_mode="fixed"),
         canvas_size=(320, 320), elem_classes="kgen-pixels", buttons=["fullscreen"],
     )  # fmt: skip
     height, width = picture.shape[:2]
     example = f"{height // 2}, 0, {height}, {width}"
     box = gr.Textbox(
         label="Or a rectangle",
-        info=f"pixels: top, left, bottom, right of what is drawn anew, such as {example}",
+        info=f"What is painted over is drawn anew, and what lies in these pixels: top, left, bottom, right, such as {example}",
         max_lines=1,
     )
     _looked_at_first(editor, lambda payload: _of_editor(editor, payload))
+    _bounded(editor)
 
     def read(value, rectangle):
         if not value or value["background"] is None:
@@ -285,6 +289,21 @@ def _of_editor(editor, payload):
     return [
         part if isinstance(part, (bytes, bytearray, memoryview)) else part.path for part in parts if part is not None
     ]
+
+
+def _bounded(editor):
+    """What visitors left in an editor without asking for anything does not pile up, and a layer's number is that of a layer."""
+    accept = editor.accept_blobs
+
+    def accept_blobs(data):
+        if str(data.data.get("index") or 0) not in ("null", *map(str, range(LAYERS))):
+            raise ValueError(f"index: expected one of {LAYERS} layers.")
+        while len(editor.blob_storage) >= HELD:
+            editor.blob_storage.pop(next(iter(editor.blob_storage)))
+        return accept(data)
+
+    accept_blobs._is_server_fn = True
+    editor.accept_blobs = accept_blobs
 
 
 def _looked_at_first(component, pictures):

@@ -47,12 +47,23 @@ def check(path):
         raise ValueError(f"picture: expected at most {BYTES // 2**20} MB, received {size / 2**20:.1f}.")
     try:
         image = Image.open(path, formats=FORMATS)
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError) as error:
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
         if isinstance(error, Image.DecompressionBombError):
             raise ValueError(f"picture: expected at most {SIDE} pixels a side, received far more.") from None
         raise ValueError(f"picture: expected one of {', '.join(FORMATS)}, received another file.") from None
     if max(image.size) > SIDE:
         raise ValueError(f"picture: expected at most {SIDE} pixels a side, received {image.width} x {image.height}.")
+    return image
+
+
+def _decoded(image):
+    """The picture, its pixels read; ValueError where they cannot be."""
+    try:
+        image.load()
+    except (OSError, SyntaxError, EOFError) as error:
+        raise ValueError(
+            f"picture: expected a whole file, received one that ends early or is damaged: {error}."
+        ) from None
     return image
 
 
@@ -71,7 +82,9 @@ def read_picture(path, shape, levels=None):
     modes = {1: "L", 3: "RGB", 4: "RGBA"}
     if len(shape) != 3 or shape[-1] not in modes:
         raise ValueError(f"picture: expected a model of pictures of 1, 3 or 4 channels, this one takes {tuple(shape)}.")
-    image = ImageOps.exif_transpose(check(path))
+    image = ImageOps.exif_transpose(_decoded(check(path)))
+    if image.mode.startswith("I"):  # 16 bits, which Pillow would cut off at white
+        image = Image.fromarray((np.asarray(image, "float64") / 257.0).round().clip(0, 255).astype("uint8"))
     if "A" in image.getbands() and shape[-1] < 4:  # what is transparent is shown on white
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
     image = image.convert(modes[shape[-1]])
@@ -87,7 +100,7 @@ def read_mask(layers, shape):
 
     hidden = np.zeros(shape, bool)
     for layer in layers:
-        alpha = check(layer).convert("RGBA").getchannel("A").resize(shape[::-1], Image.Resampling.BOX)
+        alpha = _decoded(check(layer)).convert("RGBA").getchannel("A").resize(shape[::-1], Image.Resampling.BOX)
         hidden |= np.asarray(alpha) > 127
     return hidden
 

@@ -1,5 +1,6 @@
 """The page: a tab for each model, in it one for each view, with its controls on one side and what they give on the other."""
 
+import dataclasses
 import html
 import inspect
 import queue
@@ -8,7 +9,7 @@ import threading
 
 import gradio as gr
 
-from kgen.core.views import FRAMES, PICTURES, POINTS, TEXT
+from kgen.core.views import FRAMES, PICTURES, POINTS, TEXT, shape_of
 from kgen.tools.demo import asking, controls, files, safety, showing
 
 COUNTS = (1, 4, 16, 64)  # each is a compilation: few of them
@@ -39,7 +40,7 @@ def _plain(text):
 
 def _tab(subject, prefix):
     model = subject.model
-    about = (inspect.getdoc(type(model)) or type(model).__name__).split("\n")[0]
+    about = (inspect.getdoc(type(model)) or type(model).__name__).split("\n")[0].replace("``", "")
     likelihood = "no likelihood" if model.likelihood == "implicit" else f"likelihood: {model.likelihood}"
     gr.Markdown(_plain(f"{type(model).__name__}: {about} {model.count_params():,} parameters, {likelihood}."))
     with gr.Tabs():
@@ -71,17 +72,17 @@ class _View:
 
     def _make_controls(self):
         view, model = self.view, self.subject.model
-        self.controls, pictures = [], []
+        self.controls = []
         if {"x", "mask"} <= set(view.given):
             self.controls.append(controls.painted(view.given["x"], view.given["mask"]))
-            pictures.append((self.controls[-1], view.given["x"]))
+            self._offer_sample(self.controls[-1], view.given["x"])
         else:
             for name, spec in view.given.items():
                 latent = self.subject.facts.get("latent")
                 control = controls.of_spec(name, spec, spec.dtype != "string", facts=latent)
                 self.controls.append(control)
                 if spec.kind == "image":
-                    pictures.append((control, spec))
+                    self._offer_sample(control, spec)
         for condition in model.conditions:
             if condition.name in view.conditions:
                 self.controls += controls.of_condition(condition)
@@ -105,13 +106,12 @@ class _View:
             self.controls += own
             self.inputs += [c for control in own for c in control.components]
         self.inputs += [c for c in (self.seed, self.count) if c is not None]
-        draws = next((v for v in self.subject.views if v.name == "sample" and v.shows == PICTURES), None)
-        for control, spec in pictures:
-            if draws is not None and tuple(spec.shape) == tuple(_shape(self.subject)):
-                self._offer_sample(control, draws)
 
-    def _offer_sample(self, control, draws):
-        """A button that puts one of the model's own samples where a picture is asked for."""
+    def _offer_sample(self, control, spec):
+        """A button that puts one of the model's own samples where a picture is asked for, where it draws such."""
+        draws = any(v.name == "sample" and v.shows == PICTURES for v in self.subject.views)
+        if not draws or tuple(spec.shape) != tuple(shape_of(self.subject.model)):
+            return
 
         def draw(request: gr.Request):
             with _errors():
@@ -137,7 +137,7 @@ class _View:
                 label=label,
                 format="png",
                 interactive=False,
-                elem_classes="kgen-pixels",
+                elem_classes=["kgen-pixels", "kgen-frame"],
                 type="filepath",
                 buttons=["download"],
             )
@@ -149,16 +149,26 @@ class _View:
         elif shows == POINTS:
             self.results = [
                 gr.Image(
-                    label=label, format="png", interactive=False, type="filepath", buttons=["download", "fullscreen"]
+                    label=label,
+                    show_label=False,
+                    format="png",
+                    interactive=False,
+                    type="filepath",
+                    buttons=["download", "fullscreen"],
                 )
             ]
         else:
             self.results = [
                 gr.Textbox(
-                    label=label, lines=8 if shows == TEXT else 3, max_lines=30, buttons=["copy"], interactive=False
+                    label=label,
+                    elem_classes="kgen-text",
+                    lines=8 if shows == TEXT else 5,
+                    max_lines=30,
+                    buttons=["copy"],
+                    interactive=False,
                 )
             ]
-        self.downloads = gr.File(label="Files", file_count="multiple", interactive=False)
+        self.downloads = gr.File(label="Files", file_count="multiple", interactive=False, elem_classes="kgen-files")
         with gr.Accordion("The code for this", open=False):
             self.python = gr.Code(
                 language="python", label="Python", interactive=False, show_line_numbers=False, wrap_lines=True
@@ -201,6 +211,9 @@ class _View:
         with _errors(), _stoppable(session, self.name) as stop:
             request = self.request(values)
             answer = request.ask(lambda done, count: progress((done, count), unit="pieces"), stop)
+            if self.view.counted and len(answer) < request.n:
+                gr.Info(f"Stopped: {len(answer)} of {request.n}.", title="Stopped", duration=8)
+                request = dataclasses.replace(request, n=len(answer))
             return self._shown(request, answer)
 
     def _streamed(self, session: gr.Request, progress=gr.Progress(), *values):  # noqa: B008
@@ -226,21 +239,18 @@ class _View:
                 text += piece
                 yield (prompt + text, *rest)
             answer, error = piece
-            if error is not None:
+            if error is not None and not isinstance(error, asking.Stopped):
                 raise error
-            shown, *others = self._shown(request, answer)
-            yield (prompt + shown, *others)
+            shown, downloads, code, curl = self._shown(request, text if error else answer)
+            if error:
+                gr.Info(str(error), title="Stopped", duration=8)
+                code = f"# It was stopped: this gives all of the text that begins so.\n{code}"
+            yield prompt + shown, downloads, code, curl
 
     def _stop(self, session: gr.Request):
         event = _stops.get((session.session_hash, self.name))
         if event is not None:
             event.set()
-
-
-def _shape(subject):
-    from kgen.core.views import shape_of
-
-    return shape_of(subject.model)
 
 
 class _stoppable:

@@ -17,6 +17,8 @@ OPEN = (
         "file=", "heartbeat/", "component_server", "cancel", "reset", "startup-events", "call/", "run/",
     )),
 )  # fmt: skip
+UPLOAD, LOGIN = b"multipart/form-data", b"application/x-www-form-urlencoded"
+FORMS = {"gradio_api/upload": UPLOAD, "gradio_api/component_server": UPLOAD, "login": LOGIN}
 BODY = files.BYTES + 2**16
 CSP = (
     "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; connect-src 'self' data: blob:; object-src 'none'; base-uri 'self'; "
@@ -30,8 +32,20 @@ HEADERS = {
 CSS = """
 .kgen-pixels img { image-rendering: pixelated; }
 .kgen-pixels .grid-wrap { max-height: none; overflow: visible; }
+.kgen-pixels .grid-container { grid-template-columns: repeat(var(--grid-cols), minmax(0, 1fr)) !important; }
+.kgen-frame img { margin: 2.5rem auto 0.5rem; }
+[data-testid="status-tracker"]:has(.error) { display: none !important; }  /* what was shown stays in sight; the message says why */
+.kgen-text textarea { font-family: var(--font-mono); }
+.kgen-files .label-clear-button { display: none; }
 .kgen-head h1 { overflow-wrap: anywhere; }
 """
+# Gradio's own greys of what explains a control are too pale on white.
+READABLE = {
+    "block_info_text_color": "*neutral_600",
+    "block_info_text_color_dark": "*neutral_300",
+    "body_text_color_subdued": "*neutral_600",
+    "body_text_color_subdued_dark": "*neutral_300",
+}
 
 
 class Page(gr.Blocks):
@@ -56,7 +70,7 @@ class Page(gr.Blocks):
             "max_file_size": files.BYTES,
             "show_error": False,
             "quiet": True,
-            "theme": gr.themes.Default(font=fonts[0], font_mono=fonts[1]),
+            "theme": gr.themes.Default(font=fonts[0], font_mono=fonts[1]).set(**READABLE),
             "css": CSS,
         }
         os.environ.pop("GRADIO_ALLOWED_PATHS", None)  # read where none are given
@@ -90,7 +104,7 @@ class Guard:
             body = await _body(receive)
             if body is None:
                 return await _answer(send, 413, f"Expected at most {files.BYTES // 2**20} MB.")
-            why = refused(body) if _is_json(scope) else None
+            why = None if _is_form(scope, path.rstrip("/")) else refused(body)
             if why:
                 return await _answer(send, 403, why)
             receive = _again(body, receive)
@@ -143,9 +157,10 @@ def refused(body):
     return None
 
 
-def _is_json(scope):
-    kind = dict(scope["headers"]).get(b"content-type", b"").split(b";")[0].strip().lower()
-    return kind not in (b"multipart/form-data", b"application/x-www-form-urlencoded")
+def _is_form(scope, path):
+    """Whether a body is a form where one is taken; all else is JSON, whatever it says of itself, or twice of itself."""
+    kinds = [value.split(b";")[0].strip().lower() for name, value in scope["headers"] if name == b"content-type"]
+    return len(kinds) == 1 and kinds[0] == FORMS.get(path)
 
 
 async def _body(receive):

@@ -7,7 +7,7 @@ import numpy as np
 from kgen.core import pictures
 from kgen.core.units import bits_per_dim
 from kgen.core.views import FRAMES, NUMBERS, PICTURES, POINTS, TEXT, shape_of
-from kgen.tools.demo import asking, files
+from kgen.tools.demo import files
 
 
 def show(request, answer):
@@ -19,9 +19,8 @@ def show(request, answer):
         for name, value in given.arrays.items():
             np.save(into / f"{name}.npy", value)
             paths.append(str(into / f"{name}.npy"))
-    request_body = asking.body(request)
-    if not isinstance(request_body, str):
-        (into / "request.json").write_text(json.dumps(request_body), encoding="utf-8")
+    if not isinstance(request.body, str):
+        (into / "request.json").write_text(json.dumps(request.body), encoding="utf-8")
         paths.append(str(into / "request.json"))
     return shown, paths
 
@@ -40,7 +39,7 @@ def _frames(request, answer, into):
     frames = []
     for k in range(answer.shape[1]):
         frames.append(str(into / f"frame_{k}.png"))
-        pictures.save_grid(answer[:, k], frames[-1])
+        pictures.save_grid(answer[:, k], frames[-1], min_side=2 * files.SHOWN)
     rows = answer.reshape(-1, *answer.shape[2:])
     pictures.save_grid(rows, into / "frames.png", columns=answer.shape[1])
     return frames, [str(into / "frames.png"), _array(answer, into, "frames")]

@@ -1,7 +1,9 @@
-"""What a hub's Space runs: an app, its requirements, the presets and a card."""
+"""What a hub's Space runs: an app, its requirements, kgen itself, the presets and a card."""
 
+import importlib.metadata
 import pathlib
 import shutil
+import sys
 
 import keras
 
@@ -22,11 +24,24 @@ here = pathlib.Path(__file__).parent
 page = demo.page(*[here / "presets" / name for name in {names}])
 page.launch(server_name=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"))  # the hub names one, behind its own TLS
 '''
+# What the page imports. kgen lies beside the app, for the package index has another project of its name.
+NEEDED = (
+    "keras",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "pillow",
+    "matplotlib",
+    "click",
+    "safetensors",
+    "tokenizers",
+    "gradio",
+)
 CARD = """---
 title: {title}
 sdk: gradio
 sdk_version: {gradio}
-python_version: "3.11"
+python_version: "{python}"
 app_file: app.py
 ---
 
@@ -34,6 +49,14 @@ app_file: app.py
 
 A page to play with {what}, made by `kgen demo --space`. What each model is, its card in `presets/` says.
 """
+
+
+def requirements():
+    """What pip installs for the app: what it runs on here, with the backend that it runs on."""
+    versions = {name: importlib.metadata.version(name) for name in (*NEEDED, keras.config.backend())}
+    return "".join(
+        f"{name}=={version.partition('+')[0]}\n" for name, version in versions.items()
+    )  # no index has a build's own +cpu
 
 
 def write(paths, folder):
@@ -73,9 +96,14 @@ def write(paths, folder):
                 facts.write(into, s.facts)
         title = ", ".join(names)
         (target / "app.py").write_text(APP.format(backend=keras.config.backend(), names=names), encoding="utf-8")
-        (target / "requirements.txt").write_text(f"kgen[demo]=={kgen.__version__}\n", encoding="utf-8")
+        (target / "requirements.txt").write_text(requirements(), encoding="utf-8")
+        own = pathlib.Path(kgen.__file__).parent
+        shutil.copytree(own, target / "kgen", ignore=shutil.ignore_patterns("__pycache__"))
         card = CARD.format(
-            title=title, gradio=gradio.__version__, what="models of kgen" if len(names) > 1 else "a model of kgen"
+            title=title,
+            gradio=gradio.__version__,
+            python="{}.{}".format(*sys.version_info),
+            what="models of kgen" if len(names) > 1 else "a model of kgen",
         )
         (target / "README.md").write_text(card, encoding="utf-8")
     return folder

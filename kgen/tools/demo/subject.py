@@ -1,6 +1,7 @@
 """What a tab is about: a model, what it is called and how Python opens it, and the facts beside it."""
 
 import dataclasses
+import math
 import pathlib
 
 import kgen
@@ -52,9 +53,11 @@ def of_facts(model, known):
         return found
     if "latent" in known:
         latent = known["latent"]
-        z = TensorSpec((len(latent["mean"]),), "float32", "standard deviations", -3.0, 3.0, 0.0, kind="axes")
         decode = {e.name: e for e in model.endpoints()}.get("decode")
-        if decode is not None and all(spec.shape in (z.shape, ()) for spec in decode.inputs.values()):
+        served = {} if decode is None else decode.inputs
+        known_inputs = {"z", *model.conditions.specs()}
+        if "z" in served and set(served) <= known_inputs and math.prod(served["z"].shape) == len(latent["mean"]):
+            z = TensorSpec(served["z"].shape, "float32", "standard deviations", -3.0, 3.0, 0.0, kind="axes")
             own = tuple(c for c in conditions if c in decode.inputs)
             found.append(
                 View(
