@@ -86,7 +86,7 @@ class VAE(Autoencoder):
         self.decoder = self.default_decoder(output_shape) if decoder is None else decoder
         self.check_encoder(size)
         needs = f"{type(self.observation).__name__} needs {self.observation.parameters} for each value"
-        check_network("decoder", self.decoder, self._symbols(self.latent_shape), output_shape, needs)
+        check_network("decoder", self.decoder, self._symbols((self.latent_dim,)), output_shape, needs)
         self.ema_of = None if ema_of is None else [checks.one_of("ema_of", part, PARTS) for part in ema_of]
         parts = PARTS if ema_of is None else self.ema_of
         self.keep_average_of(*(part for part in parts if getattr(self, part).weights))
