@@ -18,6 +18,7 @@ extras = {
     "test": [
         "pytest>=8",
         "pytest-xdist>=3.5",
+        "pytest-timeout>=2.3",
         "hypothesis>=6",
         "ruff>=0.6",
         "tensorboard>=2",

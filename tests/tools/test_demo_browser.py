@@ -1,4 +1,4 @@
-"""The page of ``kgen demo`` in a real browser."""
+"""The page of ``kgen demo`` in a real browser: ``pytest -m browser``."""
 
 import importlib.util
 import io
@@ -14,6 +14,7 @@ from kgen.tools import demo
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
 pytestmark = [
+    pytest.mark.browser,
     pytest.mark.skipif(
         importlib.util.find_spec("gradio") is None, reason='gradio is not installed: pip install -e ".[demo]"'
     ),

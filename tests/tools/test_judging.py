@@ -51,6 +51,7 @@ def brightness(tab, side):
     )
 
 
+@pytest.mark.browser
 def test_a_person_who_knows_is_found_out(tab, tmp_path):
     judge.page(DARK, BRIGHT, tmp_path / "judge.html", n=6, names=("night", "<!--<script></script><b>day"))
     tab.goto((tmp_path / "judge.html").as_uri())
@@ -79,6 +80,7 @@ def test_a_person_who_knows_is_found_out(tab, tmp_path):
     assert tab.errors == []
 
 
+@pytest.mark.browser
 def test_the_page_remembers_takes_back_and_starts_again(tab, tmp_path):
     judge.page(DARK, BRIGHT, tmp_path / "judge.html", n=4, question="better")
     address = (tmp_path / "judge.html").as_uri()
