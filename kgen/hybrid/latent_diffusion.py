@@ -26,11 +26,11 @@ MEASURED = 10_000  # examples that shift and scale are measured on, at most
 class LatentDiffusion(GenerativeModel):
     """A diffusion model in the latent space of a trained autoencoder.
 
-    The latent is a VAE's posterior mean (d,), or the vectors (h, w, c) that a VQ-VAE's encoder returns, which are quantised where they
-    are decoded. There is no ``log_prob``: the diffusion model bounds the density of latents, which is not one of the data.
+    The latent is a VAE's posterior mean (d,), an AutoencoderKL's, which is a map (h, w, c), or the vectors (h, w, c) that a VQ-VAE's encoder
+    returns, which are quantised where they are decoded. There is no ``log_prob``: the diffusion model bounds the density of latents, which is not one of the data.
 
     Args:
-        autoencoder: a trained autoencoder of ``kgen.vae``, such as ``VAE`` or ``VQVAE``. The model keeps a frozen copy.
+        autoencoder: a trained autoencoder, such as ``VAE`` or ``VQVAE`` of ``kgen.vae``, or ``AutoencoderKL``. The model keeps a frozen copy.
         network: maps [z_t, t, *conditions] to a tensor like z_t. By default a U-Net for latents (h, w, c), dense layers for vectors.
         schedule, prediction, times, weight, num_classes, label_dropout, conditions, sampler, ema: as in ``kgen.diffusion.DDPM``.
     """
