@@ -27,7 +27,8 @@ class LatentDiffusion(GenerativeModel):
     """A diffusion model in the latent space of a trained autoencoder.
 
     The latent is a VAE's posterior mean (d,), an AutoencoderKL's, which is a map (h, w, c), or the vectors (h, w, c) that a VQ-VAE's encoder
-    returns, which are quantised where they are decoded. There is no ``log_prob``: the diffusion model bounds the density of latents, which is not one of the data.
+    returns, which are quantised where they are decoded. There is no ``log_prob``: the diffusion model bounds the density of latents, which
+    is not one of the data.
 
     Args:
         autoencoder: a trained autoencoder, such as ``VAE`` or ``VQVAE`` of ``kgen.vae``, or ``AutoencoderKL``. The model keeps a frozen copy.

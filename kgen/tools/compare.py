@@ -1,4 +1,4 @@
-"""Compares families: `kgen compare`."""
+"""Compares families and systems: `kgen compare`."""
 
 import pathlib
 
@@ -18,18 +18,22 @@ from kgen.tools.command import use_backend
     help="Of training, each model.",
 )
 @click.option("--families", help="Some of diffusion, vae, gan, flow, autoregressive, energy; by default all that fit.")
+@click.option(
+    "--systems", help="Models of kgen beside the families', such as stylegan2,sngan, with their own defaults."
+)
 @click.option("--seeds", type=click.IntRange(1), default=2, show_default=True, help="Models of each family.")
 @click.option(
     "--out", type=click.Path(), default="compare", show_default=True, help="Folder for compare.md, .json, .png."
 )
 @click.option("--backend", help="tensorflow, jax or torch.")
-def compare(data, image_size, minutes, families, seeds, out, backend):
-    """Train one model of each family for the same time on your data, and say which is best at what.
+def compare(data, image_size, minutes, families, systems, seeds, out, backend):
+    """Train one model of each family, and systems by name, for the same time on your data, and say which is best at what.
 
     \b
     Examples:
       kgen compare --data digits --minutes 2
       kgen compare --data photos/ --image-size 32 --families diffusion,gan,vae --minutes 10 --out photos_compared
+      kgen compare --data digits --families gan --systems sngan,stylegan2
 
     The same command after an interruption goes on with the models that are missing.
     """
@@ -38,5 +42,7 @@ def compare(data, image_size, minutes, families, seeds, out, backend):
 
     size = None if image_size is None else (image_size,) * 2
     names = None if families is None else families.split(",")
-    report = comparing.run(data, minutes=minutes, families=names, seeds=seeds, out=out, image_size=size, say=click.echo)
+    more = systems.split(",") if systems else ()
+    settings = {"minutes": minutes, "families": names, "systems": more, "seeds": seeds, "out": out, "image_size": size}
+    report = comparing.run(data, **settings, say=click.echo)
     click.echo(f"{report['recommendation']}\nDone: {pathlib.Path(out) / 'compare.md'}")

@@ -1,11 +1,12 @@
-"""One model of each family, trained for the same time on the same data, side by side: ``kgen compare``.
+"""One model of each family, and systems by name, trained for the same time on the same data, side by side: ``kgen compare``.
 
-The models are the families' defaults, made a little smaller, with a constant learning rate and averaged weights: what a family gives
-before anyone tunes it.
+A family's model is its defaults, made a little smaller, with a constant learning rate and averaged weights: what it gives before anyone
+tunes it. A system is a class of kgen with its own defaults, given the shape of the data, and their classes where it takes them.
 """
 
 import dataclasses
 import datetime
+import difflib
 import importlib
 import inspect
 import json
@@ -19,6 +20,7 @@ import numpy as np
 
 import kgen
 from kgen.core import checks, pictures
+from kgen.core.presets.allowlist import ROOMS
 from kgen.core.run import environment
 from kgen.core.saving import aside
 
@@ -106,6 +108,40 @@ def comparable(data):
     ]
 
 
+def systems():
+    """Dict from the name of each system, in small letters, to its class: the models of every room of kgen."""
+    rooms = [importlib.import_module(f"kgen.{room}") for room in ROOMS]
+    public = [getattr(room, name) for room in rooms for name in getattr(room, "__all__", ())]
+    return {c.__name__.lower(): c for c in public if inspect.isclass(c) and issubclass(c, kgen.GenerativeModel)}
+
+
+def make(system, data):
+    """A model of a system for ``data``, of its own defaults.
+
+    Raises:
+        ValueError: a name that is none; a system that takes more than data and their classes, or samples nothing by itself.
+    """
+    known = systems()
+    cls = known.get(system.lower().replace("_", "").replace("-", ""))
+    if cls is None:
+        near = difflib.get_close_matches(system.lower(), known, 3, 0.4) or sorted(known)
+        raise ValueError(f"systems: expected names of kgen's models, received {system!r}. Near it: {', '.join(near)}.")
+    try:
+        try:
+            model = cls(data.shape, num_classes=data.num_classes)
+        except (TypeError, ValueError):  # has no classes, or none by default
+            model = cls(data.shape)
+    except (TypeError, ValueError, IndexError) as error:
+        raise ValueError(f"systems: {cls.__name__} is not made of data of shape {data.shape} alone: {error}") from error
+    sample = {e.name: e for e in model.endpoints()}.get("sample")
+    if sample is None:
+        raise ValueError(f"systems: {cls.__name__} samples nothing by itself, so there is nothing to compare.")
+    more = [n for n, s in sample.inputs.items() if s.default is None and s.kind != "label" and n != "seed"]
+    if more:
+        raise ValueError(f"systems: {cls.__name__} needs {', '.join(more)} to sample, which the data do not have.")
+    return model
+
+
 def measure(model, data, seed):
     """Figures of a trained model, as ``{name: {"value", "floor", "unit"}}``, and its samples."""
     labels = None
@@ -182,9 +218,18 @@ class _Pixels:
 
 
 def run(
-    data="digits", *, minutes=2.0, families=None, seeds=2, out="compare", image_size=None, batch_size=64, say=print
+    data="digits",
+    *,
+    minutes=2.0,
+    families=None,
+    systems=(),
+    seeds=2,
+    out="compare",
+    image_size=None,
+    batch_size=64,
+    say=print,
 ):
-    """Trains one model of each family for the same time, measures all, and writes ``compare.md``, ``.json`` and ``.png``.
+    """Trains one model of each family, and of each system named, for the same time, measures all, and writes ``compare.md``, ``.json`` and ``.png``.
 
     What was finished stays in ``out/runs/``: the same call after an interruption goes on with what is missing.
 
@@ -192,6 +237,7 @@ def run(
         data: name of a dataset, or a path, as in ``kgen.data.load``: images, or points of the plane.
         minutes: of training, for each model.
         families: names from ``entries()``; all that can be compared on the data if None.
+        systems: names of models of kgen beside them, such as "stylegan2" and "sngan", as ``systems()`` has them.
         seeds: number of models of each family; from their scatter comes the stability.
         out: folder.
         image_size: (H, W) to which images are resized.
@@ -200,7 +246,7 @@ def run(
     Returns:
         dict, what ``compare.json`` holds.
     Raises:
-        ValueError: an unknown family, or one that is not on this data or backend; a folder of another comparison.
+        ValueError: an unknown family or system, or one that is not on this data or backend; a folder of another comparison.
     """
     out = pathlib.Path(out)
     wanted = read(data, image_size)
@@ -212,6 +258,7 @@ def run(
                 f"families: {name} cannot be compared on data of shape {wanted.shape} on the {keras.config.backend()} backend; "
                 f"expected some of {', '.join(possible)}."
             )
+    names += [type(make(name, wanted)).__name__ for name in systems]
     checks.positive_int("seeds", seeds)
     settings = {"data": wanted.name, "shape": list(wanted.shape), "minutes": float(minutes), "batch_size": batch_size}
     _check_folder(out, settings)
@@ -246,8 +293,12 @@ def _one(name, data, seed, minutes, batch_size, out, say):
         return json.loads(file.read_text(encoding="utf-8"))
     say(f"{name}, seed {seed}: training for {minutes:g} min")
     keras.utils.set_random_seed(seed)
-    model, optimizer = entries()[name].entry(data)
-    model.compile(optimizer)
+    if name in entries():
+        model, optimizer = entries()[name].entry(data)
+        model.compile(optimizer)
+    else:
+        model = make(name, data)
+        model.compile()
     limit = TimeLimit(60 * minutes)
     labels = data.y if getattr(model, "num_classes", None) is not None else None
     with warnings.catch_warnings():

@@ -40,12 +40,26 @@ def test_points_and_going_on_after_an_interruption(tmp_path, monkeypatch):
 
 def test_images_by_the_command(tmp_path):
     out = tmp_path / "out"
-    arguments = ["--data", "digits", "--minutes", "0.005", "--families", "vae", "--seeds", "1", "--out", str(out)]
+    arguments = [
+        "--data",
+        "digits",
+        "--minutes",
+        "0.005",
+        "--families",
+        "vae",
+        "--systems",
+        "beta-tcvae",
+        "--seeds",
+        "1",
+        "--out",
+        str(out),
+    ]
     done = CliRunner().invoke(cli.main, ["compare", *arguments])
     assert done.exit_code == 0, done.output
-    assert "For samples: vae, whose Fréchet distance" in done.output
+    assert "For samples: " in done.output
     report = json.loads((out / "compare.json").read_text())
-    figures = report["families"]["vae"]["figures"]
+    assert list(report["families"]) == ["vae", "BetaTCVAE"] and "| BetaTCVAE | " in (out / "compare.md").read_text()
+    figures = report["families"]["BetaTCVAE"]["figures"]
     assert figures["frechet_distance"]["value"] > figures["frechet_distance"]["floor"] > 0
     assert "deviation" not in figures["recall"] and report["settings"]["seeds"] == 1
     assert Image.open(out / "compare.png").size[0] > 300
@@ -77,6 +91,15 @@ def test_each_family_is_made_for_images_and_points():
     assert compare._Pixels().features(x).shape == (4, 48)
 
 
+def test_systems_have_the_data_s_classes_where_they_take_them():
+    x = np.zeros((4, 8, 8, 1), "float32")
+    data = compare.Data("own", x, np.arange(4), x, np.arange(4))
+    assert compare.make("acgan", data).num_classes == 4 and not getattr(
+        compare.make("SNGAN", data), "num_classes", None
+    )
+    assert {"stylegan2", "hierarchicalvae", "flowmatching"} <= set(compare.systems())
+
+
 def figures(distance, speed, deviation=0.0, **more):
     found = {"frechet_distance": {"value": distance, "floor": 1.0, "unit": "", "deviation": deviation}}
     found |= {"samples_per_second": {"value": speed, "unit": "1/s"}}
@@ -102,6 +125,13 @@ def test_wrong_arguments(tmp_path):
             "families: autoregressive cannot be compared on data of shape",
         ),
         ({"seeds": 0}, "seeds: expected an integer of at least 1"),
+        (
+            {"systems": ["stylegan3"]},
+            "systems: expected names of kgen's models, received 'stylegan3'. Near it: stylegan2",
+        ),
+        ({"systems": ["autoencoder"]}, "systems: Autoencoder samples nothing by itself"),
+        ({"systems": ["prior_refit"]}, "systems: PriorRefit is not made of data of shape .* alone: .*'prior'"),
+        ({"systems": ["super_resolution"]}, "systems: SuperResolution needs low to sample"),
     ):
         with pytest.raises(ValueError, match=message):
             compare.run(**{"data": "digits", "out": tmp_path / "x", **options})
