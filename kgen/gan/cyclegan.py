@@ -167,6 +167,13 @@ class CycleGAN(AdversarialModel):
             **{name: Player((name,), losses, critic=True) for name, losses in critics.items()},
         }
 
+    def check_data(self, x, y=None):
+        if y is not None:
+            raise ValueError(
+                "y: CycleGAN's sets have no pairs: fit(kgen.data.Unpaired(a, b)). Pix2Pix takes pairs, fit(x, y)."
+            )
+        return super().check_data(x, y)
+
     def check_examples(self, x):
         if not isinstance(x, dict) or set(x) != {"a", "b"}:
             what = f"a dict of {sorted(x)}" if isinstance(x, dict) else type(x).__name__

@@ -144,6 +144,8 @@ def test_wrong_arguments():
         ValueError, match=r'x: expected \{"a": images, "b": images\}, received ndarray. kgen.data.Unpaired'
     ):
         model.fit(A)
+    with pytest.raises(ValueError, match=r"y: CycleGAN's sets have no pairs: fit\(kgen.data.Unpaired"):
+        model.fit(A, B)
     with pytest.raises(ValueError, match=r"b: expected values in \[-1, 1\], received"):
         model.fit(Unpaired(A, 3 * B))
     with pytest.raises(ValueError, match="direction: expected one of 'a_to_b', 'b_to_a', received 'b'"):
