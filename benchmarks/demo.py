@@ -1,4 +1,4 @@
-"""The page of ``kgen demo``: how long until it is ready, and what it adds to a sample. ``python -m benchmarks.demo [NAME] [--rounds 7]``.
+"""The page of ``kgen demo``: how long until it is ready, and what it adds to a sample. ``python -m benchmarks.demo [NAME] [--rounds 25]``.
 
 Prints lines for ``RESULTS.md``. The handler is asked as the page asks it, in the same process, in turn with ``model.sample``; the first call
 of each, which compiles, is not counted.
@@ -21,7 +21,7 @@ def seconds(function):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("name", nargs="?", default="ddpm_digits")
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=25)
     arguments = parser.parse_args()
     demo.prepare()  # Gradio's import is counted apart, as Keras's is
     model = kgen.load(arguments.name)
