@@ -1,15 +1,17 @@
 """A variational autoencoder of Fashion-MNIST, and a mixture of Gaussians of its codes to sample from."""
 
+import math
 import time
 
 import keras
+import numpy as np
 
 import kgen
 
 
 def main(
     data="fashion_mnist",
-    epochs=8,
+    epochs=6,
     batch_size=64,
     seed=0,
     out="saved_models/vae_fashion_mnist",
@@ -21,19 +23,16 @@ def main(
     x, _ = kgen.data.load(data, split="train", image_size=image_size)
     x_test, _ = kgen.data.load(data, split="test", image_size=image_size)
 
-    # A probability for each of the 256 levels, so that bits/dim mean what they say.
-    observation = kgen.vae.DiscretizedLogisticLikelihood(components=3)
-    # With narrow dense layers: those hold most of the weights.
-    output_shape = (*x.shape[1:-1], x.shape[-1] * observation.parameters)
-    encoder = kgen.networks.ConvEncoder(x.shape[1:], 2 * 24, channels=(32, 64), dense=64)
-    decoder = kgen.networks.ConvDecoder(24, output_shape, channels=(32, 64), dense=64)
+    # The deviation that fits best at each moment says how much a wrong grey costs: with it codes keep what a picture needs. Three quarters
+    # of the weights are the dense layers' as it is, so those are narrow.
+    encoder = kgen.networks.ConvEncoder(x.shape[1:], 2 * 24, channels=(64, 128), dense=128, convs=0)
+    decoder = kgen.networks.ConvDecoder(24, x.shape[1:], channels=(64, 128), dense=128, convs=0)
     model = kgen.vae.VAE(
         x.shape[1:],
         latent_dim=24,
         encoder=encoder,
         decoder=decoder,
-        observation=observation,
-        kl_warmup=300,
+        observation=kgen.vae.GaussianLikelihood("analytic"),
         ema=0.999,
     )
     steps = epochs * -(-len(x) // batch_size)
@@ -76,11 +75,17 @@ def main(
             for images in (refit.sample(count, seed=1), model.sample(count, seed=1), model.reconstruct(x[:count]))
         )
         figures["reconstructions_frechet_distance"] = copies["frechet_distance"]
+    # A density says nothing of levels: with uniform noise as wide as one of 256 levels, its mean is a bound of the level's probability.
+    level = 2 / 256
+    noise = np.random.default_rng(seed).uniform(size=x_test[:500].shape)
+    noisy = ((x_test[:500] + 1) * 127.5 + noise) * level - 1
     for found, m in ((figures, refit), (normal, model)):
-        bits = kgen.core.bits_per_dim(m.log_prob(x_test[:500], num_samples=50), x.shape[1:])
+        bits = kgen.core.bits_per_dim(m.log_prob(noisy.astype("float32"), num_samples=50), x.shape[1:]) - math.log2(
+            level
+        )
         found["bits_per_dim"] = {
             "value": float(bits.mean()),
-            "unit": "bits/dim, upper bound of 50 importance samples, 256 levels",
+            "unit": "bits/dim, upper bound of 50 importance samples and uniform noise, 256 levels",
             "samples": len(bits),
             "standard_error": float(bits.std() / len(bits) ** 0.5),
         }
@@ -100,7 +105,7 @@ def main(
         train_seconds=round(train_seconds, 1),
     )
     run.write_card(
-        f"A variational autoencoder of {data} with 24 latent dimensions and a mixture of discretised logistics as likelihood. "
+        f"A variational autoencoder of {data} with 24 latent dimensions and a Gaussian likelihood whose deviation is measured in training. "
         f"Its prior is a mixture of {components} Gaussians with full covariances, fitted to the codes of the training images after "
         "training; figures of the standard normal that it was trained with stand beside, and standard_normal.png shows its samples. "
         "Samples are the means of p(x | z), in [-1, 1]."
