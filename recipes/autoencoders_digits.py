@@ -14,7 +14,7 @@ SAMPLES = 1000
 
 
 def models(x, labels=None):
-    """Dict from a model's name to what makes it: with two hidden layers of 256 on both sides, and its loss's weights as in its paper."""
+    """Dict from a model's name to what makes it, with two hidden layers of 256 on both sides."""
     shape = x.shape[1:]
 
     def made(kind, size, **kwargs):
@@ -47,7 +47,7 @@ def models(x, labels=None):
         "FactorVAE": gaussian(kgen.hybrid.FactorVAE),
         "conditional": lambda: conditional(shape, int(labels.max()) + 1),
         "WAE": point(kgen.vae.WAE),
-        "adversarial": point(kgen.hybrid.AdversarialAutoencoder),
+        "adversarial": point(kgen.hybrid.AdversarialAutoencoder, adversarial=1.0),
         "IWAE": gaussian(kgen.vae.IWAE),
         "VampPrior": vamp,
         "FSQ": integers(kgen.layers.FiniteScalarQuantizer((8, 6, 5))),

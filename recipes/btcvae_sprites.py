@@ -71,6 +71,7 @@ def main(
         if stop.interrupted:
             break
     run.save_model(model)
+    run.save_preset(model, dtype="float16")  # half the size
     run.save_facts(model, x_test, log_prob={"num_samples": 50})  # what kgen demo shows of the data
     run.save_curves(histories[name])
     run.save_samples(model.sample(64, seed=0))
@@ -102,13 +103,13 @@ def main(
 
 
 def said(z, factors):
-    """The factor that explains most of the variance of z (N,), and its share: the variance of z's means over the factor's values."""
-    if factors is None:
-        return ""
+    """What a latent z (N,) stands for: the factor that explains most of its variance, and the share that it explains."""
+    if factors is None or np.var(z) <= 0.01:
+        return "" if factors is None else "not used"
     shares = {}
     for name, values in factors.items():
         means = [z[values == v].mean() for v in np.unique(values)]
-        shares[name] = np.var(means) / max(np.var(z), 1e-12)  # each value is as frequent as the other
+        shares[name] = np.var(means) / np.var(z)  # each value is as frequent as the other
     best = max(shares, key=shares.get)
     return f"{best} {shares[best]:.2f}"
 
