@@ -36,12 +36,27 @@ def grid(images, columns=None, gap=1, min_side=32):
     return sheet[..., 0] if channels == 1 else sheet
 
 
-def save_grid(images, path, columns=None, **given):
-    """Writes a grid of images (see ``grid``, which takes the rest) to a PNG file."""
+def save_grid(images, path, columns=None, names=None, **given):
+    """Writes a grid of images (see ``grid``, which takes the rest) to a PNG file, with ``names``, a text for each row, to its left."""
     from PIL import Image
 
+    sheet = Image.fromarray(grid(images, columns, **given))
     with aside(path) as temporary:
-        Image.fromarray(grid(images, columns, **given)).save(temporary)
+        (sheet if names is None else _named(sheet, names)).save(temporary)
+
+
+def _named(sheet, names):
+    """The picture with a margin to the left, in which a text stands beside each of its rows."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    font = ImageFont.load_default(13)
+    margin = math.ceil(max(map(font.getlength, names))) + 12
+    found = Image.new(sheet.mode, (margin + sheet.width, sheet.height), "white")
+    found.paste(sheet, (margin, 0))
+    for i, name in enumerate(names):
+        place = (margin - 6, (i + 0.5) * sheet.height / len(names))
+        ImageDraw.Draw(found).text(place, name, fill="black", font=font, anchor="rm")
+    return found
 
 
 def save_density(panels, path, extent=None, resolution=200):

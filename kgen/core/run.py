@@ -119,9 +119,10 @@ class Run:
         """Writes ``samples.png``, a grid of images (N, H, W, C) in [-1, 1]."""
         pictures.save_grid(images, self.path("samples.png"), columns)
 
-    def save_picture(self, name, images, columns=None):
-        """Writes ``<name>.png``, a grid of images (N, H, W, C) in [-1, 1]: reconstructions, interpolations, completions ..."""
-        pictures.save_grid(images, self.path(f"{name}.png"), columns)
+    def save_picture(self, name, images, columns=None, names=None):
+        """Writes ``<name>.png``, a grid of images (N, H, W, C) in [-1, 1]: reconstructions, interpolations, completions ... To the left of
+        each row may stand a text of ``names``."""
+        pictures.save_grid(images, self.path(f"{name}.png"), columns, names)
 
     def save_density(self, name, panels, extent=None):
         """Writes ``<name>.png``: points and densities of the plane side by side (see ``kgen.core.pictures.save_density``)."""

@@ -70,6 +70,16 @@ def test_pictures_and_text_beside_the_samples(tmp_path):
         assert picture.size == (3 * 33 - 1, 2 * 33 - 1)
 
 
+def test_names_stand_beside_their_rows(tmp_path):
+    images = np.zeros((6, 8, 8, 1), "float32")
+    Run(tmp_path).save_picture("rows", images, columns=3, names=["", "of a name"])
+    found, bare = np.asarray(Image.open(tmp_path / "rows.png")), pictures.grid(images, 3)
+    margin = found.shape[1] - bare.shape[1]
+    assert margin > 40 and np.array_equal(found[:, margin:], bare)
+    beside = found[:, :margin] < 128
+    assert not beside[: len(beside) // 2].any() and beside[len(beside) // 2 :].any()
+
+
 def test_a_density_is_drawn_where_it_is_dense(tmp_path):
     far = {"density": lambda x: np.where((x[:, 0] > 0) & (x[:, 1] > 0), 0.0, -np.inf)}  # the upper right quarter
     pictures.save_density(far, tmp_path / "d.png", extent=(-1, 1, -1, 1))
