@@ -125,6 +125,17 @@ def jit(fn, variables=(), compiler=None):
     return _backend.jit(fn, variables, compiler)
 
 
+def traced_once(fn):
+    """``fn``, a function of many operations that is used many times: on TensorFlow Python makes them once for each shape, not at each use.
+
+    Args:
+        fn: function of tensors, which takes no gradient and reads no variables.
+    Returns:
+        a function of the same tensors.
+    """
+    return _backend.traced_once(fn)
+
+
 # Replicas: the copies of a step under a ``tf.distribute`` strategy. Elsewhere a step sees the whole batch.
 
 
@@ -212,6 +223,7 @@ __all__ = [
     "replica_sum",
     "share",
     "tfp",
+    "traced_once",
     "value_and_grad",
     "vjp",
     "when",

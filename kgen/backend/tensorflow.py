@@ -154,6 +154,24 @@ def jit(fn, variables=(), compiler=None):
     return call
 
 
+def traced_once(fn):
+    """In a graph: a call of a function in it, which TensorFlow puts in its place before it runs. Eagerly: as it is."""
+    functions = {}
+
+    @functools.wraps(fn)
+    def call(*args):
+        if tf.executing_eagerly():
+            return fn(*args)
+        args = [tf.convert_to_tensor(a) for a in args]
+        specs = tuple(tf.TensorSpec(a.shape, a.dtype) for a in args)
+        key = tuple((a.dtype, tuple(a.shape) if a.shape.rank is not None else None) for a in args)
+        if key not in functions:
+            functions[key] = tf.function(fn, specs, autograph=False)
+        return functions[key](*args)
+
+    return call
+
+
 def in_order(x, y=None, weight=None, *, batch_size):
     """A dataset that TensorFlow does not tune.
 

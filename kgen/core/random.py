@@ -13,6 +13,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from kgen import backend
+
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = 0x1BD11BDA
 _MASK = 0xFFFFFFFF
@@ -42,10 +44,14 @@ def threefry(key, counter):
     Reference:
         Salmon et al. 2011, section 4.3; known answers from the Random123 library.
     """
-    k0, k1 = key
+    return _encrypt(*key, *counter)
+
+
+@backend.traced_once
+def _encrypt(k0, k1, c0, c1):
     keys = (k0, k1, ops.bitwise_xor(ops.bitwise_xor(k0, k1), _word(_PARITY)))
     rotations = {r: (_word(r), _word(32 - r)) for r in sum(_ROTATIONS, ())}
-    x0, x1 = _wrap(counter[0] + keys[0]), _wrap(counter[1] + keys[1])
+    x0, x1 = _wrap(c0 + keys[0]), _wrap(c1 + keys[1])
     for group in range(5):
         for r in _ROTATIONS[group % 2]:
             x0 = _wrap(x0 + x1)

@@ -110,11 +110,9 @@ def main(mode, out, process=0, port=0):
     process = int(process)
     scope = contextlib.nullcontext
     if mode == "mirrored":
-        import tensorflow as tf
+        import mirrored
 
-        devices = [tf.config.LogicalDeviceConfiguration()] * 2
-        tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], devices)
-        scope = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope
+        scope = mirrored.scope()
     elif mode == "processes":
         import jax
 

@@ -1,7 +1,4 @@
-"""Run by test_adversarial in a process of its own: trains a GAN on one device or on two replicas, and writes what came out.
-
-Usage: distributed.py single|mirrored OUT.npz
-"""
+"""A GAN trained on the devices at hand. Run as ``distributed.py OUT.npz`` it trains on two replicas, and writes what came out there."""
 
 import contextlib
 import pathlib
@@ -16,14 +13,8 @@ from gan.parts import Jitter, dense
 from kgen.gan import GAN, R1, GradientPenalty, PathLength
 
 
-def main(mode, out):
-    scope = contextlib.nullcontext
-    if mode == "mirrored":
-        import tensorflow as tf
-
-        devices = [tf.config.LogicalDeviceConfiguration()] * 2
-        tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], devices)
-        scope = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope
+def trained(scope=contextlib.nullcontext):
+    """Dict from the place of each weight to its value, and from each log to its values."""
     keras.utils.set_random_seed(0)
     with scope():
         model = GAN(
@@ -44,8 +35,10 @@ def main(mode, out):
     results |= {f"fit/{k}": v for k, v in history.items()}
     figures = model.evaluate(x, batch_size=32, verbose=0, return_dict=True)
     results |= {f"evaluate/{k}": v for k, v in figures.items()}
-    np.savez(out, **results)
+    return results
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    import mirrored
+
+    np.savez(sys.argv[1], **trained(mirrored.scope()))

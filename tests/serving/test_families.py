@@ -52,7 +52,7 @@ def judged(kind, posterior_size, **kwargs):
 
 
 def gpt():
-    return GPT(9, 8, layers=2, heads=2, width=16)
+    return GPT(9, 6, layers=1, heads=2, width=8)
 
 
 def pixelcnn():
@@ -86,8 +86,10 @@ FAMILIES = {
 }
 
 
+# Models whose endpoints and kinds of layers others here have: that of a GAN is its generator, those of a FactorVAE and a VAEGAN are a VAE's.
+AS = {"wgan_gp": "conditional_gan", "factor_vae": "vae", "vae_gan": "vae", "maf": "spline_flow"}
 # An export from JAX and torch takes a process of its own: one family shows that it finds kgen's classes.
-SERVED = FAMILIES if keras.config.backend() == "tensorflow" else ["ddpm"]
+SERVED = [f for f in FAMILIES if f not in AS] if keras.config.backend() == "tensorflow" else ["ddpm"]
 
 
 @pytest.mark.parametrize("family", SERVED)

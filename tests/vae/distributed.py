@@ -1,6 +1,7 @@
 """A VAE trained on the devices at hand. Run as ``distributed.py OUT.npz`` it trains on two replicas, and writes the weights there."""
 
 import contextlib
+import pathlib
 import sys
 
 import keras
@@ -37,13 +38,8 @@ def trained(scope=contextlib.nullcontext):
     }
 
 
-def main(out):
-    import tensorflow as tf
-
-    devices = [tf.config.LogicalDeviceConfiguration()] * 2
-    tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], devices)
-    np.savez(out, **trained(tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope))
-
-
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    sys.path.append(str(pathlib.Path(__file__).parent.parent))
+    import mirrored
+
+    np.savez(sys.argv[1], **trained(mirrored.scope()))
