@@ -677,6 +677,8 @@ def test_facts_of_a_stranger_are_checked(tmp_path, sources):
     for wrong in (
         {"latent": {**latent, "axes": [[1.0]]}},
         {"latent": {**latent, "mean": ["x"] * 4}},
+        {"latent": {**latent, "deviations": [[1.0]] * 4}},
+        {"log_prob": {**known["log_prob"], "examples": "x" * 1000}},
         {"log_prob": {**known["log_prob"], "options": {"levels": [1]}}},
         {"log_prob": {**known["log_prob"], "quantiles": [1e999] * 101}},
         {"other": {}},
