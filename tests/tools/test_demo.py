@@ -129,6 +129,38 @@ def test_the_command_for_a_server_gives_the_same(client, page, tmp_path):
     assert np.abs(np.stack(images).astype(int) - wanted).max() <= 1
 
 
+def test_the_command_for_a_server_is_one_that_a_shell_takes(tmp_path):
+    import shlex
+
+    from kgen.core import Endpoint, TensorSpec, views
+    from kgen.tools.demo import asking, controls, subject
+
+    class Large(models.Clouds):
+        """Takes a picture of any size."""
+
+        def echo(self, x):
+            return x
+
+        def endpoints(self):
+            x = {"x": TensorSpec((None, None, 3), "float32", "picture", -1.0, 1.0, kind="image")}
+            return [*super().endpoints(), Endpoint("echo", None, x, {"images": "in [-1, 1]"}, ("images",))]
+
+    model = Large(name="my $(toy)'s")
+    given = model.endpoints()[-1].inputs
+    view = views.View("echo", "Echo", "echo", "pictures", given=given, seeded=False, endpoint="echo")
+    known = subject.Subject(model, model.name, None, {}, (view,))
+    for side in (2, 96):
+        x = controls.Answer(np.full((side, side, 3), 1 / 3, "float32"))
+        request = asking.Request(known, view, 1, None, {"x": x})
+        words = shlex.split(asking.curl(request))
+        assert words[2] == "http://localhost:8501/v1/models/my%20%24%28toy%29%27s:predict"
+        assert max(map(len, words)) < 2**17  # the most that Linux passes on
+        if side == 2:
+            assert json.loads(words[-1]) == request.body
+        else:
+            assert words[-1] == "@request.json"  # among the files
+
+
 def test_a_system_that_came_later_is_on_the_page(client, page):
     names = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
     assert {"/clouds_sample", "/clouds_brighten"} <= names.keys()

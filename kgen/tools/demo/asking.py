@@ -5,7 +5,9 @@ import functools
 import importlib
 import inspect
 import json
+import shlex
 import threading
+import urllib.parse
 
 import numpy as np
 
@@ -15,6 +17,7 @@ from kgen.core.views import OWN_SEED, POINTS
 
 PIECE = 16  # rows of one compiled call
 PORT = 8501  # of TF Serving's REST interface
+WORD = 2**16  # characters of a command's argument; Linux passes on twice as many
 
 
 class Stopped(Exception):
@@ -173,9 +176,10 @@ def body(request):
 
 
 def curl(request):
-    """The command that asks a TF Serving with an export of the model for the same."""
+    """The command that asks a TF Serving with an export of the model for the same; what is long is read from the file beside the result."""
     found = request.body
     if isinstance(found, str):
         return f"# {found}\n"
-    address = f"http://localhost:{PORT}/v1/models/{request.subject.name}:predict"
-    return f"curl -s {address} -d '{json.dumps(found, separators=(',', ':'))}'\n"
+    address = f"http://localhost:{PORT}/v1/models/{urllib.parse.quote(request.subject.name, safe='')}:predict"
+    text = json.dumps(found, separators=(",", ":"))
+    return f"curl -s {address} -d {shlex.quote(text) if len(text) <= WORD else '@request.json'}\n"
