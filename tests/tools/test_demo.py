@@ -631,6 +631,18 @@ def invoke(*arguments):
     return CliRunner().invoke(cli.main, ["demo", *map(str, arguments)])
 
 
+def test_a_folder_s_name_is_whole(tmp_path, sources):
+    import shutil
+
+    from kgen.tools.demo import subject
+
+    names = []
+    for name in ("vae-1.1", "vae-1.2"):
+        shutil.copytree(sources["vae"], tmp_path / name)
+        names.append(subject.of(tmp_path / name).name)
+    assert names == ["vae-1.1", "vae-1.2"]
+
+
 def test_what_is_wrong_is_refused_at_once(tmp_path, sources, monkeypatch):
     (tmp_path / "users.txt").write_text("ada:lovelace\n")
     with socket.socket() as taken:
