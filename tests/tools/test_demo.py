@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+import types
 import urllib.error
 import urllib.request
 
@@ -514,6 +515,16 @@ def test_an_editor_keeps_little_of_what_is_left_in_it(page):
     assert {leave(id=f"visitor {i}", index=1) for i in range(controls.HELD + 4)} == {200}
     assert len(editor.blob_storage) == controls.HELD and "visitor 3" not in editor.blob_storage
     editor.blob_storage.clear()
+    large = bytes(20 * 2**20)  # one in memory
+    for i in range(controls.LAYERS):
+        data = {"id": f"visitor {i % 3}", "type": "layer", "index": i}
+        editor.accept_blobs(types.SimpleNamespace(data=data, files=[("a.png", large)]))
+    held = [layer for blobs in editor.blob_storage.values() for layer in blobs.layers if layer]
+    assert 0 < sum(map(len, held)) <= 8 * len(large)
+    editor.blob_storage.clear()
+    picture = {"path": "x.png", "meta": {"_type": "gradio.FileData"}}
+    with pytest.raises(Exception, match="expected at most 16 layers, received 17"):
+        editor.preprocess(editor.data_model(background=None, layers=[picture] * 17, composite=None))
 
 
 def test_the_page_names_nothing_outside_and_tells_nobody(page):
