@@ -425,6 +425,12 @@ def join(page, data, name):
     return fetch(f"{page.url}gradio_api/queue/join", body.encode(), **{"Content-Type": "application/json"})
 
 
+def test_a_text_may_begin_as_an_address_of_data_does(client, sources):
+    prompt = "data: dict = {}"
+    text, *_ = client.predict(prompt, 1.0, 4, None, 1.0, 0.0, 1.0, "", "3", api_name="/gpt_generate")
+    assert text == prompt + kgen.load(sources["gpt"]).generate(prompt, seed=3, max_new_tokens=4)
+
+
 def test_what_is_sent_is_looked_at_before_it_is_decoded(page, client, tmp_path, monkeypatch):
     import base64
     import http.client

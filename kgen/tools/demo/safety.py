@@ -152,8 +152,6 @@ def refused(body):
             value = list(value.values())
         if isinstance(value, list):
             stack += value
-        elif isinstance(value, str) and value.lstrip().lower().startswith("data:"):
-            return "Pictures are sent as files."
     return None
 
 
