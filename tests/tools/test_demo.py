@@ -383,6 +383,8 @@ def test_visitors_at_once_get_their_own_in_turn(client, page, digits, monkeypatc
 
 # Safe by default.
 
+JSON = {"Content-Type": "application/json"}
+
 
 def fetch(url, data=None, **headers):
     """Status, headers and body of a request."""
@@ -422,13 +424,18 @@ def join(page, data, name):
     """Queues a call as a browser does; the answer to that request."""
     index = next(i for i, f in page.fns.items() if f.api_name == name)
     body = json.dumps({"data": data, "fn_index": index, "session_hash": "abc", "event_data": None, "trigger_id": None})
-    return fetch(f"{page.url}gradio_api/queue/join", body.encode(), **{"Content-Type": "application/json"})
+    return fetch(f"{page.url}gradio_api/queue/join", body.encode(), **JSON)
 
 
 def test_a_text_may_begin_as_an_address_of_data_does(client, sources):
     prompt = "data: dict = {}"
     text, *_ = client.predict(prompt, 1.0, 4, None, 1.0, 0.0, 1.0, "", "3", api_name="/gpt_generate")
     assert text == prompt + kgen.load(sources["gpt"]).generate(prompt, seed=3, max_new_tokens=4)
+
+
+def test_what_is_no_file_is_short(page):
+    status, _, answer = join(page, ["2", 0.75, "9" * 2**21, 4], "clouds_sample")
+    assert status == 413 and answer == b"Expected at most 1 MB."
 
 
 def test_what_is_sent_is_looked_at_before_it_is_decoded(page, client, tmp_path, monkeypatch):

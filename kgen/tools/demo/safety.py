@@ -19,7 +19,7 @@ OPEN = (
 )  # fmt: skip
 UPLOAD, LOGIN = b"multipart/form-data", b"application/x-www-form-urlencoded"
 FORMS = {"gradio_api/upload": UPLOAD, "gradio_api/component_server": UPLOAD, "login": LOGIN}
-BODY = files.BYTES + 2**16
+BODY, WORDS = files.BYTES + 2**16, 2**20  # bytes of a form with files, and of all else
 CSP = (
     "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; connect-src 'self' data: blob:; object-src 'none'; base-uri 'self'; "
     "form-action 'self'"
@@ -101,10 +101,12 @@ class Guard:
         if path.startswith("gradio_api/file=") and not is_own(path.removeprefix("gradio_api/file=")):
             return await _answer(send, 403, "This page gives its own files alone.")
         if scope["method"] == "POST":
-            body = await _body(receive)
+            kind = _form(scope, path.rstrip("/"))
+            most = BODY if kind == UPLOAD else WORDS
+            body = await _body(receive, most)
             if body is None:
-                return await _answer(send, 413, f"Expected at most {files.BYTES // 2**20} MB.")
-            why = None if _is_form(scope, path.rstrip("/")) else refused(body)
+                return await _answer(send, 413, f"Expected at most {most // 2**20} MB.")
+            why = None if kind else refused(body)
             if why:
                 return await _answer(send, 403, why)
             receive = _again(body, receive)
@@ -155,13 +157,13 @@ def refused(body):
     return None
 
 
-def _is_form(scope, path):
-    """Whether a body is a form where one is taken; all else is JSON, whatever it says of itself, or twice of itself."""
+def _form(scope, path):
+    """The kind of a form, where one is taken, or None; all else is JSON, whatever it says of itself, or twice of itself."""
     kinds = [value.split(b";")[0].strip().lower() for name, value in scope["headers"] if name == b"content-type"]
-    return len(kinds) == 1 and kinds[0] == FORMS.get(path)
+    return kinds[0] if len(kinds) == 1 and kinds[0] == FORMS.get(path) else None
 
 
-async def _body(receive):
+async def _body(receive, most):
     """The whole body, None where it is too large: what follows is not read."""
     parts, size, more = [], 0, True
     while more:
@@ -170,7 +172,7 @@ async def _body(receive):
             break
         parts.append(message.get("body", b""))
         size += len(parts[-1])
-        if size > BODY:
+        if size > most:
             return None
         more = message.get("more_body", False)
     return b"".join(parts)
