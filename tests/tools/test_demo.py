@@ -381,6 +381,22 @@ def test_visitors_at_once_get_their_own_in_turn(client, page, digits, monkeypatc
     assert max(most) == 1
 
 
+def test_nobody_is_served_before_their_turn(client, page, monkeypatch):
+    index = next(i for i, f in page.fns.items() if f.api_name == "clouds_sample")
+    body = json.dumps({"data": ["2", 0.75, "9", 4], "fn_index": index, "session_hash": "abc"}).encode()
+    status, _, answer = fetch(f"{page.url}gradio_api/run/clouds_sample", body, **JSON)
+    assert status == 404 and b"join the queue" in answer
+    index = next(
+        i for i, f in page.fns.items() if f.api_name == "clouds_sample_dice"
+    )  # what takes no time needs no turn
+    body = json.dumps({"data": [], "fn_index": index, "session_hash": "abc"}).encode()
+    assert fetch(f"{page.url}gradio_api/run/clouds_sample_dice", body, **JSON)[0] == 200
+    assert page._queue.max_size <= 1000
+    monkeypatch.setattr(page._queue, "max_size", 0)
+    status, _, answer = join(page, ["2", 0.75, "9", 4], "clouds_sample")
+    assert status == 503 and b"Queue is full" in answer
+
+
 # Safe by default.
 
 JSON = {"Content-Type": "application/json"}

@@ -20,6 +20,7 @@ OPEN = (
 UPLOAD, LOGIN = b"multipart/form-data", b"application/x-www-form-urlencoded"
 FORMS = {"gradio_api/upload": UPLOAD, "gradio_api/component_server": UPLOAD, "login": LOGIN}
 BODY, WORDS = files.BYTES + 2**16, 2**20  # bytes of a form with files, and of all else
+WAITING = 100  # of visitors' requests, at most
 CSP = (
     "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; connect-src 'self' data: blob:; object-src 'none'; base-uri 'self'; "
     "form-action 'self'"
@@ -74,6 +75,7 @@ class Page(gr.Blocks):
             "css": CSS,
         }
         os.environ.pop("GRADIO_ALLOWED_PATHS", None)  # read where none are given
+        self.queue(api_open=False, max_size=WAITING)  # nobody is served before their turn
         app = {"middleware": [_middleware()], "docs_url": None, "redoc_url": None, "openapi_url": None}
         return super().launch(**{**safe, **given, "allowed_paths": [], "app_kwargs": app})
 
