@@ -454,6 +454,51 @@ def test_what_is_no_file_is_short(page):
     assert status == 413 and answer == b"Expected at most 1 MB."
 
 
+def test_another_site_in_a_visitor_s_browser_asks_for_nothing(page):
+    own, form = page.url.rstrip("/"), {"Content-Type": "multipart/form-data; boundary=x"}
+    body = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\nabc\r\n--x--\r\n'
+    for status, headers in (
+        (200, {}),  # a program, such as Gradio's client
+        (200, {"Origin": own}),
+        (200, {"Origin": own, "Sec-Fetch-Site": "same-origin"}),
+        (200, {"Origin": "https://hub.example", "Sec-Fetch-Site": "same-origin"}),  # behind a proxy: the browser knows
+        (403, {"Origin": "https://evil.example"}),
+        (403, {"Origin": "http://127.0.0.1:1"}),
+        (403, {"Origin": "null"}),
+        (403, {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"}),
+        (403, {"Origin": own, "Sec-Fetch-Site": "same-site"}),
+        (403, {"Host": "evil.example"}),  # a name that was turned to this machine
+        (403, {"Host": "evil.example", "Origin": "http://evil.example", "Sec-Fetch-Site": "same-origin"}),
+        (200, {"Host": f"localhost:{page.server_port}"}),
+        (200, {"Host": f"[::1]:{page.server_port}"}),
+    ):
+        assert fetch(f"{page.url}gradio_api/upload", body, **form, **headers)[0] == status, headers
+    assert fetch(f"{page.url}config", Origin="https://evil.example")[0] == 403
+    assert fetch(f"{page.url}config", Host="evil.example")[0] == 403
+
+
+def test_a_page_for_others_has_any_name():
+    import asyncio
+
+    from kgen.tools.demo import safety
+
+    answers = []
+
+    async def app(scope, receive, send):
+        answers.append(scope["path"])
+
+    async def send(message):
+        answers.append(message.get("status"))
+
+    for headers in (
+        [(b"host", b"page.example"), (b"origin", b"https://page.example")],
+        [(b"host", b"page.example"), (b"origin", b"https://evil.example")],
+    ):
+        scope = {"type": "http", "method": "GET", "path": "/config", "headers": headers}
+        asyncio.run(safety.Guard(app, alone=False)(scope, None, send))
+    assert answers == ["/config", 403, None]
+
+
 def test_what_is_sent_is_looked_at_before_it_is_decoded(page, client, tmp_path, monkeypatch):
     import base64
     import http.client

@@ -7,7 +7,7 @@ import urllib.parse
 
 import gradio as gr
 
-from kgen.tools.demo import files
+from kgen.tools.demo import files, origin
 
 # What the page itself asks for; everything else that Gradio would answer, such as proxies, streams and histories, is not there.
 OPEN = (
@@ -75,28 +75,32 @@ class Page(gr.Blocks):
             "css": CSS,
         }
         os.environ.pop("GRADIO_ALLOWED_PATHS", None)  # read where none are given
+        settings = {**safe, **given}
+        guard = _middleware(origin.is_loopback(settings["server_name"]))
+        app = {"middleware": [guard], "docs_url": None, "redoc_url": None, "openapi_url": None}
         self.queue(api_open=False, max_size=WAITING)  # nobody is served before their turn
-        app = {"middleware": [_middleware()], "docs_url": None, "redoc_url": None, "openapi_url": None}
-        return super().launch(**{**safe, **given, "allowed_paths": [], "app_kwargs": app})
+        return super().launch(**{**settings, "allowed_paths": [], "app_kwargs": app})
 
 
-def _middleware():
+def _middleware(alone):
     from starlette.middleware import Middleware
 
-    return Middleware(Guard)
+    return Middleware(Guard, alone=alone)
 
 
 class Guard:
-    """ASGI middleware: what is not the page's own business does not reach Gradio."""
+    """ASGI middleware: what is not the page's own business does not reach Gradio. ``alone``: only this machine reaches the page."""
 
-    def __init__(self, app):
-        self.app = app
+    def __init__(self, app, alone):
+        self.app, self.alone = app, alone
 
     async def __call__(self, scope, receive, send):
         if scope["type"] != "http":
             if scope["type"] == "lifespan":
                 return await self.app(scope, receive, send)
             return None
+        if origin.is_foreign(scope["headers"], self.alone):
+            return await _answer(send, 403, "This page answers itself alone, not other sites.")
         path = scope["path"].lstrip("/")
         if path and not path.startswith(OPEN):
             return await _answer(send, 404, "There is nothing here.")
