@@ -601,6 +601,26 @@ def test_an_editor_keeps_little_of_what_is_left_in_it(page):
         editor.preprocess(editor.data_model(background=None, layers=[picture] * 17, composite=None))
 
 
+def test_what_is_painted_over_is_the_mask(tmp_path):
+    from kgen.core.views import TensorSpec, picture
+    from kgen.tools.demo import controls
+
+    (tmp_path / "x.png").write_bytes(png(np.full((16, 24), 100, "uint8")))
+    layers = []
+    for i, (rows, columns) in enumerate(((slice(0, 4), slice(0, 24)), (slice(12, 16), slice(0, 6)))):
+        painted = np.zeros((16, 24, 4), "uint8")
+        painted[rows, columns] = 229, 0, 125, 255
+        layers.append(str(tmp_path / f"layer_{i}.png"))
+        pathlib.Path(layers[-1]).write_bytes(png(painted))
+    control = controls.painted(picture((8, 12, 1)), TensorSpec((8, 12), "float32", "known", kind="mask"))
+    value = {"background": str(tmp_path / "x.png"), "layers": layers, "composite": None}
+    x, mask = control.read(value, "2, 10, 4, 12")
+    hidden = np.zeros((8, 12), bool)
+    hidden[:2], hidden[6:, :3], hidden[2:4, 10:] = True, True, True
+    np.testing.assert_array_equal(mask.value, ~hidden)
+    np.testing.assert_array_equal(pictures.to_uint8(x.value), np.full((8, 12, 1), 100))
+
+
 def test_the_page_names_nothing_outside_and_tells_nobody(page):
     _, headers, body = fetch(page.url)
     assert (
@@ -714,6 +734,40 @@ def test_who_may_log_in(tmp_path, sources):
 
 def invoke(*arguments):
     return CliRunner().invoke(cli.main, ["demo", *map(str, arguments)])
+
+
+def test_the_command_opens_a_page(tmp_path, sources, monkeypatch):
+    from kgen.tools.demo import command, safety, users
+
+    given = {}
+
+    def launch(self, **settings):
+        given.clear()
+        given.update(settings)
+        return None, "http://127.0.0.1:7860/", None
+
+    monkeypatch.setattr(safety.Page, "launch", launch)
+    monkeypatch.setattr(safety.Page, "block_thread", lambda self: None)
+    monkeypatch.setattr(command.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(command.sys, "platform", "linux")
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    result = invoke(sources["vae"])
+    assert result.exit_code == 0 and f"{sources['vae']}: http://127.0.0.1:7860/" in result.output
+    assert given["server_name"] == "127.0.0.1" and given["auth"] is None and given["inbrowser"] is False
+    assert "in the clear" not in result.output
+    path, pem = tmp_path / "users.txt", tmp_path / "page.pem"
+    users.add(path, "ada", "lovelace")
+    pem.write_text("")
+    monkeypatch.setenv("DISPLAY", ":0")
+    away = (sources["vae"], "--host", "0.0.0.0", "--auth-file", path)
+    result = invoke(*away)
+    assert result.exit_code == 0 and "Without TLS, passwords and pictures travel in the clear" in result.output
+    assert given["server_name"] == "0.0.0.0" and given["inbrowser"] is True
+    assert given["auth"]("ada", "lovelace") and not given["auth"]("ada", "turing")
+    result = invoke(*away, "--certificate", pem, "--key", pem, "--no-browser")
+    assert result.exit_code == 0 and "in the clear" not in result.output
+    assert (given["ssl_certfile"], given["ssl_keyfile"], given["inbrowser"]) == (str(pem), str(pem), False)
 
 
 def test_a_folder_s_name_is_whole(tmp_path, sources):
