@@ -108,7 +108,11 @@ def test_a_picture_is_python_s_to_the_pixel(client, digits, tmp_path):
         json.loads(pathlib.Path(found["request.json"]).read_text())["inputs"]["label"] == [7] * 16 and "curl -s" in curl
     )
     other = client.predict("7", 3.0, 3, "heun", "5", 1, api_name="/digits_sample")  # a server has no choice of samplers
-    assert "sampler='heun'" in other[2] and other[3].startswith("# A server takes no sampler")
+    assert "seed=5, steps=3, labels=7, guidance=3.0, sampler='heun')" in other[2] and other[3].startswith(
+        "# A server takes no sampler"
+    )
+    wanted = digits.sample(1, seed=5, labels=7, guidance=3.0, steps=3, sampler="heun")  # as many steps as the page says
+    np.testing.assert_array_equal(seen(other[0], (8, 8, 1)), pictures.to_uint8(wanted))
 
 
 def test_the_command_for_a_server_gives_the_same(client, page, tmp_path):

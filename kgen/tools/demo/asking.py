@@ -42,7 +42,12 @@ class Request:
         piece = (
             {"batch_size": PIECE} if self.n > PIECE and self.view.shows != POINTS and self.takes("batch_size") else {}
         )
-        return {**self.view.keywords, **own, **given, **piece}
+        options, counts = self.view.options, {}
+        if any(
+            options[k].choices for k in given if k in options
+        ):  # another choice may have counts of its own: those shown are said
+            counts = {k: s.default for k, s in options.items() if s.dtype.startswith("int") and s.default is not None}
+        return {**self.view.keywords, **own, **counts, **given, **piece}
 
     @property
     def function(self):
@@ -113,7 +118,7 @@ def python(request):
     source = request.subject.source
     lines = ["import kgen"] + (["import numpy as np"] if arrays else [])
     lines += ["", f"model = kgen.load({source!r})" if source else "# model is the one that the page was made of"]
-    words = {k: a.code for k, a in request.answers.items()}
+    words = {k: a.code for k, a in request.answers.items() if a.value is not None}
     given = []
     known = {k: words[k] for k in request.conditions()}
     for name, spec in view.given.items():
