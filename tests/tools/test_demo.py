@@ -239,6 +239,44 @@ def test_views_of_pictures(client, digits, sources, tmp_path):
     assert seen([own], (8, 8, 1)).shape == (1, 8, 8, 1)
 
 
+def test_a_smaller_picture_is_enlarged(tmp_path):
+    from kgen.diffusion.super_resolution import SmallerPicture
+    from kgen.tools.demo import asking, controls, subject
+
+    network = kgen.networks.UNet((4, 4, 1), (8,), 1, (False,), groups=4, conditions=[SmallerPicture((2, 2, 1))])
+    sampler = kgen.diffusion.DDIMSampler(2)
+    model = kgen.diffusion.SuperResolution((4, 4, 1), 2, network=models.shaken(network), sampler=sampler, ema=None)
+    known = subject.of(model)
+    (view,) = known.views
+    small = np.asarray([[0, 85], [170, 255]], "uint8")
+    (tmp_path / "small.png").write_bytes(png(small.repeat(8, 0).repeat(8, 1)))
+    answer = controls.of_spec("x", view.given["x"], True).read(str(tmp_path / "small.png"))
+    np.testing.assert_array_equal(pictures.to_uint8(answer.value)[..., 0], small)
+    request = asking.Request(known, view, 1, 3, {"x": answer})
+    np.testing.assert_array_equal(request.ask(), model.upscale(answer.value[None], seed=3))
+    assert "pictures = model.upscale(x, seed=3)" in asking.python(request)
+
+
+def test_each_kind_of_condition_has_its_control():
+    from kgen.core import TensorSpec
+    from kgen.tools.demo import controls
+
+    vector = controls.of_spec("pose", TensorSpec((3,), "float32", "pose, radians", -2.0, 1.0), True)
+    assert [(c.minimum, c.maximum, c.value) for c in vector.components] == [(-2.0, 1.0, 0.0)] * 3
+    assert vector.read(0.5, -1, 0) == controls.Answer([0.5, -1.0, 0.0], "[0.5, -1.0, 0.0]")
+    optional = controls.of_spec("pose", TensorSpec((3,), "float32", "pose, radians", -2.0, 1.0))
+    assert optional.read(False, 0.5, -1, 0).value is None and optional.read(True, 0.5, -1, 0).value == [0.5, -1.0, 0.0]
+    text = controls.of_spec("caption", TensorSpec((16,), "int32", "tokens", kind="sequence"), tokenizer=object())
+    assert text.read("it's").code == repr("it's") and text.read("").value is None
+    switch = controls.of_spec("noise", TensorSpec((), "bool", "whether noise is added", default=True))
+    assert switch.read(True).value is None and switch.read(False).value is False
+    numbers = controls.of_spec("codes", TensorSpec((2, 2), "int32", "codes"), True)
+    np.testing.assert_array_equal(numbers.read("1, 2,3,4").arrays["codes"], [[1, 2], [3, 4]])
+    for text, message in (("1, x", "codes: expected 4 numbers separated"), ("1, 2", "expected 4 numbers, received 2")):
+        with pytest.raises(ValueError, match=message):
+            numbers.read(text)
+
+
 def test_a_way_between_two_seeds(client, page):
     large = str(2**60 + 1)
     frame, step, _, code, _ = client.predict("3", large, "2", 3, 1, api_name="/gan_between")
@@ -281,6 +319,7 @@ def test_a_wrong_input_shows_kgen_s_own_words(client, tmp_path):
             r"seed: expected an integer in",
         ),
         (lambda: client.predict("7", 1.0, 3, NOT_GIVEN, str(2**62), 1, api_name="/digits_sample"), "seed: expected"),
+        (lambda: client.predict("7", 1.0, 3, NOT_GIVEN, "9" * 5000, 1, api_name="/digits_sample"), "seed: expected"),
         (
             lambda: client.predict("12", 1.0, 3, NOT_GIVEN, "0", 1, api_name="/digits_sample"),
             "not in the list of choices",

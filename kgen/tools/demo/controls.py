@@ -146,7 +146,9 @@ def _text(keyword, spec, needed):
 def seed_of(text, name="seed"):
     """A seed from text: JavaScript's numbers end at 2^53."""
     text = str(text).strip()
-    if not text.isdecimal() or not int(text) < 2**62:
+    if (
+        not text.isdecimal() or len(text) > 19 or not int(text) < 2**62
+    ):  # Python itself reads no number of thousands of digits
         raise ValueError(f"{name}: expected an integer in [0, 2**62), received {text[:40]!r}.")
     return int(text)
 
