@@ -82,9 +82,10 @@ def read(folder):
             plain = isinstance(options, dict) and all(isinstance(v, (int, str)) for v in options.values())
             if not plain or _numbers(facts["log_prob"]["quantiles"]).shape != PLACES.shape:
                 raise ValueError("log_prob")
+            checks.positive_int("examples", facts["log_prob"]["examples"])
         if "latent" in facts:
             mean, axes, deviations = (_numbers(facts["latent"][k]) for k in ("mean", "axes", "deviations"))
-            if mean.ndim != 1 or axes.shape != (len(deviations), len(mean)) or not 0 < len(axes) <= AXES:
+            if mean.ndim != 1 or axes.shape != (*deviations.shape, len(mean)) or not 0 < len(axes) <= AXES:
                 raise ValueError("latent")
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path}: expected numbers as kgen writes them: {error}") from None

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+import types
 import urllib.error
 import urllib.request
 
@@ -107,7 +108,11 @@ def test_a_picture_is_python_s_to_the_pixel(client, digits, tmp_path):
         json.loads(pathlib.Path(found["request.json"]).read_text())["inputs"]["label"] == [7] * 16 and "curl -s" in curl
     )
     other = client.predict("7", 3.0, 3, "heun", "5", 1, api_name="/digits_sample")  # a server has no choice of samplers
-    assert "sampler='heun'" in other[2] and other[3].startswith("# A server takes no sampler")
+    assert "seed=5, steps=3, labels=7, guidance=3.0, sampler='heun')" in other[2] and other[3].startswith(
+        "# A server takes no sampler"
+    )
+    wanted = digits.sample(1, seed=5, labels=7, guidance=3.0, steps=3, sampler="heun")  # as many steps as the page says
+    np.testing.assert_array_equal(seen(other[0], (8, 8, 1)), pictures.to_uint8(wanted))
 
 
 def test_the_command_for_a_server_gives_the_same(client, page, tmp_path):
@@ -127,6 +132,38 @@ def test_the_command_for_a_server_gives_the_same(client, page, tmp_path):
         answer = json.loads(subprocess.run(curl, shell=True, capture_output=True, check=True, timeout=60).stdout)
     images = [Image.open(io.BytesIO(base64.b64decode(v["b64"]))) for v in answer["outputs"]["png_bytes"]]
     assert np.abs(np.stack(images).astype(int) - wanted).max() <= 1
+
+
+def test_the_command_for_a_server_is_one_that_a_shell_takes(tmp_path):
+    import shlex
+
+    from kgen.core import Endpoint, TensorSpec, views
+    from kgen.tools.demo import asking, controls, subject
+
+    class Large(models.Clouds):
+        """Takes a picture of any size."""
+
+        def echo(self, x):
+            return x
+
+        def endpoints(self):
+            x = {"x": TensorSpec((None, None, 3), "float32", "picture", -1.0, 1.0, kind="image")}
+            return [*super().endpoints(), Endpoint("echo", None, x, {"images": "in [-1, 1]"}, ("images",))]
+
+    model = Large(name="my $(toy)'s")
+    given = model.endpoints()[-1].inputs
+    view = views.View("echo", "Echo", "echo", "pictures", given=given, seeded=False, endpoint="echo")
+    known = subject.Subject(model, model.name, None, {}, (view,))
+    for side in (2, 96):
+        x = controls.Answer(np.full((side, side, 3), 1 / 3, "float32"))
+        request = asking.Request(known, view, 1, None, {"x": x})
+        words = shlex.split(asking.curl(request))
+        assert words[2] == "http://localhost:8501/v1/models/my%20%24%28toy%29%27s:predict"
+        assert max(map(len, words)) < 2**17  # the most that Linux passes on
+        if side == 2:
+            assert json.loads(words[-1]) == request.body
+        else:
+            assert words[-1] == "@request.json"  # among the files
 
 
 def test_a_system_that_came_later_is_on_the_page(client, page):
@@ -202,6 +239,44 @@ def test_views_of_pictures(client, digits, sources, tmp_path):
     assert seen([own], (8, 8, 1)).shape == (1, 8, 8, 1)
 
 
+def test_a_smaller_picture_is_enlarged(tmp_path):
+    from kgen.diffusion.super_resolution import SmallerPicture
+    from kgen.tools.demo import asking, controls, subject
+
+    network = kgen.networks.UNet((4, 4, 1), (8,), 1, (False,), groups=4, conditions=[SmallerPicture((2, 2, 1))])
+    sampler = kgen.diffusion.DDIMSampler(2)
+    model = kgen.diffusion.SuperResolution((4, 4, 1), 2, network=models.shaken(network), sampler=sampler, ema=None)
+    known = subject.of(model)
+    (view,) = known.views
+    small = np.asarray([[0, 85], [170, 255]], "uint8")
+    (tmp_path / "small.png").write_bytes(png(small.repeat(8, 0).repeat(8, 1)))
+    answer = controls.of_spec("x", view.given["x"], True).read(str(tmp_path / "small.png"))
+    np.testing.assert_array_equal(pictures.to_uint8(answer.value)[..., 0], small)
+    request = asking.Request(known, view, 1, 3, {"x": answer})
+    np.testing.assert_array_equal(request.ask(), model.upscale(answer.value[None], seed=3))
+    assert "pictures = model.upscale(x, seed=3)" in asking.python(request)
+
+
+def test_each_kind_of_condition_has_its_control():
+    from kgen.core import TensorSpec
+    from kgen.tools.demo import controls
+
+    vector = controls.of_spec("pose", TensorSpec((3,), "float32", "pose, radians", -2.0, 1.0), True)
+    assert [(c.minimum, c.maximum, c.value) for c in vector.components] == [(-2.0, 1.0, 0.0)] * 3
+    assert vector.read(0.5, -1, 0) == controls.Answer([0.5, -1.0, 0.0], "[0.5, -1.0, 0.0]")
+    optional = controls.of_spec("pose", TensorSpec((3,), "float32", "pose, radians", -2.0, 1.0))
+    assert optional.read(False, 0.5, -1, 0).value is None and optional.read(True, 0.5, -1, 0).value == [0.5, -1.0, 0.0]
+    text = controls.of_spec("caption", TensorSpec((16,), "int32", "tokens", kind="sequence"), tokenizer=object())
+    assert text.read("it's").code == repr("it's") and text.read("").value is None
+    switch = controls.of_spec("noise", TensorSpec((), "bool", "whether noise is added", default=True))
+    assert switch.read(True).value is None and switch.read(False).value is False
+    numbers = controls.of_spec("codes", TensorSpec((2, 2), "int32", "codes"), True)
+    np.testing.assert_array_equal(numbers.read("1, 2,3,4").arrays["codes"], [[1, 2], [3, 4]])
+    for text, message in (("1, x", "codes: expected 4 numbers separated"), ("1, 2", "expected 4 numbers, received 2")):
+        with pytest.raises(ValueError, match=message):
+            numbers.read(text)
+
+
 def test_a_way_between_two_seeds(client, page):
     large = str(2**60 + 1)
     frame, step, _, code, _ = client.predict("3", large, "2", 3, 1, api_name="/gan_between")
@@ -244,6 +319,7 @@ def test_a_wrong_input_shows_kgen_s_own_words(client, tmp_path):
             r"seed: expected an integer in",
         ),
         (lambda: client.predict("7", 1.0, 3, NOT_GIVEN, str(2**62), 1, api_name="/digits_sample"), "seed: expected"),
+        (lambda: client.predict("7", 1.0, 3, NOT_GIVEN, "9" * 5000, 1, api_name="/digits_sample"), "seed: expected"),
         (
             lambda: client.predict("12", 1.0, 3, NOT_GIVEN, "0", 1, api_name="/digits_sample"),
             "not in the list of choices",
@@ -348,7 +424,25 @@ def test_visitors_at_once_get_their_own_in_turn(client, page, digits, monkeypatc
     assert max(most) == 1
 
 
+def test_nobody_is_served_before_their_turn(client, page, monkeypatch):
+    index = next(i for i, f in page.fns.items() if f.api_name == "clouds_sample")
+    body = json.dumps({"data": ["2", 0.75, "9", 4], "fn_index": index, "session_hash": "abc"}).encode()
+    status, _, answer = fetch(f"{page.url}gradio_api/run/clouds_sample", body, **JSON)
+    assert status == 404 and b"join the queue" in answer
+    index = next(
+        i for i, f in page.fns.items() if f.api_name == "clouds_sample_dice"
+    )  # what takes no time needs no turn
+    body = json.dumps({"data": [], "fn_index": index, "session_hash": "abc"}).encode()
+    assert fetch(f"{page.url}gradio_api/run/clouds_sample_dice", body, **JSON)[0] == 200
+    assert page._queue.max_size <= 1000
+    monkeypatch.setattr(page._queue, "max_size", 0)
+    status, _, answer = join(page, ["2", 0.75, "9", 4], "clouds_sample")
+    assert status == 503 and b"Queue is full" in answer
+
+
 # Safe by default.
+
+JSON = {"Content-Type": "application/json"}
 
 
 def fetch(url, data=None, **headers):
@@ -389,7 +483,63 @@ def join(page, data, name):
     """Queues a call as a browser does; the answer to that request."""
     index = next(i for i, f in page.fns.items() if f.api_name == name)
     body = json.dumps({"data": data, "fn_index": index, "session_hash": "abc", "event_data": None, "trigger_id": None})
-    return fetch(f"{page.url}gradio_api/queue/join", body.encode(), **{"Content-Type": "application/json"})
+    return fetch(f"{page.url}gradio_api/queue/join", body.encode(), **JSON)
+
+
+def test_a_text_may_begin_as_an_address_of_data_does(client, sources):
+    prompt = "data: dict = {}"
+    text, *_ = client.predict(prompt, 1.0, 4, None, 1.0, 0.0, 1.0, "", "3", api_name="/gpt_generate")
+    assert text == prompt + kgen.load(sources["gpt"]).generate(prompt, seed=3, max_new_tokens=4)
+
+
+def test_what_is_no_file_is_short(page):
+    status, _, answer = join(page, ["2", 0.75, "9" * 2**21, 4], "clouds_sample")
+    assert status == 413 and answer == b"Expected at most 1 MB."
+
+
+def test_another_site_in_a_visitor_s_browser_asks_for_nothing(page):
+    own, form = page.url.rstrip("/"), {"Content-Type": "multipart/form-data; boundary=x"}
+    body = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\nabc\r\n--x--\r\n'
+    for status, headers in (
+        (200, {}),  # a program, such as Gradio's client
+        (200, {"Origin": own}),
+        (200, {"Origin": own, "Sec-Fetch-Site": "same-origin"}),
+        (200, {"Origin": "https://hub.example", "Sec-Fetch-Site": "same-origin"}),  # behind a proxy: the browser knows
+        (403, {"Origin": "https://evil.example"}),
+        (403, {"Origin": "http://127.0.0.1:1"}),
+        (403, {"Origin": "null"}),
+        (403, {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"}),
+        (403, {"Origin": own, "Sec-Fetch-Site": "same-site"}),
+        (403, {"Host": "evil.example"}),  # a name that was turned to this machine
+        (403, {"Host": "evil.example", "Origin": "http://evil.example", "Sec-Fetch-Site": "same-origin"}),
+        (200, {"Host": f"localhost:{page.server_port}"}),
+        (200, {"Host": f"[::1]:{page.server_port}"}),
+    ):
+        assert fetch(f"{page.url}gradio_api/upload", body, **form, **headers)[0] == status, headers
+    assert fetch(f"{page.url}config", Origin="https://evil.example")[0] == 403
+    assert fetch(f"{page.url}config", Host="evil.example")[0] == 403
+
+
+def test_a_page_for_others_has_any_name():
+    import asyncio
+
+    from kgen.tools.demo import safety
+
+    answers = []
+
+    async def app(scope, receive, send):
+        answers.append(scope["path"])
+
+    async def send(message):
+        answers.append(message.get("status"))
+
+    for headers in (
+        [(b"host", b"page.example"), (b"origin", b"https://page.example")],
+        [(b"host", b"page.example"), (b"origin", b"https://evil.example")],
+    ):
+        scope = {"type": "http", "method": "GET", "path": "/config", "headers": headers}
+        asyncio.run(safety.Guard(app, alone=False)(scope, None, send))
+    assert answers == ["/config", 403, None]
 
 
 def test_what_is_sent_is_looked_at_before_it_is_decoded(page, client, tmp_path, monkeypatch):
@@ -482,6 +632,36 @@ def test_an_editor_keeps_little_of_what_is_left_in_it(page):
     assert {leave(id=f"visitor {i}", index=1) for i in range(controls.HELD + 4)} == {200}
     assert len(editor.blob_storage) == controls.HELD and "visitor 3" not in editor.blob_storage
     editor.blob_storage.clear()
+    large = bytes(20 * 2**20)  # one in memory
+    for i in range(controls.LAYERS):
+        data = {"id": f"visitor {i % 3}", "type": "layer", "index": i}
+        editor.accept_blobs(types.SimpleNamespace(data=data, files=[("a.png", large)]))
+    held = [layer for blobs in editor.blob_storage.values() for layer in blobs.layers if layer]
+    assert 0 < sum(map(len, held)) <= 8 * len(large)
+    editor.blob_storage.clear()
+    picture = {"path": "x.png", "meta": {"_type": "gradio.FileData"}}
+    with pytest.raises(Exception, match="expected at most 16 layers, received 17"):
+        editor.preprocess(editor.data_model(background=None, layers=[picture] * 17, composite=None))
+
+
+def test_what_is_painted_over_is_the_mask(tmp_path):
+    from kgen.core.views import TensorSpec, picture
+    from kgen.tools.demo import controls
+
+    (tmp_path / "x.png").write_bytes(png(np.full((16, 24), 100, "uint8")))
+    layers = []
+    for i, (rows, columns) in enumerate(((slice(0, 4), slice(0, 24)), (slice(12, 16), slice(0, 6)))):
+        painted = np.zeros((16, 24, 4), "uint8")
+        painted[rows, columns] = 229, 0, 125, 255
+        layers.append(str(tmp_path / f"layer_{i}.png"))
+        pathlib.Path(layers[-1]).write_bytes(png(painted))
+    control = controls.painted(picture((8, 12, 1)), TensorSpec((8, 12), "float32", "known", kind="mask"))
+    value = {"background": str(tmp_path / "x.png"), "layers": layers, "composite": None}
+    x, mask = control.read(value, "2, 10, 4, 12")
+    hidden = np.zeros((8, 12), bool)
+    hidden[:2], hidden[6:, :3], hidden[2:4, 10:] = True, True, True
+    np.testing.assert_array_equal(mask.value, ~hidden)
+    np.testing.assert_array_equal(pictures.to_uint8(x.value), np.full((8, 12, 1), 100))
 
 
 def test_the_page_names_nothing_outside_and_tells_nobody(page):
@@ -599,6 +779,52 @@ def invoke(*arguments):
     return CliRunner().invoke(cli.main, ["demo", *map(str, arguments)])
 
 
+def test_the_command_opens_a_page(tmp_path, sources, monkeypatch):
+    from kgen.tools.demo import command, safety, users
+
+    given = {}
+
+    def launch(self, **settings):
+        given.clear()
+        given.update(settings)
+        return None, "http://127.0.0.1:7860/", None
+
+    monkeypatch.setattr(safety.Page, "launch", launch)
+    monkeypatch.setattr(safety.Page, "block_thread", lambda self: None)
+    monkeypatch.setattr(command.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(command.sys, "platform", "linux")
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    result = invoke(sources["vae"])
+    assert result.exit_code == 0 and f"{sources['vae']}: http://127.0.0.1:7860/" in result.output
+    assert given["server_name"] == "127.0.0.1" and given["auth"] is None and given["inbrowser"] is False
+    assert "in the clear" not in result.output
+    path, pem = tmp_path / "users.txt", tmp_path / "page.pem"
+    users.add(path, "ada", "lovelace")
+    pem.write_text("")
+    monkeypatch.setenv("DISPLAY", ":0")
+    away = (sources["vae"], "--host", "0.0.0.0", "--auth-file", path)
+    result = invoke(*away)
+    assert result.exit_code == 0 and "Without TLS, passwords and pictures travel in the clear" in result.output
+    assert given["server_name"] == "0.0.0.0" and given["inbrowser"] is True
+    assert given["auth"]("ada", "lovelace") and not given["auth"]("ada", "turing")
+    result = invoke(*away, "--certificate", pem, "--key", pem, "--no-browser")
+    assert result.exit_code == 0 and "in the clear" not in result.output
+    assert (given["ssl_certfile"], given["ssl_keyfile"], given["inbrowser"]) == (str(pem), str(pem), False)
+
+
+def test_a_folder_s_name_is_whole(tmp_path, sources):
+    import shutil
+
+    from kgen.tools.demo import subject
+
+    names = []
+    for name in ("vae-1.1", "vae-1.2"):
+        shutil.copytree(sources["vae"], tmp_path / name)
+        names.append(subject.of(tmp_path / name).name)
+    assert names == ["vae-1.1", "vae-1.2"]
+
+
 def test_what_is_wrong_is_refused_at_once(tmp_path, sources, monkeypatch):
     (tmp_path / "users.txt").write_text("ada:lovelace\n")
     with socket.socket() as taken:
@@ -677,6 +903,8 @@ def test_facts_of_a_stranger_are_checked(tmp_path, sources):
     for wrong in (
         {"latent": {**latent, "axes": [[1.0]]}},
         {"latent": {**latent, "mean": ["x"] * 4}},
+        {"latent": {**latent, "deviations": [[1.0]] * 4}},
+        {"log_prob": {**known["log_prob"], "examples": "x" * 1000}},
         {"log_prob": {**known["log_prob"], "options": {"levels": [1]}}},
         {"log_prob": {**known["log_prob"], "quantiles": [1e999] * 101}},
         {"other": {}},

@@ -5,7 +5,9 @@ import functools
 import importlib
 import inspect
 import json
+import shlex
 import threading
+import urllib.parse
 
 import numpy as np
 
@@ -15,6 +17,7 @@ from kgen.core.views import OWN_SEED, POINTS
 
 PIECE = 16  # rows of one compiled call
 PORT = 8501  # of TF Serving's REST interface
+WORD = 2**16  # characters of a command's argument; Linux passes on twice as many
 
 
 class Stopped(Exception):
@@ -39,7 +42,12 @@ class Request:
         piece = (
             {"batch_size": PIECE} if self.n > PIECE and self.view.shows != POINTS and self.takes("batch_size") else {}
         )
-        return {**self.view.keywords, **own, **given, **piece}
+        options, counts = self.view.options, {}
+        if any(
+            options[k].choices for k in given if k in options
+        ):  # another choice may have counts of its own: those shown are said
+            counts = {k: s.default for k, s in options.items() if s.dtype.startswith("int") and s.default is not None}
+        return {**self.view.keywords, **own, **counts, **given, **piece}
 
     @property
     def function(self):
@@ -110,7 +118,7 @@ def python(request):
     source = request.subject.source
     lines = ["import kgen"] + (["import numpy as np"] if arrays else [])
     lines += ["", f"model = kgen.load({source!r})" if source else "# model is the one that the page was made of"]
-    words = {k: a.code for k, a in request.answers.items()}
+    words = {k: a.code for k, a in request.answers.items() if a.value is not None}
     given = []
     known = {k: words[k] for k in request.conditions()}
     for name, spec in view.given.items():
@@ -173,9 +181,10 @@ def body(request):
 
 
 def curl(request):
-    """The command that asks a TF Serving with an export of the model for the same."""
+    """The command that asks a TF Serving with an export of the model for the same; what is long is read from the file beside the result."""
     found = request.body
     if isinstance(found, str):
         return f"# {found}\n"
-    address = f"http://localhost:{PORT}/v1/models/{request.subject.name}:predict"
-    return f"curl -s {address} -d '{json.dumps(found, separators=(',', ':'))}'\n"
+    address = f"http://localhost:{PORT}/v1/models/{urllib.parse.quote(request.subject.name, safe='')}:predict"
+    text = json.dumps(found, separators=(",", ":"))
+    return f"curl -s {address} -d {shlex.quote(text) if len(text) <= WORD else '@request.json'}\n"

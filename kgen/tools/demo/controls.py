@@ -14,6 +14,7 @@ from kgen.tools.demo import files
 LEFT_OUT = "not given"
 SLIDERS = 16  # numbers of a vector that get a slider each
 LAYERS, HELD = 16, 16  # of an editor: layers, and pictures that wait for their button
+WAITING = 8 * files.BYTES  # of them all
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,7 +146,9 @@ def _text(keyword, spec, needed):
 def seed_of(text, name="seed"):
     """A seed from text: JavaScript's numbers end at 2^53."""
     text = str(text).strip()
-    if not text.isdecimal() or not int(text) < 2**62:
+    if (
+        not text.isdecimal() or len(text) > 19 or not int(text) < 2**62
+    ):  # Python itself reads no number of thousands of digits
         raise ValueError(f"{name}: expected an integer in [0, 2**62), received {text[:40]!r}.")
     return int(text)
 
@@ -286,6 +289,8 @@ def _of_editor(editor, payload):
     if payload.id is not None:
         payload = editor.blob_storage.get(payload.id)
     parts = [] if payload is None else [payload.background, payload.composite, *(payload.layers or [])]
+    if len(parts) > LAYERS + 2:
+        raise ValueError(f"layers: expected at most {LAYERS} layers, received {len(parts) - 2}.")
     return [
         part if isinstance(part, (bytes, bytearray, memoryview)) else part.path for part in parts if part is not None
     ]
@@ -300,7 +305,13 @@ def _bounded(editor):
             raise ValueError(f"index: expected one of {LAYERS} layers.")
         while len(editor.blob_storage) >= HELD:
             editor.blob_storage.pop(next(iter(editor.blob_storage)))
-        return accept(data)
+        answer = accept(data)
+        while sum(map(_held, editor.blob_storage.values())) > WAITING:
+            editor.blob_storage.pop(next(iter(editor.blob_storage)))
+        return answer
+
+    def _held(blobs):
+        return sum(len(part) for part in (blobs.background, blobs.composite, *blobs.layers) if part)
 
     accept_blobs._is_server_fn = True
     editor.accept_blobs = accept_blobs
@@ -311,11 +322,11 @@ def _looked_at_first(component, pictures):
     preprocess = component.preprocess
 
     def checked(payload):
-        for part in [] if payload is None else pictures(payload):
-            try:
+        try:
+            for part in [] if payload is None else pictures(payload):
                 files.check(part if isinstance(part, str) else io.BytesIO(part))
-            except ValueError as error:
-                raise gr.Error(str(error), title="This does not work", duration=None, print_exception=False) from None
+        except ValueError as error:
+            raise gr.Error(str(error), title="This does not work", duration=None, print_exception=False) from None
         return preprocess(payload)
 
     component.preprocess = checked

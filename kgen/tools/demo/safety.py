@@ -7,7 +7,7 @@ import urllib.parse
 
 import gradio as gr
 
-from kgen.tools.demo import files
+from kgen.tools.demo import files, origin
 
 # What the page itself asks for; everything else that Gradio would answer, such as proxies, streams and histories, is not there.
 OPEN = (
@@ -19,7 +19,8 @@ OPEN = (
 )  # fmt: skip
 UPLOAD, LOGIN = b"multipart/form-data", b"application/x-www-form-urlencoded"
 FORMS = {"gradio_api/upload": UPLOAD, "gradio_api/component_server": UPLOAD, "login": LOGIN}
-BODY = files.BYTES + 2**16
+BODY, WORDS = files.BYTES + 2**16, 2**20  # bytes of a form with files, and of all else
+WAITING = 100  # of visitors' requests, at most
 CSP = (
     "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; connect-src 'self' data: blob:; object-src 'none'; base-uri 'self'; "
     "form-action 'self'"
@@ -74,37 +75,44 @@ class Page(gr.Blocks):
             "css": CSS,
         }
         os.environ.pop("GRADIO_ALLOWED_PATHS", None)  # read where none are given
-        app = {"middleware": [_middleware()], "docs_url": None, "redoc_url": None, "openapi_url": None}
-        return super().launch(**{**safe, **given, "allowed_paths": [], "app_kwargs": app})
+        settings = {**safe, **given}
+        guard = _middleware(origin.is_loopback(settings["server_name"]))
+        app = {"middleware": [guard], "docs_url": None, "redoc_url": None, "openapi_url": None}
+        self.queue(api_open=False, max_size=WAITING)  # nobody is served before their turn
+        return super().launch(**{**settings, "allowed_paths": [], "app_kwargs": app})
 
 
-def _middleware():
+def _middleware(alone):
     from starlette.middleware import Middleware
 
-    return Middleware(Guard)
+    return Middleware(Guard, alone=alone)
 
 
 class Guard:
-    """ASGI middleware: what is not the page's own business does not reach Gradio."""
+    """ASGI middleware: what is not the page's own business does not reach Gradio. ``alone``: only this machine reaches the page."""
 
-    def __init__(self, app):
-        self.app = app
+    def __init__(self, app, alone):
+        self.app, self.alone = app, alone
 
     async def __call__(self, scope, receive, send):
         if scope["type"] != "http":
             if scope["type"] == "lifespan":
                 return await self.app(scope, receive, send)
             return None
+        if origin.is_foreign(scope["headers"], self.alone):
+            return await _answer(send, 403, "This page answers itself alone, not other sites.")
         path = scope["path"].lstrip("/")
         if path and not path.startswith(OPEN):
             return await _answer(send, 404, "There is nothing here.")
         if path.startswith("gradio_api/file=") and not is_own(path.removeprefix("gradio_api/file=")):
             return await _answer(send, 403, "This page gives its own files alone.")
         if scope["method"] == "POST":
-            body = await _body(receive)
+            kind = _form(scope, path.rstrip("/"))
+            most = BODY if kind == UPLOAD else WORDS
+            body = await _body(receive, most)
             if body is None:
-                return await _answer(send, 413, f"Expected at most {files.BYTES // 2**20} MB.")
-            why = None if _is_form(scope, path.rstrip("/")) else refused(body)
+                return await _answer(send, 413, f"Expected at most {most // 2**20} MB.")
+            why = None if kind else refused(body)
             if why:
                 return await _answer(send, 403, why)
             receive = _again(body, receive)
@@ -152,18 +160,16 @@ def refused(body):
             value = list(value.values())
         if isinstance(value, list):
             stack += value
-        elif isinstance(value, str) and value.lstrip().lower().startswith("data:"):
-            return "Pictures are sent as files."
     return None
 
 
-def _is_form(scope, path):
-    """Whether a body is a form where one is taken; all else is JSON, whatever it says of itself, or twice of itself."""
+def _form(scope, path):
+    """The kind of a form, where one is taken, or None; all else is JSON, whatever it says of itself, or twice of itself."""
     kinds = [value.split(b";")[0].strip().lower() for name, value in scope["headers"] if name == b"content-type"]
-    return len(kinds) == 1 and kinds[0] == FORMS.get(path)
+    return kinds[0] if len(kinds) == 1 and kinds[0] == FORMS.get(path) else None
 
 
-async def _body(receive):
+async def _body(receive, most):
     """The whole body, None where it is too large: what follows is not read."""
     parts, size, more = [], 0, True
     while more:
@@ -172,7 +178,7 @@ async def _body(receive):
             break
         parts.append(message.get("body", b""))
         size += len(parts[-1])
-        if size > BODY:
+        if size > most:
             return None
         more = message.get("more_body", False)
     return b"".join(parts)

@@ -34,7 +34,7 @@ def of(model):
         if not presets.is_address(source):
             path = loading.locate(source)
             known = facts.read(path if path.is_dir() else path.parent)
-        name = pathlib.PurePath(source.partition("#")[0]).stem or source
+        name = pathlib.PurePath(source.partition("#")[0]).name.removesuffix(".keras") or source
     name = name or model.name
     views = (*model.views(), *of_facts(model, known))
     if not views:
