@@ -1,4 +1,4 @@
-"""A beta-TC-VAE of sprites, whose five factors are known, beside a VAE with the same networks and steps: a quarter of an hour on two cores."""
+"""A beta-TC-VAE of sprites, whose five factors are known, beside a VAE with the same networks and steps: 20 minutes beside other work."""
 
 import shutil
 import time

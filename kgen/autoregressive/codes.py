@@ -18,6 +18,7 @@ from kgen.core import Endpoint, GenerativeModel, TensorSpec, checks
 from kgen.core.conditions import of_classes
 from kgen.core.endpoints import SEED
 from kgen.networks import CodeNet
+from kgen.networks.codenet import as_map
 
 
 @keras.saving.register_keras_serializable(package="kgen")
@@ -57,7 +58,7 @@ class CodePixelCNN(GenerativeModel):
         self.log_names = ("loss", "bits", *(f"bits_{i}" for i in range(len(self.code_shapes))))
         super().__init__(ema=ema, conditions=own, name=name, dtype=dtype)
         self.num_codes = checks.positive_int("num_codes", num_codes)
-        maps = [(1,) * (2 - len(shape)) + shape for shape in self.code_shapes]
+        maps = [as_map(shape) for shape in self.code_shapes]
         pairs = [(a, b) for up, down in itertools.pairwise(maps) for a, b in zip(up, down, strict=True)]
         if not maps or any(len(shape) > 2 for shape in maps) or any(b % a for a, b in pairs):
             raise ValueError(
