@@ -1,4 +1,4 @@
-"""A spectrally normalised GAN of Fashion-MNIST: about an hour on two cores, 20,000 steps of 64 images."""
+"""A spectrally normalised GAN of Fashion-MNIST: 20,000 steps of 64 images."""
 
 import time
 
