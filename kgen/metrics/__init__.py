@@ -22,7 +22,12 @@ from kgen.metrics.fidelity import (
     frechet_distance_from_moments,
     precision_recall,
 )
-from kgen.metrics.images import peak_signal_to_noise_ratio, reconstruction_error, structural_similarity
+from kgen.metrics.images import (
+    peak_signal_to_noise_ratio,
+    perceptual_distance,
+    reconstruction_error,
+    structural_similarity,
+)
 from kgen.metrics.memorization import membership_auc, memorization_report, nearest_neighbours, save_nearest_pairs
 from kgen.metrics.report import fidelity_report, per_class
 from kgen.metrics.streaming import (
@@ -80,6 +85,7 @@ __all__ = [
     "nearest_neighbours",
     "peak_signal_to_noise_ratio",
     "per_class",
+    "perceptual_distance",
     "precision_recall",
     "reconstruction_error",
     "save_nearest_pairs",

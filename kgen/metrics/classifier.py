@@ -25,6 +25,10 @@ class FrozenClassifier:
             "features" whose output is (B, D).
         name: what reports call it, such as "digits classifier".
 
+    Attributes:
+        maps: `keras.Model` from images to the last map (B, h, w, C) of each size inside of it, largest first: how an image looks, for
+            `perceptual_distance` and for what is trained on it, `kgen.gan.SRGAN(features=...)` or `kgen.hybrid.AutoencoderKL(features=...)`.
+
     Raises:
         ValueError: `model` has no layer named "features", or does not map images to probabilities.
     """
@@ -49,6 +53,10 @@ class FrozenClassifier:
         self.num_features = features.shape[-1]
         self._network = keras.Model(model.inputs, [features, model.outputs[0]])
         self._network.trainable = False
+        # One map a size: a later layer of the same size takes the earlier one's place.
+        outputs = [layer.output for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
+        last = {tuple(h.shape[1:3]): h for h in outputs if isinstance(h, keras.KerasTensor) and len(h.shape) == 4}
+        self.maps = keras.Model(model.inputs[0], list(last.values()) or [features], trainable=False, name="maps")
 
     def __call__(self, x, batch_size=512):
         """Features and class probabilities in one pass.

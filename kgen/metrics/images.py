@@ -1,7 +1,10 @@
 """How far images are from the images that they should be, in pixels: figures of one image each."""
 
 import numpy as np
+from keras import ops
 from scipy.ndimage import correlate1d
+
+from kgen.networks import perceptual
 
 _RANGE = 2.0  # of values in [-1, 1]
 
@@ -32,6 +35,24 @@ def reconstruction_error(images, others):
     """
     images, others = _pair(images, others)
     return np.mean((images - others) ** 2, axis=(1, 2, 3))
+
+
+def perceptual_distance(images, others, classifier, batch_size=256):
+    """How differently a classifier sees images: LPIPS by its maps, all channels weighing the same (see `kgen.networks.perceptual`).
+
+    Args:
+        images, others: float arrays (N, H, W, C) in [-1, 1].
+        classifier: `FrozenClassifier`, whose `maps` are compared; figures of two classifiers cannot be.
+        batch_size: how many pairs go through the network at once.
+    Returns:
+        float array (N,), 0 where an image equals the other, at most 4 for each map.
+    Raises:
+        ValueError: shapes differ or are not (N, H, W, C), or values are outside of [-1, 1].
+    """
+    pairs = [values.astype("float32") for values in _pair(images, others)]
+    parts = range(0, len(pairs[0]), batch_size)
+    rows = [perceptual.perceptual_distance(classifier.maps, *(v[i : i + batch_size] for v in pairs)) for i in parts]
+    return np.concatenate([ops.convert_to_numpy(r) for r in rows])
 
 
 def structural_similarity(images, others):

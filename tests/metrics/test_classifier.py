@@ -78,6 +78,23 @@ def test_a_frozen_classifier_has_nothing_to_train(shipped):
     assert shipped[1]._network.trainable_variables == []
 
 
+def test_maps_are_the_last_of_each_size(shipped):
+    name, classifier = shipped
+    sides = {"digits": [8, 4], "fashion_mnist": [14, 7, 3], "emoji": [16, 8, 4]}[name]
+    assert [tuple(h.shape[1:3]) for h in classifier.maps.outputs] == [(s, s) for s in sides]
+    assert classifier.maps.trainable_variables == []
+    x = np.random.default_rng(0).uniform(-1, 1, (2, *classifier.image_shape)).astype("float32")
+    # What follows the last map makes the features of it.
+    h = classifier.maps(x)[-1]
+    network = classifier._network
+    last = next(i for i, layer in enumerate(network.layers) if layer.output is classifier.maps.outputs[-1])
+    for layer in network.layers[last + 1 :]:
+        h = layer(h)
+        if layer.name == "features":
+            break
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(h), classifier.features(x), atol=1e-4)
+
+
 def test_digits_accuracy():
     x, y = kgen.data.load("digits", split="test")
     probabilities = load_classifier("digits").probabilities(x)
