@@ -18,7 +18,7 @@ def edges(x, threshold=1.2):
 
 def main(
     data="fashion_mnist",
-    epochs=3,
+    epochs=10,
     batch_size=16,
     seed=0,
     out="saved_models/pix2pix_fashion_mnist",

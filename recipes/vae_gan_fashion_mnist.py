@@ -24,7 +24,7 @@ def main(
     shape = x.shape[1:]
 
     encoder = kgen.networks.ConvEncoder(shape, 2 * 24, channels=(32, 64), dense=128, convs=0)
-    decoder = kgen.networks.ConvDecoder(24, shape, channels=(64, 128), dense=128, convs=0)
+    decoder = kgen.networks.ConvDecoder(24, shape, channels=(32, 64), dense=128, convs=0)
     model = kgen.hybrid.VAEGAN(shape, latent_dim=24, encoder=encoder, decoder=decoder, similarity=0.1, ema=0.999)
     # A critic that is slower than the decoder, as features that change quickly are no measure.
     model.compile(
