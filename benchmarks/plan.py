@@ -128,12 +128,21 @@ def gpt(workers, references, quick, compiled):
 
 
 def steps(workers, quick, compiled):
-    """(e) Steps without weights in common: GAN against plain torch, VAE and VQ-VAE against pythae, spline flow against zuko."""
+    """(e) Steps without weights in common: GANs and the hierarchical VAE against plain torch, VAE and VQ-VAE against pythae, spline flow
+    against zuko."""
     with_flows = {name: worker for name, worker in workers.items() if name != "torch"}
     for job, title, peer, batch, count, goal in (
-        ("gan_train", "DCGAN training step, 28x28", "plain torch", 64, 10, "training"),
-        ("vae_train", "VAE training step, 28x28", "pythae", 64, 20, "training"),
-        ("vqvae_train", "VQ-VAE training step, 28x28", "pythae", 64, 10, "training"),
+        *(
+            (job, f"{title} training step", peer, batch, count * 64 // batch, "training")
+            for job, title, peer, count in (
+                ("gan_train", "DCGAN, 28x28,", "plain torch", 10),
+                ("stylegan2_train", "StyleGAN2, 32x32,", "plain torch", 8),
+                ("vae_train", "VAE, 28x28,", "pythae", 10),
+                ("vqvae_train", "VQ-VAE, 28x28,", "pythae", 10),
+                ("hierarchical_train", "hierarchical VAE, 28x28,", "plain torch", 8),
+            )
+            for batch in (16, 64)
+        ),
         ("flow_train", "Spline flow training step", "zuko", 256, 50, "flow"),
         ("flow_sample", "Spline flow sampling", "zuko", 1000, 1, "flow"),
     ):

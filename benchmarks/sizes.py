@@ -69,4 +69,7 @@ def prompts(batch):
 GAN_LATENT = 64
 GAN_WIDTHS = (32, 64)
 VQ_CODES, VQ_DIM = 256, 16
+# StyleGAN2 of small pictures in colour, without its regularisers; the hierarchical VAE: three layers of latents, from the top.
+STYLE_IMAGE, STYLE_LATENT, STYLE_WIDTH, STYLE_DEPTH = (32, 32, 3), 64, 32, 4
+LADDER_LATENTS, LADDER_CHANNELS = ((1, 1, 16), (7, 7, 4), (14, 14, 2)), (64, 48, 32, 16)
 FLOW = {"layers": 3, "bins": 8, "widths": (64, 64)}

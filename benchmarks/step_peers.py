@@ -1,4 +1,4 @@
-"""Their peers: a GAN in plain torch, pythae's VAE and VQ-VAE, zuko's neural spline flow."""
+"""Their peers: GANs and a hierarchical VAE in plain torch, pythae's VAE and VQ-VAE, zuko's neural spline flow."""
 
 import time
 
@@ -12,6 +12,17 @@ from pythae.models.nn import BaseDecoder, BaseEncoder
 from torch import nn
 
 from benchmarks import peers, sizes
+from benchmarks.layered_peers import hierarchical_train, stylegan2_train
+
+__all__ = [
+    "flow_sample",
+    "flow_train",
+    "gan_train",
+    "hierarchical_train",
+    "stylegan2_train",
+    "vae_train",
+    "vqvae_train",
+]
 
 # The GAN.
 

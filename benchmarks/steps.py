@@ -1,4 +1,4 @@
-"""kgen's side of the comparisons of a step without weights in common: GAN, VAE and VQ-VAE, spline flow."""
+"""kgen's side of the comparisons of a step without weights in common: GANs, VAEs and VQ-VAE, spline flow."""
 
 import time
 
@@ -8,9 +8,9 @@ import numpy as np
 from benchmarks import sizes
 from benchmarks.timing import FitJob
 from benchmarks.vae import networks as vae_networks
-from kgen.gan import DCGAN
-from kgen.networks import SpatialDecoder, SpatialEncoder
-from kgen.vae import VAE, VQVAE
+from kgen.gan import DCGAN, StyleGAN2
+from kgen.networks import LadderDecoder, LadderEncoder, SpatialDecoder, SpatialEncoder
+from kgen.vae import VAE, VQVAE, HierarchicalVAE
 from kgen.vae.likelihoods import GaussianLikelihood
 
 
@@ -24,6 +24,19 @@ def gan_train(batch, steps, jit_compile="auto"):
     return _job(model, sizes.images((steps + 1) * batch, sizes.VAE_IMAGE), batch, jit_compile)
 
 
+def stylegan2_train(batch, steps, jit_compile="auto"):
+    model = StyleGAN2(
+        sizes.STYLE_IMAGE,
+        sizes.STYLE_LATENT,
+        width=sizes.STYLE_WIDTH,
+        depth=sizes.STYLE_DEPTH,
+        regularizers=(),
+        generator_regularizers=(),
+        ema=None,
+    )
+    return _job(model, sizes.images((steps + 1) * batch, sizes.STYLE_IMAGE), batch, jit_compile)
+
+
 def vae_train(batch, steps, jit_compile="auto"):
     model = VAE(
         sizes.VAE_IMAGE, sizes.VAE_LATENT, observation=GaussianLikelihood(scale=sizes.VAE_SCALE), **vae_networks()
@@ -35,6 +48,16 @@ def vqvae_train(batch, steps, jit_compile="auto"):
     encoder = SpatialEncoder(sizes.VAE_IMAGE, sizes.VQ_DIM, sizes.VAE_CHANNELS)
     decoder = SpatialDecoder((7, 7, sizes.VQ_DIM), sizes.VAE_IMAGE[-1], sizes.VAE_CHANNELS)
     model = VQVAE(sizes.VAE_IMAGE, sizes.VQ_CODES, sizes.VQ_DIM, encoder=encoder, decoder=decoder)
+    return _job(model, sizes.images((steps + 1) * batch, sizes.VAE_IMAGE), batch, jit_compile)
+
+
+def hierarchical_train(batch, steps, jit_compile="auto"):
+    model = HierarchicalVAE(
+        sizes.VAE_IMAGE,
+        observation=GaussianLikelihood(scale=sizes.VAE_SCALE),
+        encoder=LadderEncoder(sizes.VAE_IMAGE, sizes.LADDER_LATENTS, sizes.LADDER_CHANNELS),
+        decoder=LadderDecoder(sizes.LADDER_LATENTS, sizes.VAE_IMAGE, sizes.LADDER_CHANNELS),
+    )
     return _job(model, sizes.images((steps + 1) * batch, sizes.VAE_IMAGE), batch, jit_compile)
 
 

@@ -62,7 +62,15 @@ def _peers():
 
 
 def _step_jobs(module):
-    names = ("gan_train", "vae_train", "vqvae_train", "flow_train", "flow_sample")
+    names = (
+        "gan_train",
+        "stylegan2_train",
+        "vae_train",
+        "vqvae_train",
+        "hierarchical_train",
+        "flow_train",
+        "flow_sample",
+    )
     return {f"steps.{name}": getattr(module, name) for name in names}
 
 
