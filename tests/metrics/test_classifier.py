@@ -7,7 +7,7 @@ import pytest
 
 import kgen
 from kgen.data import builtin, emoji
-from kgen.metrics import FrozenClassifier, classifiers, load_classifier
+from kgen.metrics import FrozenClassifier, classifiers, load_classifier, perceptual_distance
 
 SHAPES = {"digits": (8, 8, 1), "fashion_mnist": (28, 28, 1), "emoji": (32, 32, 3)}
 CLASSES = {"digits": 10, "fashion_mnist": 10, "emoji": 8}
@@ -93,6 +93,18 @@ def test_maps_are_the_last_of_each_size(shipped):
         if layer.name == "features":
             break
     np.testing.assert_allclose(keras.ops.convert_to_numpy(h), classifier.features(x), atol=1e-4)
+
+
+def test_perceptual_distance_is_of_unit_vectors_at_each_place():
+    classifier = load_classifier("digits")
+    x, y = np.random.default_rng(0).uniform(-1, 1, (2, 5, 8, 8, 1)).astype("float32")
+    expected = 0.0
+    for a, b in zip(classifier.maps(x), classifier.maps(y), strict=True):
+        a, b = (np.asarray(keras.ops.convert_to_numpy(h), "float64") for h in (a, b))
+        cosine = (a * b).sum(-1) / np.sqrt((a**2).sum(-1) * (b**2).sum(-1) + 1e-20)
+        expected = expected + (2 - 2 * cosine).mean((1, 2))
+    np.testing.assert_allclose(perceptual_distance(x, y, classifier, batch_size=2), expected, rtol=1e-4)
+    np.testing.assert_allclose(perceptual_distance(x, x, classifier), 0.0, atol=1e-6)
 
 
 def test_digits_accuracy():
