@@ -1,4 +1,4 @@
-"""A spectrally normalised GAN of Fashion-MNIST: 20,000 steps of 64 images."""
+"""A spectrally normalised GAN of Fashion-MNIST: 12,194 steps of 64 images, about an hour and a half on two cores."""
 
 import time
 
@@ -9,7 +9,7 @@ import kgen
 
 def main(
     data="fashion_mnist",
-    epochs=21,
+    epochs=13,
     batch_size=64,
     seed=0,
     out="saved_models/sngan_fashion_mnist",
