@@ -1,4 +1,4 @@
-"""Pix2Pix from edges to clothes: what a garment of Fashion-MNIST is filled with, between its lines."""
+"""Pix2Pix from edges to clothes: what a garment of Fashion-MNIST is filled with, between its lines. 23 minutes on one core."""
 
 import time
 
