@@ -14,7 +14,7 @@ import keras
 from benchmarks import machine, sizes
 from benchmarks.langevin import PAUSE
 from benchmarks.timing import FitJob
-from kgen.gan import ADA, DCGAN, R1, StyleGAN2
+from kgen.gan import ADA, DCGAN, R1, Discriminator, StyleGAN2
 
 EMOJI = (32, 32, 3)
 LAZY = 16
@@ -27,7 +27,10 @@ REMEDIES = {
 
 
 def dcgan(**kwargs):
-    return sizes.VAE_IMAGE, DCGAN(sizes.VAE_IMAGE, sizes.GAN_LATENT, widths=sizes.GAN_WIDTHS, ema=None, **kwargs)
+    """With a critic that normalises spectra: R1 is of each example, and BatchNormalization mixes them."""
+    critic = Discriminator(sizes.VAE_IMAGE, sizes.GAN_WIDTHS, spectral=True)
+    kwargs = {"discriminator": critic, "ema": None, **kwargs}
+    return sizes.VAE_IMAGE, DCGAN(sizes.VAE_IMAGE, sizes.GAN_LATENT, widths=sizes.GAN_WIDTHS, **kwargs)
 
 
 def stylegan2(**kwargs):
