@@ -230,9 +230,3 @@ def hierarchical_train(batch, steps, compiled=False):
         return loss.item()
 
     return peers.timed_steps(step, sizes.images(steps * batch, sizes.VAE_IMAGE), batch)
-
-
-def parameters():
-    """How many weights each has, to be held against kgen's: dict from a job's name to an int."""
-    count = {"stylegan2_train": [_Synthesis(), _StyleCritic()], "hierarchical_train": [_Ladder()]}
-    return {name: sum(p.numel() for net in nets for p in net.parameters()) for name, nets in count.items()}

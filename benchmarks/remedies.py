@@ -16,7 +16,6 @@ from benchmarks.langevin import PAUSE
 from benchmarks.timing import FitJob
 from kgen.gan import ADA, DCGAN, R1, Discriminator, StyleGAN2
 
-EMOJI = (32, 32, 3)
 LAZY = 16
 REMEDIES = {
     "none": {},
@@ -35,8 +34,9 @@ def dcgan(**kwargs):
 
 def stylegan2(**kwargs):
     """That of ``recipes/stylegan2_emoji.py``, without its own regularisers."""
-    kwargs = {"regularizers": (), **kwargs}
-    return EMOJI, StyleGAN2(EMOJI, latent_dim=64, width=96, depth=4, ema=None, **kwargs)
+    kwargs = {"regularizers": (), "generator_regularizers": (), **kwargs}
+    shape = sizes.STYLE_IMAGE
+    return shape, StyleGAN2(shape, sizes.STYLE_LATENT, width=96, depth=sizes.STYLE_DEPTH, ema=None, **kwargs)
 
 
 def job(model, remedy, batch, steps):

@@ -36,9 +36,10 @@ seed to a numpy array: `model.sample`, and a loop over `DDIMScheduler.step` unde
         "(e) Steps of other families",
         """The same layers and sizes on both sides, each with weights of its own: `DCGAN` (32 and 64 channels) and a torch
 loop with the same two losses; `StyleGAN2` (width 32, mixed styles, no regularisers) and `HierarchicalVAE` (three layers
-of latents) and the same in plain torch, with as many weights; kgen's `VAE` and `VQVAE` (256 codes with moving averages) and pythae's with the same
-torch layers, in a plain loop around pythae's loss; `NeuralSplineFlow` and `zuko.flows.NSF`, both autoregressive, of 3
-transforms with 8 bins and networks of 2 x 64, over points of the plane. kgen inside `fit`, and in `sample`.""",
+of latents) and the same in plain torch, with as many weights; kgen's `VAE` and `VQVAE` (256 codes with moving averages)
+and pythae's with the same torch layers, in a plain loop around pythae's loss; `NeuralSplineFlow` and `zuko.flows.NSF`,
+both autoregressive, of 3 transforms with 8 bins and networks of 2 x 64, over points of the plane. kgen inside `fit`, and
+in `sample`.""",
     ),
     "c": (
         "(c) What kgen's step costs over one by hand",

@@ -44,16 +44,9 @@ def main(data="emoji", epochs=12, batch_size=4, seed=0, out="saved_models/cycleg
     drawn = model.translate(colours_test, "b_to_a")
     back = model.translate(coloured, "b_to_a")
     columns = min(16, len(a_test), len(colours_test))
-    rows = {
-        "outline": a_test,
-        "coloured": coloured,
-        "and back": back,
-        "colour": colours_test,
-        "outlined": drawn,
-        "and back ": model.translate(drawn),
-    }
-    pictures = np.concatenate([images[:columns] for images in rows.values()])
-    run.save_picture("samples", pictures, columns=columns, names=list(rows))
+    rows = (a_test, coloured, back, colours_test, drawn, model.translate(drawn))
+    names = ["outline", "coloured", "and back", "colour", "outlined", "and back"]
+    run.save_picture("samples", np.concatenate([images[:columns] for images in rows]), columns=columns, names=names)
 
     figures = {
         "cycle": {

@@ -1,4 +1,4 @@
-"""A spectrally normalised GAN of Fashion-MNIST: 12,194 steps of 64 images, about an hour and a half on two cores."""
+"""A spectrally normalised GAN of Fashion-MNIST: 12,194 steps of 64 images, a little over an hour on two cores."""
 
 import time
 

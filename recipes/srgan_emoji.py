@@ -37,8 +37,7 @@ def main(data="emoji", epochs=60, batch_size=32, seed=0, out="saved_models/srgan
     checkpoint_pixels = kgen.callbacks.Checkpoint(f"{out}/checkpoints/pixels", every=200, resume=resume)
     start = time.perf_counter()
     pixels.fit(mirrored, epochs=first_epochs, batch_size=batch_size, callbacks=[stop_pixels, checkpoint_pixels])
-    small = pixels.reduced(x_test)
-    small = keras.ops.convert_to_numpy(small)
+    small = keras.ops.convert_to_numpy(pixels.reduced(x_test))
     by_pixels = pixels.upscale(small)
 
     model = kgen.gan.SRGAN(
@@ -79,8 +78,8 @@ def main(data="emoji", epochs=60, batch_size=32, seed=0, out="saved_models/srgan
             values["perceptual_distance"] = (seen, f"from test pictures, by the maps of the {classifier.name}")
             report = kgen.metrics.fidelity_report(images, train=x, test=x_test, extractor=classifier)
             figures[f"{name}_frechet_distance"] = report["frechet_distance"]
-        for figure, (rows, unit) in values.items():
-            figures[f"{name}_{figure}"] = {"value": float(np.mean(rows)), "unit": unit, "samples": len(x_test)}
+        for figure, (each, unit) in values.items():
+            figures[f"{name}_{figure}"] = {"value": float(np.mean(each)), "unit": unit, "samples": len(x_test)}
     run.save_metrics(
         figures,
         data=data,

@@ -1,4 +1,4 @@
-"""How far images are from the images that they should be, in pixels: figures of one image each."""
+"""How far images are from the images that they should be, in pixels or as a classifier sees them: figures of one image each."""
 
 import numpy as np
 from keras import ops

@@ -58,9 +58,8 @@ def test_recipes_that_are_not_installed_say_how_to_install_them(monkeypatch):
     def missing(name):
         raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
-    monkeypatch.delattr(
-        kgen, "recipes", raising=False
-    )  # Python keeps a module that another test has imported as the package's attribute
+    # Python keeps a module that another test has imported as the package's attribute.
+    monkeypatch.delattr(kgen, "recipes", raising=False)
     monkeypatch.setattr(kgen.importlib, "import_module", missing)
     with pytest.raises(ImportError, match=r"kgen.recipes cannot be imported.* run: pip install -e \."):
         _ = kgen.recipes
