@@ -31,9 +31,7 @@ def blocks(path):
 
 def smaller(shape, conditions=(), outputs=1, dtype=None):
     """In place of the network that fits: what the blocks say is tested, not how well they draw."""
-    return kgen.networks.UNet(
-        shape, (8, 8), 1, (False, False), conditions=conditions, out_channels=outputs, dtype=dtype
-    )
+    return kgen.networks.UNet(shape, (8,), 1, (False,), conditions=conditions, out_channels=outputs, dtype=dtype)
 
 
 @pytest.fixture

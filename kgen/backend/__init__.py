@@ -126,7 +126,9 @@ def jit(fn, variables=(), compiler=None):
 
 
 def traced_once(fn):
-    """``fn``, a function of many operations that is used many times: on TensorFlow Python makes them once for each shape, not at each use.
+    """``fn``, a function of many operations that is used many times: Python makes them once for each shape, not at each use.
+
+    On torch, where nothing is traced, it is ``fn``; so it is on TensorFlow outside of graphs.
 
     Args:
         fn: function of tensors, which takes no gradient and reads no variables.
@@ -134,6 +136,19 @@ def traced_once(fn):
         a function of the same tensors.
     """
     return _backend.traced_once(fn)
+
+
+# Words: uint32 tensors, which Keras represents on torch by int64.
+
+
+def add_words(x, y):
+    """``x + y`` modulo 2^32, of uint32 tensors."""
+    return _backend.add_words(x, y)
+
+
+def rotate_word(x, bits):
+    """The 32 bits of a uint32 tensor, moved to the left by ``bits`` (an int, 1 to 31); those that leave come in on the right."""
+    return _backend.rotate_word(x, bits)
 
 
 # Replicas: the copies of a step under a ``tf.distribute`` strategy. Elsewhere a step sees the whole batch.

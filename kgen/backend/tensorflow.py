@@ -3,6 +3,7 @@
 import functools
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 
@@ -170,6 +171,14 @@ def traced_once(fn):
         return functions[key](*args)
 
     return call
+
+
+def add_words(x, y):
+    return x + y
+
+
+def rotate_word(x, bits):
+    return tf.bitwise.left_shift(x, np.uint32(bits)) | tf.bitwise.right_shift(x, np.uint32(32 - bits))
 
 
 def in_order(x, y=None, weight=None, *, batch_size):

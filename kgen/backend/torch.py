@@ -124,6 +124,14 @@ def traced_once(fn):
     return fn
 
 
+def add_words(x, y):
+    return (x + y) & 0xFFFFFFFF
+
+
+def rotate_word(x, bits):
+    return ((x << bits) & 0xFFFFFFFF) | (x >> (32 - bits))
+
+
 def in_order(x, y=None, weight=None, *, batch_size):
     """The arrays."""
     return {"x": x, "y": y, "sample_weight": weight, "batch_size": batch_size}

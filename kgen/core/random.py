@@ -9,7 +9,6 @@ Reference:
 
 import math
 
-import keras
 import numpy as np
 from keras import ops
 
@@ -17,20 +16,10 @@ from kgen import backend
 
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = 0x1BD11BDA
-_MASK = 0xFFFFFFFF
-
-
-def _wrap(x):
-    """Keeps 32 bits. Keras represents uint32 on torch by int64, where sums and left shifts grow past them."""
-    return ops.bitwise_and(x, _word(_MASK)) if keras.config.backend() == "torch" else x
 
 
 def _word(value):
     return ops.convert_to_tensor(np.uint32(value))  # ops.cast would be a second operation, each time
-
-
-def _rotate(x, left, right):
-    return ops.bitwise_or(_wrap(ops.left_shift(x, left)), ops.right_shift(x, right))
 
 
 def threefry(key, counter):
@@ -49,15 +38,15 @@ def threefry(key, counter):
 
 @backend.traced_once
 def _encrypt(k0, k1, c0, c1):
-    keys = (k0, k1, ops.bitwise_xor(ops.bitwise_xor(k0, k1), _word(_PARITY)))
-    rotations = {r: (_word(r), _word(32 - r)) for r in sum(_ROTATIONS, ())}
-    x0, x1 = _wrap(c0 + keys[0]), _wrap(c1 + keys[1])
+    add, rotate = backend.add_words, backend.rotate_word  # keras.ops took most of a small step's time on torch
+    keys = (k0, k1, k0 ^ k1 ^ _word(_PARITY))
+    x0, x1 = add(c0, keys[0]), add(c1, keys[1])
     for group in range(5):
         for r in _ROTATIONS[group % 2]:
-            x0 = _wrap(x0 + x1)
-            x1 = ops.bitwise_xor(_rotate(x1, *rotations[r]), x0)
-        x0 = _wrap(x0 + keys[(group + 1) % 3])
-        x1 = _wrap(x1 + _wrap(keys[(group + 2) % 3] + _word(group + 1)))
+            x0 = add(x0, x1)
+            x1 = rotate(x1, r) ^ x0
+        x0 = add(x0, keys[(group + 1) % 3])
+        x1 = add(x1, add(keys[(group + 2) % 3], _word(group + 1)))
     return x0, x1
 
 

@@ -227,6 +227,22 @@ def test_all_finite():
     assert not bool(numbers(backend.all_finite([tensor(np.array([np.inf, -np.inf], "float32"))])))
 
 
+@pytest.mark.skipif(keras.config.backend() != "jax", reason="only JAX compiles every step by XLA")
+def test_a_guarded_step_is_compiled_to_a_program_as_long_as_its_variables_are_many():
+    """XLA once copied the sum over all gradients into the update of each variable."""
+    import jax
+
+    def additions(count):
+        def step(gradients):
+            finite = backend.all_finite(gradients)
+            return [ops.where(finite, 2.0 * g, g) for g in gradients]
+
+        program = jax.jit(step).lower([np.ones(3, "float32")] * count).compile().as_text()
+        return program.count(" add(")
+
+    assert additions(40) < 3 * additions(20)
+
+
 def test_gradients_are_applied_only_where_finite_is_true():
     weight = keras.Variable([1.0, 2.0])
     optimizer = keras.optimizers.SGD(0.5, momentum=0.9)

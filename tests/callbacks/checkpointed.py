@@ -1,6 +1,6 @@
-"""A program that trains three models with checkpoints, one after the other, and kills itself where it is told.
+"""A program that trains a model with checkpoints and kills itself where it is told.
 
-    python checkpointed.py FOLDER [FAMILY STEP [write]]
+    python checkpointed.py FOLDER FAMILY STEP [write]
 
 It dies by SIGKILL after step STEP of the model FAMILY, or with "write" half-way through writing the checkpoint of that step.
 """
@@ -102,16 +102,13 @@ def train(family, folder, *callbacks):
     return model, history.history
 
 
-def main(folder, family=None, step=None, write=None):
-    for name in FAMILIES:
-        callbacks = []
-        if name == family:
-            if write:
-                half_written(f"step-{int(step):09d}")
-            else:
-                callbacks = [Kill(int(step))]
-        model, history = train(name, pathlib.Path(folder) / name, *callbacks)
-        np.savez(pathlib.Path(folder) / f"{name}.npz", *everything(model), loss=np.array(next(iter(history.values()))))
+def main(folder, family, step, write=None):
+    callbacks = []
+    if write:
+        half_written(f"step-{int(step):09d}")
+    else:
+        callbacks = [Kill(int(step))]
+    train(family, pathlib.Path(folder) / family, *callbacks)
 
 
 if __name__ == "__main__":

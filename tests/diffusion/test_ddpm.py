@@ -221,10 +221,10 @@ def test_a_batch_whose_place_says_something():
 
     model = Watched((2,), network=MLP((2,), (2,), widths=(4,), time=True), ema=None)
     model.compile("sgd", run_eagerly=True)
-    for _ in range(150):
+    for _ in range(60):
         model.train_on_batch(np.zeros((8, 2), "float32"))
     times = np.array([t for t in seen if t.shape == (8,)])
-    assert len(times) >= 150
+    assert len(times) >= 60
     # Each place draws all times: their mean is 1/2 within 4 standard errors, and over one batch they are even.
     assert np.abs(times.mean(0) - 0.5).max() < 4 / (12 * len(times)) ** 0.5
     gaps = np.diff(np.sort(times, axis=1), axis=1)
