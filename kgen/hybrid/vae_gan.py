@@ -12,7 +12,7 @@ from kgen.gan.adversarial import AdversarialModel, Player, Turn
 from kgen.networks import MLP
 from kgen.vae import VAE, GaussianLikelihood, defaults
 
-FEATURES = 128
+FEATURES = 256
 REFUSED = {
     "observation": "its critic measures reconstructions",
     "augmentation": "what its critic's features are compared of would not be x",
@@ -33,7 +33,8 @@ class VAEGAN(AdversarialModel, VAE):
 
     Args:
         image_shape, latent_dim, encoder, decoder, prior, posterior, beta, kl_warmup, free_bits, ema: as in ``VAE``.
-        features: the critic's first part, maps x to f(x) (B, n); convolutions by default.
+        features: the critic's first part, maps x to f(x) (B, n); by default convolutions and a layer normalisation. Of features whose
+            scale is free the critic makes small ones: the similarity is then nothing beside the divergence, and all pictures become one.
         critic: the rest, maps f(x) to a logit (B, 1); a linear layer by default.
         similarity: gamma, what the features weigh against the critic's word in the decoder's loss.
     """
@@ -51,7 +52,12 @@ class VAEGAN(AdversarialModel, VAE):
         super().__init__(image_shape=image_shape, latent_dim=latent_dim, name=name, **kwargs)
         self.similarity = checks.in_range("similarity", similarity, 0.0, 1e6)
         if features is None:
-            features = defaults.encoder(self.image_shape, FEATURES, self.dtype_policy)
+            layers = [
+                keras.Input(self.image_shape),
+                defaults.encoder(self.image_shape, FEATURES, self.dtype_policy),
+                keras.layers.LayerNormalization(epsilon=1e-9, center=False, scale=False, dtype=self.dtype_policy),
+            ]
+            features = keras.Sequential(layers, name="features")
         self.features = features
         size = self.features(keras.KerasTensor((1, *self.image_shape))).shape[-1]
         self.critic = (

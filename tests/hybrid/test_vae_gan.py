@@ -70,3 +70,15 @@ def test_a_prior_with_weights_learns_from_the_divergence():
     found.train_on_batch(X)
     # Weights of the mixture among them: draws of the prior have no gradient for these.
     assert all(np.abs(a - b).max() > 0 for a, b in zip(before, found.prior.get_weights(), strict=True))
+
+
+def test_default_features_cannot_shrink():
+    """Else the similarity shrinks with them, the divergence is all that counts, and every picture becomes the same."""
+    model = VAEGAN((8, 8, 1), 2)
+    for weight in model.features.trainable_weights:
+        if "kernel" in weight.path:
+            weight.assign(0.5 * weight)
+    x = RNG.uniform(-1, 1, (6, 8, 8, 1)).astype("float32")
+    f = ops.convert_to_numpy(model.features(x))
+    assert f.shape == (6, 256)
+    np.testing.assert_allclose(np.square(f).mean(-1), 1.0, atol=0.1)
