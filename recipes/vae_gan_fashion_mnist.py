@@ -25,7 +25,7 @@ def main(
 
     encoder = kgen.networks.ConvEncoder(shape, 2 * 24, channels=(32, 64), dense=128, convs=0)
     decoder = kgen.networks.ConvDecoder(24, shape, channels=(32, 64), dense=128, convs=0)
-    model = kgen.hybrid.VAEGAN(shape, latent_dim=24, encoder=encoder, decoder=decoder, similarity=0.1, ema=0.999)
+    model = kgen.hybrid.VAEGAN(shape, latent_dim=24, encoder=encoder, decoder=decoder, similarity=0.5, ema=0.999)
     model.compile(keras.optimizers.Adam(5e-4, beta_1=0.5))
 
     stop = kgen.callbacks.GracefulStop()  # Ctrl-C ends training; the rest still runs

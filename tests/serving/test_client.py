@@ -170,7 +170,7 @@ def test_samples(client, session):
 
 
 def test_samples_are_the_models(tmp_path):
-    network = kgen.networks.UNet((4, 4, 1), channels=(8,), blocks=1, attention=[False], num_classes=3)
+    network = kgen.networks.UNet((4, 4, 1), channels=(8,), blocks=1, attention=[False], groups=4, num_classes=3)
     sampler = kgen.diffusion.DDIMSampler(3)
     model = kgen.diffusion.DDPM((4, 4, 1), network=network, num_classes=3, sampler=sampler)
     model.compile(jit_compile=False)  # XLA takes longer to compile the loop than three rows take without it
