@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 
-from kgen.diffusion import DDPM, AncestralSampler, DDIMSampler
+from kgen.diffusion import DDPM, AncestralSampler, DDIMSampler, DPMSolverMultistepSampler, samplers
 from kgen.networks import MLP, UNet
 from kgen.vae import VAE, DiscretizedLogisticLikelihood
 
@@ -30,6 +30,12 @@ def ddpm(sampler):
     return with_fixed_weights(DDPM((4, 4, 1), network=network, num_classes=3, sampler=sampler))
 
 
+def drawn(sampler):
+    """Two samples of three numbers by four steps."""
+    network = MLP((3,), (3,), widths=(8,), time=True)
+    return with_fixed_weights(DDPM((3,), network=network, sampler=sampler)).sample(2, seed=16)
+
+
 def vae():
     likelihood = DiscretizedLogisticLikelihood(2, levels=16)
     encoder, decoder = MLP((4, 4, 1), (6,), widths=(8,)), MLP((3,), (4, 4, likelihood.parameters), widths=(8,))
@@ -43,16 +49,31 @@ CASES = {
     "vae likelihood": lambda: vae().sample(2, seed=14, noise=True),
     "vae log_prob": lambda: vae().log_prob(np.full((2, 4, 4, 1), 1 / 15, "float32"), num_samples=3, seed=15),
 }
+SOLVERS = {
+    **{name: lambda kind=kind: drawn(kind(4)) for name, kind in samplers.names().items()},
+    "dpm_solver_multistep, order 3": lambda: drawn(DPMSolverMultistepSampler(4, order=3)),
+    "dpm_solver_multistep, stochastic": lambda: drawn(DPMSolverMultistepSampler(4, stochastic=True)),
+}
+
+
+def agree(found, case):
+    expected = np.array(json.loads(FILE.read_text())[case], "float32")
+    np.testing.assert_allclose(found, expected, atol=1e-3, rtol=1e-5)
 
 
 @pytest.mark.xla
 @pytest.mark.parametrize("case", CASES)
 def test_samples_are_those_of_every_other_backend(case):
-    expected = np.array(json.loads(FILE.read_text())[case], "float32")
-    np.testing.assert_allclose(CASES[case](), expected, atol=1e-3, rtol=1e-5)
+    agree(CASES[case](), case)
+
+
+@pytest.mark.parametrize("case", SOLVERS)
+def test_solvers_are_those_of_every_other_backend(case):
+    agree(SOLVERS[case](), f"solver {case}")
 
 
 if __name__ == "__main__":
     keras.utils.set_random_seed(0)
-    values = {case: np.asarray(draw(), "float64").round(6).tolist() for case, draw in CASES.items()}
+    draws = CASES | {f"solver {case}": draw for case, draw in SOLVERS.items()}
+    values = {case: np.asarray(draw(), "float64").round(6).tolist() for case, draw in draws.items()}
     FILE.write_text(json.dumps(values) + "\n")

@@ -23,6 +23,7 @@ def of(sampler):
     return type(sampler).__name__
 
 
+@pytest.mark.once("test_same_everywhere holds the solvers of every backend to the same numbers")
 @pytest.mark.parametrize(
     ("sampler", "least", "error"),
     [(LMS, 2.9, 1.5e-3), (DEIS, 3.2, 1e-4), (UNIPC, 2.8, 6e-4), (PNDM, 1.9, 1.5e-3)],
@@ -34,6 +35,7 @@ def test_order(sampler, least, error):
     assert orders[-1] > least and errors[-1] < error, (orders, errors)
 
 
+@pytest.mark.once("test_same_everywhere holds the solvers of every backend to the same numbers")
 @pytest.mark.parametrize("sampler", SAMPLERS, ids=of)
 def test_each_process_ends_in_data(sampler):
     check_that_each_process_ends_in_data(sampler, atol=0.03)
