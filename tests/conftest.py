@@ -89,6 +89,7 @@ ON_ONE_BACKEND = (
     "metrics/test_distances.py",
     "metrics/test_fidelity.py",
     "metrics/test_images.py",
+    "metrics/test_leaving_out.py",
     "metrics/test_memorization.py",
     "metrics/test_streaming.py",
     "serving/test_bundle.py",

@@ -112,7 +112,7 @@ def precision_recall(real, generated, k=3):
         arXiv 1904.06991.
     """
     check_neighbours(k)
-    real, generated = _check_centres(real, "real", k), _check_centres(generated, "generated", k)
+    real, generated = check_centres(real, "real", k), check_centres(generated, "generated", k)
     check_same_width(real, generated)
     real_radii = _squared_radii(real, k)
     generated_radii = _squared_radii(generated, k)
@@ -153,7 +153,7 @@ def density_coverage(real, generated, k=5):
         arXiv 2002.09797; conventions of its `prdc` package.
     """
     check_neighbours(k)
-    real, generated = _check_centres(real, "real", k), check_features(generated, "generated", minimum=1)
+    real, generated = check_centres(real, "real", k), check_features(generated, "generated", minimum=1)
     check_same_width(real, generated)
     real_radii = _squared_radii(real, k)
     inside, covered = 0, 0
@@ -202,7 +202,7 @@ def _check_moments(mean, covariance, mean_argument, covariance_argument):
     return mean, (covariance + covariance.T) / 2.0
 
 
-def _check_centres(points, argument, k):
+def check_centres(points, argument, k):
     """Checks a set whose points get balls that reach to their k-th neighbour."""
     points = check_features(points, argument)
     if len(points) <= k:

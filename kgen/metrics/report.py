@@ -6,7 +6,8 @@ import numpy as np
 from kgen.metrics._validation import check_neighbours
 from kgen.metrics.classifier import FrozenClassifier
 from kgen.metrics.extractors import has_probabilities, load_extractor
-from kgen.metrics.fidelity import density_coverage, frechet_distance, precision_recall
+from kgen.metrics.fidelity import frechet_distance
+from kgen.metrics.leaving_out import neighbour_figures, squared_radii
 
 # A frozen classifier is "sure" of an image above this probability.
 _SURE = 0.9
@@ -91,9 +92,9 @@ def fidelity_report(generated, *, train, test, extractor, k=5, labels=None, test
             **counts,
         }
 
-    values = _figures(test_features, features, k)
-    floors = _figures(test_features, train_features, k)
-    errors = _jackknife(lambda rows: _figures(test_features, rows, k), features, k)
+    radii = squared_radii(test_features, k)[0]
+    values, errors = _figures(test_features, features, k, radii, _groups(len(features), k))
+    floors, _ = _figures(test_features, train_features, k, radii)
     report = {"frechet_distance": entry(values[0], floors[0], errors[0], "squared feature units")}
     for index, (figure, unit) in enumerate(
         [("precision", "fraction"), ("recall", "fraction"), ("density", "ratio"), ("coverage", "fraction")], start=1
@@ -139,25 +140,24 @@ def per_class(function, real, generated, real_labels, labels):
     return {c: function(real[real_labels == c], generated[labels == c]) for c in sorted(set(labels.tolist()))}
 
 
-def _jackknife(figures, rows, k):
-    """Standard errors of figures over draws of `rows`: each tenth of them is left out in turn. NaN where there are too few."""
-    groups = np.array_split(np.random.default_rng(0).permutation(len(rows)), _GROUPS)
-    if len(rows) - len(groups[0]) <= k or len(groups[-1]) == 0:
-        return np.full(5, np.nan)
-    without = np.array([figures(np.delete(rows, group, axis=0)) for group in groups])
-    return np.sqrt((_GROUPS - 1) * np.mean((without - without.mean(0)) ** 2, axis=0))
+def _groups(count, k):
+    """Tenths of so many rows, for the jackknife; none where there are too few."""
+    groups = np.array_split(np.random.default_rng(0).permutation(count), _GROUPS)
+    return [] if count - len(groups[0]) <= k or len(groups[-1]) == 0 else groups
 
 
 def _error_of_share(share, count):
     return np.sqrt(share * (1.0 - share) / count)
 
 
-def _figures(real, generated, k):
-    return (
-        frechet_distance(real, generated),
-        *precision_recall(real, generated, k),
-        *density_coverage(real, generated, k),
-    )
+def _figures(real, generated, k, radii, groups=()):
+    """The five figures, and their standard errors over draws of ``generated``: each group is left out in turn. NaN without groups."""
+    distances = [frechet_distance(real, np.delete(generated, group, axis=0)) for group in ([], *groups)]
+    figures = np.column_stack([distances, neighbour_figures(real, generated, k, groups, radii)])
+    without = figures[1:]
+    if not len(without):
+        return figures[0], np.full(5, np.nan)
+    return figures[0], np.sqrt((_GROUPS - 1) * np.mean((without - without.mean(0)) ** 2, axis=0))
 
 
 def _subset(random, count, size):
