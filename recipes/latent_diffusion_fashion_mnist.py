@@ -1,4 +1,4 @@
-"""Latent diffusion on Fashion-MNIST: a class-conditional diffusion model on the latents of a VQ-VAE."""
+"""Latent diffusion on Fashion-MNIST: a class-conditional diffusion model of the codes of an AutoencoderKL."""
 
 import pathlib
 import time
@@ -6,7 +6,7 @@ import time
 import keras
 
 import kgen
-import kgen.recipes.vqvae_fashion_mnist
+import kgen.recipes.autoencoder_kl_fashion_mnist
 
 
 def seconds_per_image(model, count=64, **keywords):
@@ -19,7 +19,7 @@ def seconds_per_image(model, count=64, **keywords):
 
 def main(
     data="fashion_mnist",
-    epochs=3,
+    epochs=16,
     batch_size=64,
     seed=0,
     out="saved_models/latent_diffusion_fashion_mnist",
@@ -33,20 +33,19 @@ def main(
     x_test, y_test = kgen.data.load(data, split="test", image_size=image_size)
     num_classes = None if y is None else int(y.max()) + 1
 
-    # The autoencoder comes first: the one that the recipe vqvae_fashion_mnist left, or one trained here on this data.
+    # The autoencoder comes first: the one that the recipe autoencoder_kl_fashion_mnist left, or one trained here on this data.
     if autoencoder is None:
-        autoencoder = pathlib.Path("saved_models/vqvae_fashion_mnist")
+        autoencoder = pathlib.Path("saved_models/autoencoder_kl_fashion_mnist")
         if data != "fashion_mnist" or image_size is not None or not (autoencoder / "config.json").exists():
             autoencoder = pathlib.Path(out) / "autoencoder"
-            kgen.recipes.vqvae_fashion_mnist.main(data, seed=seed, out=autoencoder, image_size=image_size)
-    vqvae = kgen.load(autoencoder)
-    vqvae = getattr(vqvae, "autoencoder", vqvae)  # without the prior of its codes
+            kgen.recipes.autoencoder_kl_fashion_mnist.main(data, seed=seed, out=autoencoder, image_size=image_size)
+    autoencoder_kl = kgen.load(autoencoder)
 
-    latent_shape = (*vqvae.code_shape, vqvae.code_dim)
+    latent_shape = autoencoder_kl.latent_shape
     # A dozen 3x3 convolutions see all of a 7x7 map: no attention.
     network = kgen.networks.UNet(latent_shape, channels=(64,), blocks=1, attention=(False,), num_classes=num_classes)
     model = kgen.hybrid.LatentDiffusion(
-        vqvae, network=network, schedule="cosine", prediction="velocity", num_classes=num_classes, ema=0.999
+        autoencoder_kl, network=network, schedule="cosine", prediction="velocity", num_classes=num_classes, ema=0.999
     )
     steps = epochs * -(-len(x) // batch_size)
     learning_rate = keras.optimizers.schedules.CosineDecay(
@@ -106,7 +105,7 @@ def main(
     )
     run.write_card(
         f"A class-conditional latent diffusion model of {data}: velocity prediction and a cosine schedule on the {latent_shape} latents "
-        "of a VQ-VAE, which is in the file too. Samples are in [-1, 1]; they are drawn by DDIM in 50 steps and decoded in the same "
+        "of an AutoencoderKL, which is in the file too. Samples are in [-1, 1]; they are drawn by DDIM in 50 steps and decoded in the same "
         "compiled call. autoencoder frechet distance is that of reconstructed training images."
     )
     run.export(model)

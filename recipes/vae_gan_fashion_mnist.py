@@ -25,7 +25,24 @@ def main(
 
     encoder = kgen.networks.ConvEncoder(shape, 2 * 24, channels=(32, 64), dense=128, convs=0)
     decoder = kgen.networks.ConvDecoder(24, shape, channels=(32, 64), dense=128, convs=0)
-    model = kgen.hybrid.VAEGAN(shape, latent_dim=24, encoder=encoder, decoder=decoder, similarity=0.5, ema=0.999)
+    # Maps of features, whose places tell where something is. 4x4 convolutions of stride 2 give every pixel as much to say (3x3 ones print
+    # a grid into what the decoder makes); spectral normalisation keeps the critic's word gentle, the last one its features' scale.
+    features = [keras.Input(shape)]
+    for width in (32, 64):
+        convolution = keras.layers.Conv2D(width, 4, strides=2, padding="same")
+        features += [kgen.layers.SpectralNormalization(convolution), keras.layers.LeakyReLU(0.1)]
+    normalisation = keras.layers.LayerNormalization(epsilon=1e-9, center=False, scale=False)
+    features = keras.Sequential([*features, keras.layers.Flatten(), normalisation], name="features")
+    model = kgen.hybrid.VAEGAN(
+        shape,
+        latent_dim=24,
+        encoder=encoder,
+        decoder=decoder,
+        features=features,
+        beta=5.0,  # the features are many, and their neighbours say the same
+        similarity=0.01,
+        ema=0.999,
+    )
     model.compile(keras.optimizers.Adam(5e-4, beta_1=0.5))
 
     stop = kgen.callbacks.GracefulStop()  # Ctrl-C ends training; the rest still runs

@@ -1,17 +1,16 @@
-"""A Wasserstein GAN with gradient penalty on Fashion-MNIST, as far as about twelve minutes on a CPU go."""
+"""A Wasserstein GAN with gradient penalty on Fashion-MNIST, as far as half an hour on two cores goes."""
 
 import time
 
 import keras
-from keras import layers
 
 import kgen
 
 
 def main(
     data="fashion_mnist",
-    epochs=4,
-    batch_size=192,
+    epochs=14,
+    batch_size=64,
     seed=0,
     out="saved_models/wgan_gp_fashion_mnist",
     image_size=None,
@@ -22,25 +21,28 @@ def main(
     x, _ = kgen.data.load(data, split="train", image_size=image_size)
     x_test, _ = kgen.data.load(data, split="test", image_size=image_size)
 
-    # Strided 5x5 convolutions as in DCGAN, without BatchNorm in the critic: its penalty is one of each image.
-    def convolution(filters):
-        return layers.Conv2D(filters, 5, strides=2, padding="same", activation="leaky_relu")
-
-    critic = [keras.Input(x.shape[1:]), convolution(24), convolution(48), layers.Flatten(), layers.Dense(1)]
+    # The critic has no normalisation: its penalty is one of each image.
+    shape = x.shape[1:]
     model = kgen.gan.WGANGP(
-        x.shape[1:],
+        shape,
         latent_dim=64,
-        generator=kgen.gan.DCGANGenerator(64, x.shape[1:], widths=(24, 48)),
-        discriminator=keras.Sequential(critic, name="critic"),
-        n_critic=3,
-        ema=0.99,
+        generator=kgen.gan.Generator(64, shape, widths=(32, 64)),
+        discriminator=kgen.gan.Discriminator(shape, widths=(32, 64)),
+        n_critic=1,
+        ema=0.999,
     )
-    # One step of the generator for a batch, which three critic steps share: 64 images each. The paper's learning rate is 1e-4, for a
-    # hundred times as many steps.
-    model.compile(keras.optimizers.Adam(5e-4, beta_1=0.0, beta_2=0.9))
+    # Two time scales (Heusel et al. 2017): the critic learns faster, rather than oftener. The paper's rate is 1e-4, for ten times as many
+    # steps.
+    steps = epochs * -(-len(x) // batch_size)
+
+    def adam(learning_rate):
+        learning_rate = keras.optimizers.schedules.CosineDecay(learning_rate, steps)
+        return keras.optimizers.Adam(learning_rate, beta_1=0.0, beta_2=0.9)
+
+    model.compile({"generator": adam(3e-4), "discriminator": adam(6e-4)})
 
     stop = kgen.callbacks.GracefulStop()  # Ctrl-C ends training; the rest still runs
-    checkpoint = kgen.callbacks.Checkpoint(f"{out}/checkpoints", every=200, resume=resume)  # kgen train --resume
+    checkpoint = kgen.callbacks.Checkpoint(f"{out}/checkpoints", every=500, resume=resume)  # kgen train --resume
     start = time.perf_counter()
     history = model.fit(x, epochs=epochs, batch_size=batch_size, callbacks=[stop, checkpoint])
     train_seconds = time.perf_counter() - start
