@@ -1,11 +1,10 @@
-"""Every exported model as a server answers it: writes ``saved_models/README.md``.
+"""Every shipped model as a server answers it: writes ``saved_models/README.md``.
 
     python -m benchmarks.served_models                     all of them
     python -m benchmarks.served_models ddpm_digits ...     some; the figures of the others stay as they are
 
-A model whose newest version lacks a manifest, which earlier exports do, is exported first; what no recipe trains is made by ``UNTRAINED`` and
-exported to a folder that is then gone. Then ``kgen.serving.verify`` runs every signature through TensorFlow's C API, with XLA and without,
-compares the answers with the model's and times them. Exit code 1 if any differ.
+Each preset, and what no recipe trains (``UNTRAINED``), is exported to a folder that is then gone. ``kgen.serving.verify`` runs every signature
+through TensorFlow's C API, with XLA and without, compares the answers with the model's and times them. Exit code 1 if any differ.
 """
 
 import argparse
@@ -20,13 +19,15 @@ BATCH_SIZES = (1, 8, 32)
 HEAD = """\
 # The models that the recipes left
 
-`kgen.load("ddpm_digits")` opens one, `kgen sample ddpm_digits -n 64` draws from it, and each folder is a TF Serving base path: its
-`SERVING.md` says how to start a server on it and how to ask.
+`kgen.load("ddpm_digits")` opens one, `kgen sample ddpm_digits -n 64` draws from it. A folder holds the preset (`config.json`,
+`model.safetensors` with averaged weights, `metadata.json`, and its card, `README.md`), `metrics.json` with every figure beside its floor, and
+pictures. What a server needs is made by `kgen export ddpm_digits`: then the folder is a TF Serving base path, and its `SERVING.md` says how to
+start a server on it.
 
-Written by `python -m benchmarks.served_models`: every signature of the newest version, run through TensorFlow's C API, on which TF Serving is
-built, with XLA switched off as in a stock server, and as `<name>_xla` with XLA. TF Serving itself was not at hand. Milliseconds are the
-shortest of up to three answers after one that compiles, without network and server. The difference is the largest from what the Keras model
-computes, relative to 1 + |value| / 10. Size is what a server loads: graph and the weights in use. A thousand Metropolis steps may end
+The table is written by `python -m benchmarks.served_models`: each model exported, every signature run through TensorFlow's C API, on which TF
+Serving is built, with XLA switched off as in a stock server, and as `<name>_xla` with XLA. TF Serving itself was not at hand. Milliseconds are
+the shortest of up to three answers after one that compiles, without network and server. The difference is the largest from what the Keras
+model computes, relative to 1 + |value| / 10. Size is what a server loads: graph and the weights in use. A thousand Metropolis steps may end
 elsewhere after one rounding that turns a decision: such rows are named below. The machine was not free all the time: take the times as bounds.
 `ConditionalGAN()`, `Flow()` and `MAF()` are classes that no recipe here trains: as they are made, for digits and for points in the plane.
 
@@ -42,34 +43,24 @@ UNTRAINED = {
 }
 
 
+def shipped():
+    """Names of the presets, and of the classes that no recipe trains."""
+    return sorted({file.parent.name for file in FOLDER.glob("*/metadata.json")} | set(UNTRAINED))
+
+
 def measure(name):
     """The figures of one model: a dict that JSON can hold."""
     import kgen
-    from kgen.serving.bundle import read_manifest
     from kgen.serving.verifying import newest
 
-    if name in UNTRAINED:
-        with tempfile.TemporaryDirectory() as folder:
-            model = UNTRAINED[name](kgen)
-            kgen.serving.export(model, folder)
-            return _verified(name, model, folder)
-    base = FOLDER / name
-    model = kgen.load(base)
-    if not read_manifest(newest(base)):
-        kgen.serving.export(model, base)
-    return _verified(name, model, base)
-
-
-def _verified(name, model, base):
-    import kgen
-    from kgen.serving.verifying import newest
-
-    report = kgen.serving.verify(base, model, batch_sizes=BATCH_SIZES)
+    model = UNTRAINED[name](kgen) if name in UNTRAINED else kgen.load(FOLDER / name)
+    with tempfile.TemporaryDirectory() as folder:
+        kgen.serving.export(model, folder)
+        report = kgen.serving.verify(folder, model, batch_sizes=BATCH_SIZES)
+        size = sum(f.stat().st_size for f in newest(folder).rglob("*") if f.is_file())
     print(f"{name}\n{report}\n", flush=True)
-    version = newest(base)
-    size = sum(f.stat().st_size for f in version.rglob("*") if f.is_file())
     answers = [(a.signature, a.batch, a.seconds, a.difference, a.fault) for a in report]
-    return {"model": type(model).__name__, "version": version.name, "bytes": size, "answers": answers, "ok": report.ok}
+    return {"model": type(model).__name__, "bytes": size, "answers": answers, "ok": report.ok}
 
 
 def table(found):
@@ -103,13 +94,9 @@ def _milliseconds(seconds):
 def main():
     parser = argparse.ArgumentParser(prog="python -m benchmarks.served_models", description=__doc__.split("\n")[0])
     parser.add_argument(
-        "names",
-        nargs="*",
-        help="folders in saved_models, or classes such as MAF(); all that have been exported, and all such, if none are named",
+        "names", nargs="*", help="folders in saved_models, or classes such as MAF(); all, if none are named"
     )
-    names = parser.parse_args().names or sorted(
-        {p.parent.parent.name for p in FOLDER.glob("*/*/saved_model.pb")} | set(UNTRAINED)
-    )
+    names = parser.parse_args().names or shipped()
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from benchmarks.machine import describe
@@ -120,9 +107,9 @@ def main():
         found[name] = measure(name) | {"machine": describe(os.cpu_count())}
         file.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
         machines = sorted({figures["machine"] for figures in found.values()})
-        missing = sorted({p.parent.parent.name for p in FOLDER.glob("*/*/saved_model.pb")} - set(found))
+        missing = sorted(set(shipped()) - set(found))
         where = f"Measured on {'; '.join(machines)}."
-        where += f" Exported, and not measured yet: {', '.join(missing)}." if missing else ""
+        where += f" Not measured yet: {', '.join(missing)}." if missing else ""
         (FOLDER / "README.md").write_text(f"{HEAD}{where}\n\n{table(found)}", encoding="utf-8")
     sys.exit(0 if all(figures["ok"] for figures in found.values()) else 1)
 
