@@ -34,7 +34,7 @@ def main(
 
     # The decoder knows the codes of digits, and a standard normal draws many that are none. So what is sampled, saved and served draws
     # from a mixture that is fitted to the codes, eight draws of each example's posterior: of one, it fits the draws. It takes seconds.
-    components = min(40, max(1, len(x) // 30))
+    components = min(30, max(1, len(x) // 30))
     refit = kgen.hybrid.PriorRefit(model, kgen.vae.GaussianMixture(model.latent_shape, components))
     refit.fit(np.repeat(x, 8, axis=0))
 
