@@ -1,6 +1,8 @@
 """What git keeps of trained models: for each a preset of at most 8 MB with its card, figures, pictures and texts; what is committed is tested,
 not what training has left in the folder."""
 
+import hashlib
+import json
 import pathlib
 import subprocess
 
@@ -28,6 +30,11 @@ def committed():
     return {folder: files for folder, files in found.items() if "metadata.json" in files}
 
 
+def content(path):
+    """Bytes of a file as it was committed."""
+    return subprocess.run(["git", "show", f"HEAD:{path}"], cwd=ROOT, capture_output=True, check=True).stdout
+
+
 def test_a_preset_its_figures_and_pictures_and_nothing_else(committed):
     for folder, files in committed.items():
         assert {*NAMES, "metrics.json"} <= set(files), folder
@@ -40,3 +47,10 @@ def test_they_are_small(committed):
     for folder, files in committed.items():
         assert files["model.safetensors"] <= 8 * MEGABYTES, folder
     assert sum(sum(files.values()) for files in committed.values()) <= 100 * MEGABYTES
+
+
+def test_they_are_as_their_metadata_says(committed):
+    for folder in committed:
+        for name, expected in json.loads(content(f"saved_models/{folder}/metadata.json"))["files"].items():
+            received = hashlib.sha256(content(f"saved_models/{folder}/{name}")).hexdigest()
+            assert received == expected, f"{folder}/{name}: kgen.load would refuse it"
