@@ -44,7 +44,8 @@ class UNet(ConfiguredNetwork):
         conditions: further ``kgen.core.conditions``: labels and vectors are added to the embedding of time, pictures are stacked on x_t
             (enlarged by whole pixels where they are smaller), sequences are attended to beside the self-attention, where that stands.
         out_channels: channels of the output; C by default.
-        groups: groups of the normalisations.
+        groups: groups of the normalisations. In groups of one channel (as many groups as channels) what time and class add is taken out again
+            by the second normalisation of a block, unless it scales and shifts.
         dropout: rate inside the residual blocks, before their last convolution.
         scale_shift: whether time and class scale and shift the second normalisation of a block, h <- (1 + s) norm(h) + b, rather than being added
             before it: h <- norm(h + b). ("Adaptive group normalisation".) The weights of one do not fit the other.
