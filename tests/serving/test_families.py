@@ -98,8 +98,8 @@ def test_served_as_in_the_model(family, tmp_path):
     rng = np.random.default_rng(2)
     for weight in model.weights:  # a fresh U-Net returns zeros; variances and counts are not to become negative
         weight.assign(ops.convert_to_numpy(weight) + 0.1 * np.abs(rng.standard_normal(weight.shape)).astype("float32"))
-    kgen.serving.export(model, tmp_path)
-    report = kgen.serving.verify(tmp_path, model, batch_sizes=(1, 3), repeats=1)
+    kgen.serving.export(model, tmp_path, batch_sizes=(1, 3))
+    report = kgen.serving.verify(tmp_path, model, repeats=1)
     signatures = {"serving_default", *(n for e in model.endpoints() for n in (e.name, f"{e.name}_xla"))}
     assert {a.signature for a in report} == signatures and len(report) == 2 * len(signatures)
     assert report.ok, f"\n{report}"
