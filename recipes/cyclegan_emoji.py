@@ -26,14 +26,24 @@ def main(data="emoji", epochs=12, batch_size=4, seed=0, out="saved_models/cycleg
     a, a_test = (np.repeat(v.mean(-1, keepdims=True), b.shape[-1], axis=-1) for v in (a, a_test))
     a, b = (np.concatenate([v, v[:, :, ::-1]]) for v in (a, b))
 
-    # Identity keeps a translator from moving colours about; here nearly all colours are new, so that it weighs little.
-    model = kgen.gan.CycleGAN(b.shape[1:], identity=0.5, augmentation=kgen.gan.DiffAugment(), ema=0.999)
-    model.compile()
+    # Identity keeps a translator from moving colours about; here nearly all colours are new, so that it weighs little. Critics judge patches of
+    # 34 pixels, about as large as the pictures; what they are shown is moved and cut, in the colours that it has.
+    critics = {n: kgen.networks.PatchCritic(b.shape[1:], strided=2, name=n) for n in ("critic_a", "critic_b")}
+    augmentation = kgen.gan.DiffAugment(("translation", "cutout"))
+    model = kgen.gan.CycleGAN(b.shape[1:], identity=0.5, **critics, augmentation=augmentation, ema=0.999)
+    pairs = kgen.data.Unpaired(a, b, batch_size=batch_size, seed=seed)
+    # The paper's rate: the same for the first half, then down to nothing.
+    half = max(1, epochs * len(pairs) // 2)
+
+    def optimizer():
+        rate = keras.optimizers.schedules.CosineDecay(2e-4, half, warmup_target=2e-4, warmup_steps=half)
+        return keras.optimizers.Adam(rate, beta_1=0.5)
+
+    model.compile({name: optimizer() for name in ("generators", "critic_a", "critic_b")})
 
     stop = kgen.callbacks.GracefulStop()  # Ctrl-C ends training; the rest still runs
     checkpoint = kgen.callbacks.Checkpoint(f"{out}/checkpoints", every=200, resume=resume)  # kgen train --resume
     start = time.perf_counter()
-    pairs = kgen.data.Unpaired(a, b, batch_size=batch_size, seed=seed)
     history = model.fit(pairs, epochs=epochs, callbacks=[stop, checkpoint])
     train_seconds = time.perf_counter() - start
 

@@ -21,14 +21,14 @@ def main(
     x, _ = kgen.data.load(data, split="train", image_size=image_size)
     x_test, _ = kgen.data.load(data, split="test", image_size=image_size)
 
-    # Half of the steps for growth: with two doublings there are four stages of it, each of an eighth, and the rest is at full size.
+    # A quarter of the steps for growth: with two doublings there are four stages of it, each of a sixteenth, and the rest is at full size.
     steps = epochs * -(-len(x) // batch_size)
     # A Wasserstein critic's penalty at each step is twice the work; R1 at every 16th is as good (Karras et al. 2020, StyleGAN2).
     model = kgen.gan.ProgressiveGAN(
         x.shape[1:],
         latent_dim=64,
-        stage_steps=max(1, steps // 8),
-        width=48,
+        stage_steps=max(1, steps // 16),
+        width=(96, 64, 48),
         adversarial_loss="non_saturating",
         regularizers=kgen.gan.R1(0.1, every=16),
         ema=0.999,

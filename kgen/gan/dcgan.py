@@ -14,7 +14,7 @@ from keras import layers
 from kgen.core import checks, random
 from kgen.core.sphere import straight
 from kgen.gan.gan import GAN
-from kgen.gan.networks import checked_widths, halvings, is_image
+from kgen.gan.networks import checked_widths, halvings, is_image, refuse_classes
 from kgen.layers import BatchNormalization
 from kgen.networks.configured import ConfiguredNetwork
 
@@ -116,6 +116,8 @@ class DCGAN(GAN):
         self, shape, latent_dim=100, *, widths=None, generator=None, discriminator=None, name="dcgan", **kwargs
     ):
         latent_dim, dtype = checks.positive_int("latent_dim", latent_dim), kwargs.get("dtype")
+        if generator is None or discriminator is None:
+            refuse_classes("DCGAN", **kwargs)
         super().__init__(
             shape,
             latent_dim,

@@ -101,8 +101,10 @@ class GAN(AdversarialModel):
         if self.augmentation is not None:
             self.augmentation.check(self.shape)
         if len(self.conditions) and (generator is None or discriminator is None):
+            name = "conditions" if num_classes is None else "num_classes"
             raise ValueError(
-                "num_classes: a GAN with classes needs a generator and a discriminator that take them; kgen.gan.ConditionalGAN makes both."
+                f"{name}: expected a generator and a discriminator that take what samples are conditioned on, received "
+                "generator=None or discriminator=None. For classes kgen.gan.ConditionalGAN makes both."
             )
         policy = self.dtype_policy
         self.generator = (

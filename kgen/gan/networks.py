@@ -248,3 +248,12 @@ class Discriminator(ConfiguredNetwork):
     @classmethod
     def from_config(cls, config, custom_objects=None):
         return cls(**{"stages": "plain", **config})  # as files of kgen 0.1 mean it
+
+
+def refuse_classes(model, num_classes=None, conditions=None, **_):
+    """Raises ValueError where classes are asked of the networks that a ``model`` of this name makes, which take none."""
+    if num_classes is not None or conditions:
+        asked = f"num_classes={num_classes}" if num_classes is not None else "conditions"
+        raise ValueError(
+            f"num_classes: {model}'s networks take no classes, received {asked}. ConditionalGAN and ACGAN make networks that do."
+        )

@@ -15,8 +15,10 @@ from keras import ops
 from kgen.core import checks
 from kgen.gan.gan import GAN
 from kgen.gan.losses import WassersteinLoss
+from kgen.gan.networks import refuse_classes
 from kgen.gan.regularizers import GradientPenalty, Regularizer
 from kgen.networks import ProgressiveCritic, ProgressiveGenerator
+from kgen.networks.halving import a_number_or_several
 
 
 @keras.saving.register_keras_serializable(package="kgen")
@@ -43,7 +45,7 @@ class ProgressiveGAN(GAN):
         shape: (H, W, C) of images in [-1, 1].
         latent_dim: length of z; 512 in the paper.
         stage_steps: S, generator's steps of each stage.
-        width: channels of the smaller images; 512 in the paper.
+        width: channels of the smaller images, 512 in the paper; or those of each size, the smallest first.
         levels: how often the sides double; as often as they can from 4 pixels or fewer by default.
         generator, discriminator: networks of [z, level] and [x, level]; ``kgen.networks.ProgressiveGenerator`` and ``ProgressiveCritic`` by default.
         adversarial_loss, regularizers: as in ``GAN``; by default the paper's Wasserstein loss with gradient penalty and ``Drift``.
@@ -65,6 +67,8 @@ class ProgressiveGAN(GAN):
         name="progressive_gan",
         **kwargs,
     ):
+        if generator is None or discriminator is None:
+            refuse_classes("ProgressiveGAN", **kwargs)
         policy = {"dtype": kwargs.get("dtype")}
         if generator is None:
             generator = ProgressiveGenerator(latent_dim, shape, width, levels, **policy)
@@ -82,7 +86,7 @@ class ProgressiveGAN(GAN):
             **kwargs,
         )
         self.stage_steps, self.levels = checks.positive_int("stage_steps", stage_steps), levels
-        self.width = width
+        self.width = a_number_or_several(width)
         self.keep_state("growth", {"level": 0.0})
 
     def default_optimizer(self):

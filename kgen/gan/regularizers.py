@@ -129,7 +129,7 @@ class PathLength(Regularizer):
     the number of its pixels; a is the running mean of |J^T y|. Equal steps in z then change samples by equally much, whatever the direction.
 
     Args:
-        weight: StyleGAN2 takes 2.
+        weight: StyleGAN2's code takes 2 of the mean over the layers; of one w in all layers that is 2 divided by their number.
         decay: a moves by 1 - decay towards the mean of a step; 0.99 in StyleGAN2.
         every: as in ``Regularizer``; StyleGAN2 takes 4.
     Reference:

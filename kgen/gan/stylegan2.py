@@ -5,7 +5,8 @@ by equally much, R1 keeps the critic smooth; both are computed now and then. Sam
 
 Reference:
     Karras et al., A style-based generator architecture for generative adversarial networks, 2019, sections 2 and 3.1, appendix B, arXiv 1812.04948;
-    Karras et al., Analyzing and improving the image quality of StyleGAN, 2020, sections 2 and 3, appendix D, arXiv 1912.04958.
+    Karras et al., Analyzing and improving the image quality of StyleGAN, 2020, sections 2 and 3, appendix D, arXiv 1912.04958;
+    Karras et al., Training generative adversarial networks with limited data, 2020, appendix C (gamma by size), arXiv 2006.06676.
 """
 
 import dataclasses
@@ -18,9 +19,10 @@ from kgen import backend
 from kgen.core import TensorSpec, checks, random
 from kgen.gan.adversarial import Turn
 from kgen.gan.gan import GAN
-from kgen.gan.networks import is_image
+from kgen.gan.networks import is_image, refuse_classes
 from kgen.gan.regularizers import R1, PathLength
 from kgen.networks import StyleCritic, StyleGenerator
+from kgen.networks.halving import a_number_or_several
 
 
 @keras.saving.register_keras_serializable(package="kgen")
@@ -33,13 +35,15 @@ class StyleGAN2(GAN):
     Args:
         shape: (H, W, C) of images in [-1, 1].
         latent_dim: length of z and w; 512 in the paper.
-        width: channels of the smaller images in both networks; 512 in the paper.
+        width: channels of the smaller images in both networks, 512 in the paper; or those of each size, the smallest first.
         depth: layers of the mapping; 8 in the paper.
         generator: a ``kgen.networks.StyleGenerator``.
         discriminator: maps images to one logit each; ``kgen.networks.StyleCritic`` by default.
         mixing: share of the samples in training that have two styles; 0.9 in the paper.
         w_decay: of the moving mean of w, to which truncation goes; 0.995 in the paper.
-        regularizers, generator_regularizers: as in ``GAN``; ``R1(10, every=16)`` and ``PathLength(2, every=4)`` by default, the latter in w.
+        regularizers, generator_regularizers: as in ``GAN``. By default ``R1(gamma, every=16)`` with the gamma that ADA's code takes for a size,
+            2e-4 H W / 32 (for batches of 32; 0.0064 at 32 pixels, where the paper's 10 is of 1,024), and ``PathLength(2 / layers, every=4)`` in w:
+            the paper's code weighs the mean of the layers' squared slopes, where one w for all layers has their sum.
         **kwargs: ``adversarial_loss``, ``augmentation`` (``ADA()`` where there are few images), ``ema`` as in ``GAN``.
     """
 
@@ -62,23 +66,28 @@ class StyleGAN2(GAN):
         shape, policy = checks.shape("shape", shape), {"dtype": kwargs.get("dtype")}
         if not is_image(shape):
             raise ValueError(f"shape: StyleGAN2 makes images, expected (H, W, C), received {shape}.")
+        refuse_classes("StyleGAN2", **kwargs)
         if generator is None:
             generator = StyleGenerator(latent_dim, shape, width, depth, **policy)
         if not isinstance(generator, StyleGenerator):
             raise TypeError(f"generator: expected a kgen.networks.StyleGenerator, received {type(generator).__name__}.")
+        if regularizers is None:
+            regularizers = R1(2e-4 * shape[0] * shape[1] / 32, every=16)
+        if generator_regularizers is None:
+            generator_regularizers = PathLength(2.0 / generator.synthesis.depth)
         super().__init__(
             shape,
             latent_dim,
             generator=generator,
             discriminator=StyleCritic(shape, width, **policy) if discriminator is None else discriminator,
-            regularizers=R1(10.0, every=16) if regularizers is None else regularizers,
-            generator_regularizers=PathLength() if generator_regularizers is None else generator_regularizers,
+            regularizers=regularizers,
+            generator_regularizers=generator_regularizers,
             name=name,
             **kwargs,
         )
         self.mixing = checks.in_range("mixing", mixing, 0.0, 1.0)
         self.w_decay = checks.in_range("w_decay", w_decay, 0.0, 1.0)
-        self.width, self.depth = width, depth
+        self.width, self.depth = a_number_or_several(width), depth
         self.keep_state("styles", {"mean": np.zeros(self.latent_dim)})
 
     def default_optimizer(self):

@@ -6,7 +6,7 @@ from keras import layers, ops
 from kgen.core import checks
 from kgen.layers import EqualizedConv2D, EqualizedDense, MinibatchStandardDeviation, PixelNormalization
 from kgen.networks.configured import ConfiguredNetwork
-from kgen.networks.halving import halvings
+from kgen.networks.halving import a_number_or_several, by_size, halvings
 
 
 def _checked(shape, levels, width):
@@ -16,8 +16,7 @@ def _checked(shape, levels, width):
             f"levels: growth to level {levels} doubles the smallest image that often, beyond one of {tuple(shape)}: its sides are to be "
             f"divisible by {2 ** max(levels, 1)}."
         )
-    # The smallest image has the most channels, as in the paper, where 512 are halved from 64 pixels on.
-    return levels, [max(width // 2 ** max(k - 2, 0), 8) for k in range(levels + 1)]
+    return levels, by_size(width, levels)
 
 
 def _part(level, low):
@@ -36,7 +35,8 @@ class ProgressiveGenerator(ConfiguredNetwork):
     Args:
         latent_dim: length of z, which is normalised to length sqrt(latent_dim).
         shape: (H, W, C).
-        width: channels of the smaller images; halved from the third doubling on.
+        width: channels of the smaller images, halved from the third doubling on (in the paper 512, halved from 64 pixels on); or those of each
+            size, the smallest first.
         levels: how often the sides double; as often as they can from 4 pixels or fewer by default.
     Call:
         [z, level]: float (B, latent_dim), float (B,) in [0, levels]. Returns float (B, H, W, C).
@@ -67,7 +67,7 @@ class ProgressiveGenerator(ConfiguredNetwork):
         self._arguments = {
             "latent_dim": latent_dim,
             "shape": list(shape),
-            "width": width,
+            "width": a_number_or_several(width),
             "levels": levels,
             "name": name,
         }
@@ -106,4 +106,10 @@ class ProgressiveCritic(ConfiguredNetwork):
         h = EqualizedDense(widths[0], activation="leaky", name="dense")(layers.Flatten()(h))
         super().__init__([x, level], EqualizedDense(1, dtype="float32", name="logit")(h), name=name, **kwargs)
         self.levels = levels
-        self._arguments = {"shape": list(shape), "width": width, "levels": levels, "group": group, "name": name}
+        self._arguments = {
+            "shape": list(shape),
+            "width": a_number_or_several(width),
+            "levels": levels,
+            "group": group,
+            "name": name,
+        }

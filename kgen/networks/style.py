@@ -15,12 +15,12 @@ from kgen.layers import (
 from kgen.layers.equalized import leaky
 from kgen.layers.place import PlaceBias
 from kgen.networks.configured import ConfiguredNetwork
-from kgen.networks.halving import halvings
+from kgen.networks.halving import a_number_or_several, by_size, halvings
 
 
 def _sizes(shape, width):
     levels = halvings(shape, most=8)
-    return levels, [max(width // 2 ** max(k - 2, 0), 8) for k in range(levels + 1)]
+    return levels, by_size(width, levels)
 
 
 @keras.saving.register_keras_serializable(package="kgen")
@@ -52,7 +52,7 @@ class StyleSynthesis(ConfiguredNetwork):
     Args:
         latent_dim: length of w.
         shape: (H, W, C).
-        width: channels of the smaller images, halved from the third doubling on; 512 in the paper.
+        width: channels of the smaller images, halved from the third doubling on, 512 in the paper; or those of each size, the smallest first.
     Call:
         [ws, seeds]: float (B, layers, latent_dim), one w for each layer (``self.depth`` of them), and row seeds int32 (B, 2), of the noise.
         Returns float (B, H, W, C).
@@ -84,7 +84,12 @@ class StyleSynthesis(ConfiguredNetwork):
             image = colours if image is None else enlarged + colours
         super().__init__([ws, seeds], image, name=name, **kwargs)
         self.depth = depth
-        self._arguments = {"latent_dim": latent_dim, "shape": list(shape), "width": width, "name": name}
+        self._arguments = {
+            "latent_dim": latent_dim,
+            "shape": list(shape),
+            "width": a_number_or_several(width),
+            "name": name,
+        }
 
 
 @keras.saving.register_keras_serializable(package="kgen")
@@ -115,7 +120,13 @@ class StyleGenerator(ConfiguredNetwork):
         z, seeds = keras.Input((latent_dim,), name="z"), keras.Input((2,), dtype="int32", name="seeds")
         ws = layers.RepeatVector(synthesis.depth, name="same")(mapping(z))
         super().__init__([z, seeds], synthesis([ws, seeds]), name=name, **kwargs)
-        self._arguments = {"latent_dim": latent_dim, "shape": list(shape), "width": width, "depth": depth, "name": name}
+        self._arguments = {
+            "latent_dim": latent_dim,
+            "shape": list(shape),
+            "width": a_number_or_several(width),
+            "depth": depth,
+            "name": name,
+        }
 
     @property
     def mapping(self):
@@ -152,4 +163,4 @@ class StyleCritic(ConfiguredNetwork):
         h = EqualizedConv2D(widths[0], activation="leaky", name="conv_0")(h)
         h = EqualizedDense(widths[0], activation="leaky", name="dense")(layers.Flatten()(h))
         super().__init__(x, EqualizedDense(1, dtype="float32", name="logit")(h), name=name, **kwargs)
-        self._arguments = {"shape": list(shape), "width": width, "group": group, "name": name}
+        self._arguments = {"shape": list(shape), "width": a_number_or_several(width), "group": group, "name": name}

@@ -61,12 +61,19 @@ def test_geometric_transformations_move_and_keep_a_picture():
     disc = np.exp(-(r**2 + c**2) / 18.0).astype("float32")
     x = np.repeat(disc[None, ..., None], 200, 0)
     y = augmented(x, 1.0, pixel=False, colour=False)[..., 0]
-    assert y.min() >= 0 and y.max() <= 1 + 1e-5
+    assert y.min() > -1e-3 and y.max() <= 1 + 1e-3  # Lanczos' window may swing by so much about a smooth disc
     weights = y / y.sum((1, 2), keepdims=True)
     shift = np.stack([(weights * r).sum((1, 2)), (weights * c).sum((1, 2))])
     assert 0.7 * size / 8 < shift.std() < 1.3 * size / 8 and abs(shift.mean()) < 1
     area = y.sum((1, 2)) / disc.sum()
     assert abs(np.log2(area).mean()) < 0.15 and 0.25 < np.log2(area).std() < 0.55  # two sides of 2^(0.2 n)
+
+
+def test_moved_pictures_stay_sharp():
+    """Noise, which has all frequencies alike, keeps 0.8^2 of its variance wherever between pixels it is read (bilinearly (2/3)^2)."""
+    noise = RNG.normal(size=(64, 16, 16, 1)).astype("float32")
+    moved = augmented(noise, 1.0, pixel=False, colour=False)
+    assert 0.56 < (moved**2).mean() / (noise**2).mean() < 0.75
 
 
 def test_colours():
@@ -128,7 +135,7 @@ def test_in_training_p_follows_the_critic_and_is_saved(tmp_path):
     x = images(1, n=32, size=4)
     confident = model(p=0.5)
     confident.compile(keras.optimizers.SGD(0.0))
-    for bias, batches, end in ((-5.0, 8, 0.0), (5.0, 5, 1.0)):  # lost first; p moves every fourth batch
+    for bias, batches, end in ((-5.0, 8, 0.0), (5.0, 5, 0.8)):  # lost first; p moves every fourth batch
         confident.discriminator_augmentation_p.assign(0.5)
         confident.discriminator.set_weights([*confident.discriminator.get_weights()[:-1], np.full(1, bias, "float32")])
         confident.fit(np.tile(x, (batches, 1, 1, 1)), batch_size=32, verbose=0)

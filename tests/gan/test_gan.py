@@ -9,6 +9,7 @@ from keras import layers, ops
 
 import kgen
 from kgen.core import Batch
+from kgen.core.conditions import VectorCondition
 from kgen.gan import DCGAN, GAN, WGANGP, Discriminator, Generator, InfoGAN, adversarial
 from kgen.networks import MLP
 
@@ -221,9 +222,13 @@ def test_wrong_arguments():
     with says("discriminator: expected a network of inputs (B, 2); it failed on them: "):
         GAN((2,), discriminator=MLP((3,), (1,)))
     with says(
-        "num_classes: a GAN with classes needs a generator and a discriminator that take them; kgen.gan.Conditional"
+        "num_classes: expected a generator and a discriminator that take what samples are conditioned on, received"
     ):
         GAN((2,), num_classes=3)
+    with says("conditions: expected a generator and a discriminator that take what samples are conditioned on"):
+        GAN((2,), conditions=[VectorCondition(2, name="pose")])
+    with says("num_classes: DCGAN's networks take no classes, received num_classes=3. ConditionalGAN and ACGAN make"):
+        DCGAN((8, 8, 1), num_classes=3)
     with says("widths: 2 stages halve the sides that often, and need them divisible by 4; received shape (6, 6, 1)."):
         Generator(3, (6, 6, 1), [4, 4])
     with says("widths: expected an integer of at least 1, received 0."):

@@ -93,3 +93,10 @@ def test_levels_follow_the_steps_and_are_saved(tmp_path):
 def test_growth_beyond_the_image_is_refused():
     with pytest.raises(ValueError, match=r"levels: growth to level 3 doubles .* beyond one of \(28, 28, 1\)"):
         ProgressiveGAN((28, 28, 1), 4, levels=3)
+
+
+def test_classes_are_refused():
+    with pytest.raises(
+        ValueError, match="num_classes: ProgressiveGAN's networks take no classes, received num_classes=3"
+    ):
+        ProgressiveGAN(SHAPE, 4, num_classes=3)

@@ -37,6 +37,9 @@ def test_the_auxiliary_classifier_adds_its_cross_entropy():
     plain.compile(**COMPILE)
     without = plain.evaluate(x, y, batch_size=64, verbose=0, return_dict=True)
     more = logs["generator_loss"] - without["generator_loss"]  # w times the generated half
+    labels = np.tile(y, 30)
+    read = model.classify(model.sample(len(labels), seed=0, labels=labels))[np.arange(len(labels)), labels]
+    assert more == pytest.approx(-0.5 * np.log(read).mean(), rel=0.1)  # 64 draws beside 1,920
     real = -np.log(probabilities[np.arange(64), y]).mean()
     assert logs["discriminator_loss"] - without["discriminator_loss"] == pytest.approx(0.5 * real + more, rel=1e-3)
 

@@ -105,8 +105,23 @@ def test_noise_is_of_the_row_seed_and_begins_with_no_strength():
 def test_wrong_arguments():
     with pytest.raises(ValueError, match=r"shape: StyleGAN2 makes images, expected \(H, W, C\), received \(3,\)"):
         StyleGAN2((3,))
+    with pytest.raises(ValueError, match="num_classes: StyleGAN2's networks take no classes, received num_classes=3"):
+        StyleGAN2(SHAPE, 4, num_classes=3)
+    with pytest.raises(ValueError, match="width: expected a number, or one for each of the 2 sizes"):
+        StyleGAN2(SHAPE, 4, width=(8, 8, 8))
     with pytest.raises(TypeError, match="generator: expected a kgen.networks.StyleGenerator, received Functional"):
         StyleGAN2(SHAPE, 4, generator=keras.Model(*[keras.Input((4,))] * 2))
+
+
+def test_penalties_weigh_what_the_papers_code_gives_them(trained):
+    """R1 by the size of images and batches of 32, path length by the number of layers; channels by size where they are given so."""
+    model = StyleGAN2(SHAPE, 6, width=(16, 8), depth=2)
+    assert model.generator_regularizers[0].weight == 2.0 / 4 and model.width == [16, 8]
+    assert model.regularizers[0].gamma == pytest.approx(2e-4 * 64 / 32) and model.regularizers[0].every == 16
+    kernels = [model.generator.synthesis.get_layer(f"conv_{k}").kernel.shape[-1] for k in ("0_0", "1_0", "1_1")]
+    assert kernels == [16, 8, 8] and StyleGAN2.from_config(model.get_config()).get_config() == model.get_config()
+    # What the weight makes up for: slopes of one w in all layers against the mean of the layers' own, about as many times as there are layers.
+    assert trained[0].generator_regularizers[0].weight == 2.0 / trained[0].generator.synthesis.depth
 
 
 def test_truncation_is_served(trained):
