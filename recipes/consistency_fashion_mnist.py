@@ -32,12 +32,22 @@ def main(
             teacher = pathlib.Path(out) / "teacher"
             kgen.recipes.ddpm_fashion_mnist.main(data, seed=seed, out=teacher, image_size=image_size)
     diffusion = kgen.load(teacher)
-    model = kgen.diffusion.ConsistencyDistillation(
-        diffusion, noise_levels=18, sampler=kgen.diffusion.ConsistencySampler(2), ema=0.999
-    )
+    # The student begins as the teacher and drops nothing: what it is compared with does not either.
+    network = type(diffusion.network).from_config({**diffusion.network.get_config(), "dropout": 0.0})
+    network.set_weights(diffusion.averaged("network").get_weights())
     steps = epochs * -(-len(x) // batch_size)
+    # Few levels of noise first, which lead fast from data to noise, and four times as many in the end. Half of the way, where the second of two
+    # steps begins, is one of them always. The target is the student itself of the step before (Song & Dhariwal 2023).
+    model = kgen.diffusion.ConsistencyDistillation(
+        diffusion,
+        network=network,
+        noise_levels=kgen.diffusion.GrowingLevels(steps, first=8, last=32),
+        teacher=0.0,
+        sampler=kgen.diffusion.ConsistencySampler(2),
+        ema=0.999,
+    )
     learning_rate = keras.optimizers.schedules.CosineDecay(
-        0.0, steps, warmup_target=4e-4, warmup_steps=min(500, steps // 5)
+        0.0, steps, warmup_target=5e-4, warmup_steps=min(200, steps // 5)
     )
     model.compile(optimizer=keras.optimizers.AdamW(learning_rate, weight_decay=1e-4, clipnorm=1.0))
 

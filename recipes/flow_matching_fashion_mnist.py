@@ -34,7 +34,7 @@ def main(
         x.shape[1:],
         network=network,
         times="logit_normal",
-        sampler=kgen.diffusion.DPMSolverMultistepSampler(20),
+        sampler=kgen.diffusion.UniPCSampler(20, grid="uniform"),  # of equal steps, where the times of training are
         num_classes=num_classes,
         ema=0.999,
     )

@@ -68,6 +68,5 @@ class _Composed(ClassifierFree):
         given = [with_values(self.conditions, null, _conditions(part)) for part in self.parts]
         nothing, *outputs = self.outputs(x_t, t, [null, *given], training)
         weights = [part.get("strength", 1.0) for part in self.parts]
-        return nothing + like(self.strength, x_t) * sum(
-            w * (output - nothing) for w, output in zip(weights, outputs, strict=True)
-        )
+        away = sum(w * (output - nothing) for w, output in zip(weights, outputs, strict=True))
+        return self.beside_variance(nothing + like(self.strength, x_t) * away, outputs[0], x_t)

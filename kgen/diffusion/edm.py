@@ -63,19 +63,21 @@ class EDM(DDPM):
     Args:
         image_shape: as in ``DDPM``.
         sigma_data: standard deviation of the data; 0.5 is the paper's, for images in [-1, 1].
+        times: which noise training draws; by default the paper's ``LogNormalTimes(-1.2, 1.2)``. More noise teaches layout, less texture.
+        weight: as in ``DDPM``; by default the paper's, 1 for the network's own output.
         sampler: as in ``DDPM``; by default ``HeunSampler(18)``.
         **kwargs: ``network``, ``num_classes``, ``conditions``, ``clip``, ``ema``, ``dtype`` ... as in ``DDPM``.
     Reference:
         Karras et al., Elucidating the design space of diffusion-based generative models, 2022, arXiv 2206.00364.
     """
 
-    def __init__(self, image_shape, *, sigma_data=0.5, sampler=None, name="edm", **kwargs):
+    def __init__(self, image_shape, *, sigma_data=0.5, times=None, weight=None, sampler=None, name="edm", **kwargs):
         super().__init__(
             image_shape,
             schedule="edm",
             prediction=EDMPrediction(sigma_data),
-            times=LogNormalTimes(),
-            weight=None,
+            times=LogNormalTimes() if times is None else times,
+            weight=weight,
             sampler=HeunSampler(18) if sampler is None else sampler,
             name=name,
             **kwargs,
@@ -84,6 +86,6 @@ class EDM(DDPM):
 
     def get_config(self):
         config = super().get_config()
-        for fixed in ("schedule", "prediction", "times", "weight"):
+        for fixed in ("schedule", "prediction"):
             del config[fixed]
         return {**config, "sigma_data": self.sigma_data}

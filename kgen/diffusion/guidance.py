@@ -156,8 +156,16 @@ class ClassifierFree(GuidedDenoiser):
         return ops.split(every, count)
 
     def combined(self, given, nothing, x_t):
-        """The guided output, of that with what is given and that with nothing."""
-        return nothing + like(self.strength, x_t) * (given - nothing)
+        """The guided output, of that with what is given and that with nothing; a learned variance is the former's."""
+        return self.beside_variance(nothing + like(self.strength, x_t) * (given - nothing), given, x_t)
+
+    @staticmethod
+    def beside_variance(guided, given, x_t):
+        """``guided`` where the output is of the data, ``given`` in the channels after it."""
+        channels = x_t.shape[-1]
+        if guided.shape[-1] == channels:
+            return guided
+        return ops.concatenate([guided[..., :channels], given[..., channels:]], axis=-1)
 
 
 def as_given(argument, values):

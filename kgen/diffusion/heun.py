@@ -9,6 +9,17 @@ from kgen.diffusion.samplers import Sampler, levels
 from kgen.diffusion.schedules import at_least
 
 
+def slopes_have_a_mean(alpha_t, sigma_t, alpha_s, sigma_s):
+    """Whether the mean of the slopes at both ends of a step is one of the way between them: a bool tensor shaped like the levels.
+
+    It is not where r_t is infinite or r_s is 0. Nor is it where the step leads from next to no data (r_t above 100) over more than a twentyfold
+    change of r, as the first of few steps of a variance-preserving process does: from r = 1,000 to 11 the second slope would be weighed for 99 % of
+    the way, of which it says nothing.
+    """
+    far = ops.logical_and(alpha_t < 0.01 * sigma_t, alpha_s * sigma_t > 20.0 * alpha_t * sigma_s)
+    return ops.logical_and(ops.logical_and(alpha_t > LEAST, sigma_s > 0), ops.logical_not(far))
+
+
 @keras.saving.register_keras_serializable(package="kgen")
 class HeunSampler(Sampler):
     """An Euler step, and then the mean of the slopes at both of its ends: deterministic given x_1.
@@ -18,8 +29,8 @@ class HeunSampler(Sampler):
 
         x_s = alpha_s (x_0 + r_s (eps + eps')/2 + r_t (eps - eps')/2).
 
-    It stays an Euler step where r_t is infinite, and in the last step, to no noise at all. It is the paper's Algorithm 1 without noise
-    added on the way; with ``EDMSchedule`` and the default grid, at its times.
+    It stays an Euler step where r_t is infinite or a long way off, and in the last step, to no noise at all (``slopes_have_a_mean``). It is the
+    paper's Algorithm 1 without noise added on the way; with ``EDMSchedule`` and the default grid, at its times.
 
     Args:
         steps: number of steps, two calls each but the last.
@@ -45,6 +56,6 @@ class HeunSampler(Sampler):
         def corrected():
             change = 0.5 * (denoise(euler, s).noise - noise)
             better = euler + (sigma_s - alpha_s * sigma_t / at_least(alpha_t, LEAST)) * change
-            return ops.where(ops.logical_and(alpha_t > LEAST, sigma_s > 0), better, euler)
+            return ops.where(slopes_have_a_mean(alpha_t, sigma_t, alpha_s, sigma_s), better, euler)
 
         return (backend.when(ops.any(s > 0), corrected, lambda: euler),)

@@ -5,6 +5,7 @@ import numpy as np
 from keras import ops
 
 from kgen import backend
+from kgen.diffusion.heun import slopes_have_a_mean
 from kgen.diffusion.multistep import MultistepSampler, log_ratio
 from kgen.diffusion.predictions import LEAST
 from kgen.diffusion.samplers import levels
@@ -53,7 +54,9 @@ class PNDMSampler(MultistepSampler):
         alone = ops.logical_and(ops.logical_not(past[0].known), s > 0)
 
         def heun():
-            return ops.where(like(alone, x) > 0, 0.5 * (denoise(first, s).noise - noise), change)
+            known = slopes_have_a_mean(alpha_t, sigma_t, alpha, sigma)
+            half = ops.where(known, 0.5 * (denoise(first, s).noise - noise), 0.0)
+            return ops.where(like(alone, x) > 0, half, change)
 
         change = backend.when(ops.any(alone), heun, lambda: change)
         moved = first + (sigma - alpha * sigma_t / at_least(alpha_t, LEAST)) * change

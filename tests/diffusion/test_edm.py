@@ -13,6 +13,7 @@ from kgen.diffusion import (
     EDMPrediction,
     EDMSchedule,
     HeunSampler,
+    LogNormalTimes,
     RectifiedFlowSchedule,
     VelocityPrediction,
     predictions,
@@ -122,7 +123,11 @@ def test_configuration():
     model = EDM((2,), network=MLP((2,), (2,), widths=(4,), time=True), sigma_data=0.7)
     assert model.sampler == HeunSampler(18) and model.sampler.calls() == 35
     config = model.get_config()
-    assert not {"schedule", "prediction", "times", "weight"} & set(config) and config["sigma_data"] == 0.7
+    assert not {"schedule", "prediction"} & set(config) and config["sigma_data"] == 0.7
+    without = {name: value for name, value in config.items() if name not in ("times", "weight")}  # as older files are
+    assert EDM.from_config(without).get_config() == config
+    noisier = EDM((2,), network=MLP((2,), (2,), widths=(4,), time=True), times=LogNormalTimes(-0.5, 1.2))
+    assert EDM.from_config(noisier.get_config()).times == noisier.times == LogNormalTimes(-0.5, 1.2)
     assert EDM.from_config(config).prediction == EDMPrediction(0.7)
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(EDMPrediction(0.7)))
     assert predictions.get(again) == EDMPrediction(0.7)

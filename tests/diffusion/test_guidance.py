@@ -132,17 +132,23 @@ def test_rescaled_outputs_are_the_formula(rows):
     np.testing.assert_allclose(guided(RescaledGuidance(rescale=0.0), rows)[1], plain, atol=1e-5)
 
 
-def test_a_learned_variance_is_not_rescaled(rows):
+@pytest.mark.parametrize(
+    "guide", [ClassifierFreeGuidance(), RescaledGuidance(rescale=0.6), ComposedGuidance([{"labels": 1}, {"labels": 0}])]
+)
+def test_a_learned_variance_is_that_of_what_is_given(rows, guide):
+    """It is neither extrapolated nor rescaled: the network's is 7 and the label, of which "nothing" is 2."""
     x, t, values, strength, _ = rows
     exact_noise = Exact()
 
     def network(inputs, training=False):
-        return ops.concatenate([exact_noise(inputs), 7.0 + 0.0 * inputs[0]], axis=-1)
+        label = ops.cast(inputs[2], "float32")[:, None]
+        return ops.concatenate([exact_noise(inputs), 7.0 + label + 0.0 * inputs[0]], axis=-1)
 
     denoiser = Denoiser(network, SCHEDULE, LearnedVariance("noise"))
-    output = numbers(RescaledGuidance(rescale=0.6).around(denoiser, CLASSES, strength).output(x, t, values))
-    np.testing.assert_allclose(output[:, 2:], 7.0, rtol=1e-5)
-    np.testing.assert_allclose(output[:, :2], guided(RescaledGuidance(rescale=0.6), rows)[1], atol=1e-5)
+    output = numbers(guide.around(denoiser, CLASSES, strength).output(x, t, values))
+    first = np.ones(24) if isinstance(guide, ComposedGuidance) else numbers(values["label"])
+    np.testing.assert_allclose(output[:, 2:], np.repeat(7.0 + first[:, None], 2, 1), rtol=1e-5)
+    np.testing.assert_allclose(output[:, :2], guided(guide, rows)[1], atol=1e-4)
 
 
 @pytest.mark.parametrize("inner", [None, ClassifierFreeGuidance()])
