@@ -11,7 +11,7 @@ import kgen.recipes.ddpm_fashion_mnist
 
 def main(
     data="fashion_mnist",
-    epochs=4,
+    epochs=3,
     batch_size=64,
     seed=0,
     out="saved_models/consistency_fashion_mnist",

@@ -6,8 +6,10 @@ import json
 import pathlib
 import subprocess
 
+import keras
 import pytest
 
+import kgen
 from kgen.core.presets import NAMES
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -54,3 +56,14 @@ def test_they_are_as_their_metadata_says(committed):
         for name, expected in json.loads(content(f"saved_models/{folder}/metadata.json"))["files"].items():
             received = hashlib.sha256(content(f"saved_models/{folder}/{name}")).hexdigest()
             assert received == expected, f"{folder}/{name}: kgen.load would refuse it"
+
+
+@pytest.mark.once("a preset's weights are the same on every backend")
+def test_each_of_them_loads(committed):
+    """All that are committed, as they lie in the checkout."""
+    here = [folder for folder in committed if (ROOT / "saved_models" / folder / "model.safetensors").exists()]
+    assert here
+    for folder in here:
+        model = kgen.load(ROOT / "saved_models" / folder)
+        assert model.count_params() > 0, folder
+        keras.backend.clear_session()

@@ -125,6 +125,8 @@ def apply_gradients(optimizer, gradients, variables, finite=None):
         tf.cond(finite, lambda: _done(optimizer.apply(gradients, variables)), lambda: False)
         return
 
+    gradients = _clipped_whole(optimizer, list(gradients))
+
     def across_replicas(strategy, gradients, finite):
         # Within one replica an update, which adds gradients up over all of them, cannot stand inside a condition.
         def update():
@@ -133,6 +135,16 @@ def apply_gradients(optimizer, gradients, variables, finite=None):
         tf.cond(strategy.experimental_local_results(finite)[0], update, lambda: False)
 
     tf.distribute.get_replica_context().merge_call(across_replicas, args=(gradients, finite))
+
+
+def _clipped_whole(optimizer, gradients):
+    if not (optimizer.clipnorm or optimizer.global_clipnorm or optimizer.clipvalue):
+        return gradients
+    here = [i for i, g in enumerate(gradients) if g is not None]
+    whole = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, [gradients[i] for i in here])
+    for i, g in zip(here, optimizer._clip_gradients(whole), strict=True):
+        gradients[i] = g / _replicas()
+    return gradients
 
 
 def _done(_):

@@ -139,6 +139,8 @@ class GenerativeModel(backend.TrainStep, keras.Model):
 
     def train_update(self, data):
         """What the backend's ``train_step`` runs."""
+        if backend.share() != 1.0:
+            self._refuse_parts_of_batches()
         batch = self.to_batch(data, training=True)
         statistics = self._statistics()
         before = [ops.copy(v) for v in statistics]
@@ -150,6 +152,19 @@ class GenerativeModel(backend.TrainStep, keras.Model):
             variable.assign(ops.where(ops.logical_and(finite, ops.isfinite(new)), new, old))
         self.update_averages(finite)
         return self._log(logs, batch, finite)
+
+    def _refuse_parts_of_batches(self):
+        """Raises ValueError where a layer would have the statistics of a replica's part of the batch."""
+        found = [
+            layer.name
+            for layer in keras_private.flatten_layers(self)
+            if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable and not layer.synchronized
+        ]
+        if found:
+            raise ValueError(
+                f"{', '.join(found)}: on several replicas each would have the statistics of its part of a batch; expected "
+                "kgen.layers.BatchNormalization, or keras.layers.BatchNormalization(synchronized=True)."
+            )
 
     def update_averages(self, finite):
         """Takes one step of every average; not where ``finite``, a boolean scalar tensor, is false."""

@@ -37,20 +37,22 @@ class UniformTimes(Times):
 
 @keras.saving.register_keras_serializable(package="kgen")
 class LogNormalTimes(Times):
-    """ln sigma/alpha is normal.
+    """ln sigma/alpha is normal, between its values at the ends of the schedule.
 
     Args:
         mean, std: of ln sigma/alpha.
     Reference:
-        Karras et al. 2022, Table 1, arXiv 2206.00364.
+        Karras et al. 2022, Table 1, arXiv 2206.00364; Song & Dhariwal 2023, section 3.5 (between the ends), arXiv 2310.14189.
     """
 
     def __init__(self, mean=-1.2, std=1.2):
         self.mean, self.std = float(mean), checks.in_range("std", std, 1e-3, 100.0)
 
     def times(self, u, schedule):
-        log_sigma = self.mean + self.std * _normal(u)
-        return ops.maximum(schedule.time(-2.0 * log_sigma), schedule.first_time)
+        ends = -0.5 * schedule.log_snr(ops.convert_to_tensor([schedule.first_time, 1.0], dtype=u.dtype))
+        low, high = ops.unstack(0.5 + 0.5 * ops.erf((ends - self.mean) / (self.std * math.sqrt(2.0))), 2)
+        log_sigma = self.mean + self.std * _normal(low + u * (high - low))
+        return ops.clip(schedule.time(-2.0 * log_sigma), schedule.first_time, 1.0)
 
 
 @keras.saving.register_keras_serializable(package="kgen")

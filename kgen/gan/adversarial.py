@@ -71,8 +71,7 @@ class AdversarialModel(GenerativeModel):
     normalisation).
 
     Two replicas train as one device with the whole batch does, where each gets a multiple of n rows, and of the ``group`` of layers that
-    compare rows. Batch statistics are those of the whole batch: Keras's BatchNormalization, which on replicas takes a part of it, is refused
-    there. Layers that draw by themselves, such as Dropout, draw other numbers on each replica.
+    compare rows. Layers that draw by themselves, such as Dropout, draw other numbers on each replica.
 
     Args:
         augmentation: what data and samples go through before a critic sees them, an ``Augmentation`` or None.
@@ -106,20 +105,6 @@ class AdversarialModel(GenerativeModel):
             raise ValueError(
                 f"{name}: a gradient penalty is one of each example, and {', '.join(norms)} mixes them; expected a network without "
                 "BatchNormalization. LayerNormalization may take its place."
-            )
-
-    def _refuse_parts_of_batches(self):
-        found = [
-            layer.name
-            for player in self.roles.values()
-            for network in player.networks
-            for layer in keras_private.flatten_layers(getattr(self, network))
-            if isinstance(layer, layers.BatchNormalization) and not layer.synchronized
-        ]
-        if found:
-            raise ValueError(
-                f"{', '.join(found)}: on several replicas each would have the statistics of its part of a batch; expected "
-                "kgen.layers.BatchNormalization, or keras.layers.BatchNormalization(synchronized=True)."
             )
 
     # What is remembered from step to step.
@@ -183,8 +168,6 @@ class AdversarialModel(GenerativeModel):
         if batch.weight is not None:
             self._refuse_weights()
         roles, logs, penalties, turn = self.roles, {}, [], 0
-        if backend.share() != 1.0:
-            self._refuse_parts_of_batches()
         most = max(player.steps for player in roles.values())
         for name, player in roles.items():
             for k in range(most - player.steps, most):

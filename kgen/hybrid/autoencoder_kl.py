@@ -58,7 +58,7 @@ class AutoencoderKL(AdversarialModel, VAE):
         adversarial_loss: as in ``GAN``.
         adversarial_weight: of the critic's word.
         critic_start: the training step at which the critic begins: first reconstructions are not worth judging.
-        beta, kl_warmup, ema: as in ``VAE``.
+        beta, kl_warmup, free_bits, prior, ema, ema_of: as in ``VAE``.
     """
 
     likelihood = "implicit"
@@ -84,6 +84,12 @@ class AutoencoderKL(AdversarialModel, VAE):
         **kwargs,
     ):
         image_shape = checks.shape("image_shape", image_shape)
+        for fixed in ("observation", "posterior", "conditions", "latent_dim"):
+            if fixed in kwargs:
+                raise TypeError(
+                    f"{fixed}: AutoencoderKL has a Gaussian posterior of each place of a map, a Gaussian likelihood and no conditions; received "
+                    f"{fixed}={kwargs[fixed]!r}. latent_channels says how many numbers a place has; VAE takes the others."
+                )
         if len(image_shape) != 3:
             raise ValueError(f"image_shape: AutoencoderKL is of images, expected (H, W, C), received {image_shape}.")
         count = checks.positive_int("latent_channels", latent_channels)
@@ -215,17 +221,7 @@ class AutoencoderKL(AdversarialModel, VAE):
         return [e for e in super().endpoints() if e.name != "log_prob"]
 
     def get_config(self):
-        left_out = (
-            "observation",
-            "free_bits",
-            "conditions",
-            "latent_dim",
-            "encoder",
-            "decoder",
-            "prior",
-            "posterior",
-            "ema_of",
-        )
+        left_out = ("observation", "conditions", "latent_dim", "encoder", "decoder", "posterior")
         config = {k: v for k, v in super().get_config().items() if k not in left_out}
         parts = {"critic": self.critic, "adversarial_loss": self.adversarial_loss}
         plain = ("latent_channels", "perceptual", "adversarial_weight", "critic_start")

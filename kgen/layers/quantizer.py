@@ -123,7 +123,7 @@ class VectorQuantizer(keras.layers.Layer):
         share = backend.replica_sum(ops.where(ops.logical_and(first == 0, here > 0), share, 0.0))
         index = ops.cast(ops.minimum(ops.floor(share * total), total - 1.0), "int32") - first
         mine = ops.logical_and(index >= 0, index < here)
-        found = ops.take(rows, ops.clip(index, 0, ops.maximum(here - 1, 0)), axis=0)
+        found = ops.take(ops.pad(rows, ((0, 1), (0, 0))), ops.clip(index, 0, here), axis=0)
         return backend.replica_sum(ops.where(mine[:, None], found, 0.0))
 
     def _learn(self, codebook, counts, dead, used, totals):

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from kgen import backend
 from kgen.core import TensorSpec, checks, random
 from kgen.layers import FiniteScalarQuantizer, VectorQuantizer
 from kgen.vae import defaults
@@ -104,7 +105,8 @@ class VQVAE(Autoencoder):
 
     def count(self, codes):
         """Takes the codes of a batch, (B, *code_shape), into how often each is used."""
-        used = ops.mean(ops.one_hot(codes, self.num_codes, dtype="float32"), axis=0)
+        used = backend.replica_sum(ops.sum(ops.one_hot(codes, self.num_codes, dtype="float32"), axis=0))
+        used = used / ops.maximum(backend.replica_sum(ops.cast(ops.shape(codes)[0], "float32")), 1.0)
         self.usage.assign(MEMORY * self.usage + (1.0 - MEMORY) * used)
 
     # What takes and gives tensors, and is compiled and served; see ``Autoencoder``.

@@ -78,7 +78,7 @@ def test_levels_double_while_training_goes_on():
 
 
 def test_levels_are_drawn_by_the_normal_law_of_their_logarithms():
-    """Song & Dhariwal 2023, section 3.5: p(n) is the probability that ln sigma falls between two levels; what is beyond counts to the ends."""
+    """Song & Dhariwal 2023, section 3.5: p(n) is the probability that ln sigma falls between two levels, of those that it falls between any."""
     levels, rows = 12, 4000
     model = ConsistencyModel(
         (1,), network=MLP((1,), (1,), widths=(4,), time=True), noise_levels=levels, times=LogNormalTimes(-1.1, 2.0)
@@ -89,8 +89,7 @@ def test_levels_are_drawn_by_the_normal_law_of_their_logarithms():
     t = np.linspace(0, 1, levels)
     sigma = (0.002 ** (1 / 7) + t * (80.0 ** (1 / 7) - 0.002 ** (1 / 7))) ** 7
     cdf = scipy.stats.norm.cdf(np.log(sigma), -1.1, 2.0)
-    cdf[0], cdf[-1] = 0.0, 1.0
-    np.testing.assert_allclose(counts / rows, np.diff(cdf), atol=1e-3)
+    np.testing.assert_allclose(counts / rows, np.diff(cdf) / (cdf[-1] - cdf[0]), atol=1e-3)
     assert ConsistencyModel.from_config(model.get_config()).times == LogNormalTimes(-1.1, 2.0)
 
 
@@ -110,11 +109,14 @@ def test_it_begins_as_a_diffusion_model():
 def test_it_learns(trained):
     model, history = trained
     assert np.isfinite(history).all() and np.mean(history[-20:]) < 0.95 * np.mean(history[:5])
-    points = np.array([[-1.0, -1.0], [1.0, 1.0]])
+    points, untrained = np.array([[-1.0, -1.0], [1.0, 1.0]]), toy()
     for steps in (1, 3):
-        x = model.sample(128, seed=0, steps=steps)
-        distance = np.linalg.norm(x[:, None] - points, axis=-1).min(1).mean()
-        assert distance < 2.0 and np.isfinite(x).all()  # noise of scale 10 is 8 away
+        found, before = (
+            np.linalg.norm(m.sample(128, seed=0, steps=steps)[:, None] - points, axis=-1).min(1).mean()
+            for m in (model, untrained)
+        )
+        print(steps, found, before)
+        assert found < 0.6 * before
     assert ConsistencySampler(3).calls() == 3
 
 

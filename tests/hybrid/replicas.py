@@ -1,6 +1,7 @@
 """Run by test_replicas in a process of its own: trains systems of several rooms on one device or on two replicas, and writes the weights.
 
-Without names it trains every system that is new in these rooms, which takes minutes; the tests take those that stand for the others.
+Without names it trains every system of these rooms, which takes minutes; the tests take those that stand for the others. Gradients
+are clipped, by the norm of each.
 
 Usage: replicas.py single|mirrored|parallel OUT.npz [SYSTEM ...]
 """
@@ -97,6 +98,27 @@ def scalar_codes():
     return vae.VQVAE(IMAGE, quantizer=FiniteScalarQuantizer((3, 4)), **networks)
 
 
+def book():
+    networks = {"encoder": SpatialEncoder(IMAGE, 3, channels=(4,), blocks=1)}
+    networks["decoder"] = SpatialDecoder((2, 2, 3), 1, channels=(4,), blocks=1)
+    return vae.VQVAE(IMAGE, num_codes=5, code_dim=3, **networks)
+
+
+def map_shaped(**kwargs):
+    x, z = keras.Input(IMAGE), keras.Input((2, 2, 2))
+    encoder = keras.Model(x, layers.Conv2D(4, 2, strides=2)(x))
+    decoder = keras.Model(z, layers.Conv2DTranspose(1, 2, strides=2)(z))
+    critic = keras.Model(x, layers.Conv2D(1, 2, strides=2)(x))
+    return hybrid.AutoencoderKL(IMAGE, 2, encoder=encoder, decoder=decoder, critic=critic, **kwargs)
+
+
+def latent_diffusion():
+    autoencoder = map_shaped()
+    model = hybrid.LatentDiffusion(autoencoder, network=MLP((2, 2, 2), (2, 2, 2), widths=(8,), time=True))
+    model.adapt(IMAGES)
+    return model
+
+
 def vae_gan():
     return codes(hybrid.VAEGAN, features=MLP(VECTOR, (4,), widths=(8,)))
 
@@ -111,6 +133,7 @@ POINT = {"size": 2}
 SYSTEMS = {
     "together": (together, VECTORS, LABELS),
     "WGAN": (lambda: gan.WGAN(VECTOR, 2, n_critic=2, **players()), VECTORS),
+    "WGANGP": (lambda: gan.WGANGP(VECTOR, 2, n_critic=2, **players()), VECTORS),
     "SNGAN": (
         lambda: gan.SNGAN(VECTOR, 2, generator=players()["generator"], discriminator=spectral(), n_critic=2),
         VECTORS,
@@ -138,6 +161,11 @@ SYSTEMS = {
     "BetaTCVAE": (lambda: codes(vae.BetaTCVAE), VECTORS),
     "IWAE, VampPrior": (lambda: codes(vae.IWAE, doubly=True, prior=vae.VampPrior(VECTOR, 4)), VECTORS),
     "FiniteScalarQuantizer": (scalar_codes, IMAGES),
+    "VQVAE": (book, IMAGES),
+    "VQVAE2": (lambda: vae.VQVAE2((8, 8, 1), 5, 3, code_shapes=((2, 2), (4, 4))), LARGE),
+    "HierarchicalVAE": (lambda: vae.HierarchicalVAE((8, 8, 1), ((2, 2, 1), (4, 4, 1)), free_bits=0.1), LARGE),
+    "AutoencoderKL": (map_shaped, IMAGES),
+    "LatentDiffusion": (latent_diffusion, IMAGES),
     "FactorVAE": (lambda: codes(hybrid.FactorVAE), VECTORS),
     "AdversarialAutoencoder": (lambda: codes(hybrid.AdversarialAutoencoder, **POINT), VECTORS),
     "VAEGAN": (vae_gan, VECTORS),
@@ -167,7 +195,7 @@ def trained(name, scope=contextlib.nullcontext):
     with scope():
         model = make()
         more = {"jit_compile": False} if keras.config.backend() == "tensorflow" else {}
-        model.compile(keras.optimizers.Adam(0.01, epsilon=1e-3), **more)
+        model.compile(keras.optimizers.Adam(0.01, epsilon=1e-3, clipnorm=0.1), **more)
     if callable(data[0]):
         model.fit(data[0](), shuffle=False, verbose=0)
     else:

@@ -70,6 +70,32 @@ def test_the_terms_of_the_losses():
     np.testing.assert_allclose(found.reconstruct(X), found.decode(found.encode(X)), atol=1e-5)
 
 
+def test_reconstruction_and_what_the_critic_says_by_hand():
+    found = model(adversarial_weight=0.3)
+    inner = found.encoder.layers[1].get_layer("e")
+    inner.bias.assign(np.array([0, 0, 0, -30, -30, -30]))  # a posterior without width: z is its mean
+    inner.kernel.assign(value(inner.kernel) * np.array([1, 1, 1, 0, 0, 0]))
+    found.compile("sgd", run_eagerly=True)
+    logs = found.evaluate(X, batch_size=8, verbose=0, return_dict=True)
+    loc = value(inner(X))[..., :3]
+    made = value(found.decoder.layers[2].get_layer("d")(ops.convert_to_tensor(loc)))
+    assert logs["reconstruction"] == pytest.approx(np.abs(made - X).mean(), rel=1e-3)
+    real, fake = (value(found.critic(v)) for v in (X, made))
+    assert logs["adversarial"] == pytest.approx(-fake.mean(), rel=1e-3)  # hinge, of each patch
+    judged = np.maximum(1 - real, 0).mean() + np.maximum(1 + fake, 0).mean()
+    assert logs["critic_loss"] == pytest.approx(judged, rel=1e-3)
+
+
+def test_what_it_is_made_with_is_kept():
+    found = model(free_bits=3.0, prior="gaussian_mixture", ema=0.9, ema_of=["encoder"])
+    again = AutoencoderKL.from_config(found.get_config())
+    kept = ("free_bits", "prior", "ema_of", "ema")
+    assert all(again.get_config()[name] == found.get_config()[name] for name in kept) and again.free_bits == 3.0
+    assert [w.shape for w in again.weights] == [w.shape for w in found.weights]
+    with pytest.raises(TypeError, match="posterior: AutoencoderKL has a Gaussian posterior of each place of a map"):
+        AutoencoderKL(SHAPE, 3, posterior="full")
+
+
 def test_gradients_reach_their_own_players_only_and_the_critic_begins_late():
     networks = {"autoencoder": ("encoder", "decoder"), "critic": ("critic",)}
 

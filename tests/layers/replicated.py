@@ -11,17 +11,17 @@ from kgen.layers import VectorQuantizer  # noqa: E402
 
 
 def learnt(ema, strategy=None):
-    """Codebook and counts after three batches of 40 rows, of which the first replica has 24."""
+    """Codebook and counts after three batches of 40 rows, of which the first replica has 24, 16, and in the last all."""
     rng = np.random.default_rng(0)
     with strategy.scope() if strategy else tf.device("CPU:0"):
         layer = VectorQuantizer(6, 2, ema=ema, revive_below=0.5)
         layer.seed_generator.state.assign([3, 0])
-    for _ in range(3):
+    for here in (24, 16, 40):
         z = rng.normal(size=(40, 2)).astype("float32")
         if strategy is None:
             layer(z, training=True)
             continue
-        parts = [tf.constant(z[:24]), tf.constant(z[24:])]
+        parts = [tf.constant(z[:here]), tf.constant(z[here:])]
         rows = strategy.experimental_distribute_values_from_function(lambda c, p=parts: p[c.replica_id_in_sync_group])
         step = tf.function(lambda rows: layer(rows, training=True)[2])
         strategy.run(step, args=(rows,))

@@ -66,10 +66,12 @@ def only_what_is_in(tensors, times=1):
     def symbolic_call(self, *args, **kwargs):
         nonlocal depth
         flat = keras.tree.flatten((args, kwargs))
-        if threading.get_ident() != thread or depth or any(isinstance(v, keras.KerasTensor) for v in flat):
+        if threading.get_ident() != thread or depth:
             return call(self, *args, **kwargs)
         depth += 1
         try:
+            if any(isinstance(v, keras.KerasTensor) for v in flat):  # what it calls within is symbolic too
+                return call(self, *args, **kwargs)
             args, kwargs = keras.tree.map_structure(_symbol, (args, kwargs))
             return keras.tree.map_structure(_zeros, call(self, *args, **kwargs))
         finally:
