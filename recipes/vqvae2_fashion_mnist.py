@@ -77,8 +77,7 @@ def main(
     # Rows of test images: originals, what both levels make of them, and what the top makes of them with draws of the level below.
     few = min(10, len(x_test))
     top = int(np.prod(model.code_shapes[0]))
-    mixed = model.encode(x_test[:few])
-    mixed[:, top:] = pair.prior.sample(few, seed=0)[:, top:]
+    mixed = pair.prior.sample(few, seed=0, above=model.encode(x_test[:few])[:, :top])
     rows = np.concatenate([x_test[:few], reconstructions[:few], model.decode(mixed)])
     run.save_picture("reconstructions", rows, columns=few)
 

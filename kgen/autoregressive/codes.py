@@ -147,11 +147,12 @@ class CodePixelCNN(GenerativeModel):
 
     # Sampling.
 
-    def sample(self, n, *, seed=None, labels=None, batch_size=None):
+    def sample(self, n, *, seed=None, labels=None, above=None, batch_size=None):
         """Draws codes.
 
         Args:
             n: how many.
+            above: int array (n, m), all codes of the first level or levels, which stay as they are: those below are drawn given them.
             seed: int, or None for another result each time. Row i depends on (seed, i) alone.
             labels: for a model with classes: one int for all rows, or (n,) ints in [0, num_classes).
             batch_size: rows per compiled call; at most 256 by default.
@@ -159,11 +160,28 @@ class CodePixelCNN(GenerativeModel):
             numpy int32 array (n, size), all levels from the top, each map row by row.
         """
         arrays = {"seeds": self.row_seeds(n, seed), **self.conditions.rows(n, {"labels": labels})}
-        return self.run_rows("sample", self.sample_rows, arrays, batch_size=batch_size, loop=True)
+        key = "sample"
+        if above is not None:
+            arrays["above"] = self._checked_above(n, above)
+            key = ("sample", arrays["above"].shape[1])
+        return self.run_rows(key, self.sample_rows, arrays, batch_size=batch_size, loop=True)
 
-    def sample_rows(self, seeds, label=None):
+    def _checked_above(self, n, above):
+        above = checks.data_array("above", above)
+        lengths = list(itertools.accumulate(math.prod(shape) for shape in self.code_shapes))[:-1]
+        if above.ndim != 2 or len(above) != n or above.shape[1] not in lengths or above.dtype.kind not in "iu":
+            raise ValueError(
+                f"above: expected integer codes ({n}, m) of the first levels, m among {lengths}; received {above.dtype} of shape {above.shape}."
+            )
+        if above.min() < 0 or above.max() >= self.num_codes:
+            raise ValueError(
+                f"above: expected codes in [0, {self.num_codes}), received values from {above.min()} to {above.max()}."
+            )
+        return above.astype("int32")
+
+    def sample_rows(self, seeds, label=None, above=None):
         """Codes (B, n) of row seeds (B, 2)."""
-        return self.averaged("network").generate(seeds, label)
+        return self.averaged("network").generate(seeds, label, above)
 
     def endpoints(self):
         label = self.conditions.specs()

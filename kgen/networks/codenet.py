@@ -96,24 +96,29 @@ class CodeNet(keras.Model):
         parts = [ops.repeat(ops.repeat(p[..., 1:], h // p.shape[1], axis=1), w // p.shape[2], axis=2) for p in above]
         return self.looks[i - 1](ops.concatenate(parts, axis=-1))
 
-    def call(self, inputs, training=False):
-        codes, label = (inputs, None) if self.num_classes is None else inputs
+    def _maps(self, codes):
+        """Pixels of each level's map that codes (B, n) hold, of all levels or of the first ones."""
         parts, start = [], 0
         for i, (shape, size) in enumerate(zip(self.maps, self.sizes, strict=True)):
-            parts.append(self._pixels(i, ops.reshape(codes[:, start : start + size], (-1, *shape))))
+            if start < codes.shape[1]:
+                parts.append(self._pixels(i, ops.reshape(codes[:, start : start + size], (-1, *shape))))
             start += size
-        logits = []
+        return parts
+
+    def call(self, inputs, training=False):
+        codes, label = (inputs, None) if self.num_classes is None else inputs
+        parts, logits = self._maps(codes), []
         for i, x in enumerate(parts):
             given = [t for t in (x, label, self._context(i, parts[:i])) if t is not None]
             found = self.pixels[i](given if len(given) > 1 else x, training=training)
             logits.append(ops.reshape(found, (-1, self.sizes[i], self.num_codes)))
         return ops.concatenate(logits, axis=1)
 
-    def generate(self, seeds, label=None):
-        """Draws codes, int32 (B, n), level by level and code by code, for row seeds (B, 2)."""
-        parts = []
-        for i, shape in enumerate(self.maps):
-            noise = random.gumbel(random.fold_in(seeds, i), (*shape, self.num_codes))
+    def generate(self, seeds, label=None, above=None):
+        """Draws codes, int32 (B, n), level by level and code by code, for row seeds (B, 2); ``above`` (B, m) are those of the first levels."""
+        parts = [] if above is None else self._maps(above)
+        for i in range(len(parts), len(self.maps)):
+            noise = random.gumbel(random.fold_in(seeds, i), (*self.maps[i], self.num_codes))
 
             def draw(logits, inputs, i=i):
                 return self._pixels(i, random.argmax(logits + inputs[0]))

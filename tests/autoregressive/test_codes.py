@@ -71,8 +71,27 @@ def test_a_code_sees_those_before_it_and_all_levels_above_and_is_drawn_so(model)
     assert moved[0, 1:].all() and moved[1, 2:4].all()
 
 
+def test_codes_below_are_drawn_given_those_above(model):
+    plain = model.sample(6, seed=0, labels=1)
+    again = model.sample(6, seed=0, labels=1, above=plain[:, :1])
+    np.testing.assert_array_equal(again, plain)  # the noise of a level is its own
+    tops = np.array([[0], [1], [2]] * 400)
+    drawn = model.sample(1200, seed=1, labels=0, above=tops)
+    np.testing.assert_array_equal(drawn[:, :1], tops)
+    rows = np.array(list(itertools.product(range(3), repeat=5)), "int32")
+    p = np.exp(model.log_prob(rows, labels=0).astype("float64")).reshape(3, 81)
+    for top in range(3):
+        counts = np.bincount(drawn[top::3, 1:] @ 3 ** np.arange(3, -1, -1), minlength=81)
+        np.testing.assert_allclose(counts / 400, p[top] / p[top].sum(), atol=0.08)
+
+
 def test_wrong_arguments(model):
     cases = [
+        (
+            lambda: model.sample(2, labels=0, above=np.zeros((2, 2), "int32")),
+            r"above: expected integer codes \(2, m\) of the first levels, m among \[1\]; received int32 of shape \(2, 2\)",
+        ),
+        (lambda: model.sample(2, labels=0, above=np.full((2, 1), 3)), r"above: expected codes in \[0, 3\)"),
         (lambda: CodePixelCNN(((2, 2), (3, 3)), 4), "code_shapes: expected maps from the top, whose sides divide"),
         (lambda: model.log_prob(np.zeros((2, 4), "int32"), labels=0), r"x: expected integer codes of shape \(N, 5\)"),
         (lambda: model.log_prob(np.full((2, 5), 3), labels=0), r"x: expected codes in \[0, 3\)"),
