@@ -67,8 +67,6 @@ def main(
     held_out = slice(0, 100)
     images = kgen.data.at_levels(x_test[held_out])
     bits = model.bits_per_dim(images, labels=None if y is None else y_test[held_out], method="ode")
-    # What kgen demo shows of the data.
-    run.save_facts(model, images, log_prob={"levels": 256, "method": "ode"})
     figures["bits_per_dim"] = {
         "value": float(bits.mean()),
         "unit": "bits/dim by the flow's ODE, dequantised, 256 levels",
