@@ -53,6 +53,27 @@ def test_the_losses_are_those_of_the_paper():
         VAEGAN((3,), 2, observation="gaussian")
 
 
+def test_the_terms_by_hand():
+    """With a decoder that makes one picture of everything, what is compared and judged is known."""
+    found = model(similarity=0.7)
+    for weight in found.decoder.weights[:-1]:
+        weight.assign(np.zeros(weight.shape))
+    found.decoder.weights[-1].assign(np.array([0.3, -0.2, 0.5]))
+    found.compile("sgd", run_eagerly=True)
+    logs = found.evaluate(X, batch_size=16, verbose=0, return_dict=True)
+
+    def judged(x):
+        f = found.features(ops.convert_to_tensor(x))
+        return ops.convert_to_numpy(f), ops.convert_to_numpy(found.critic(f))[:, 0]
+
+    (f, real), (g, fake) = judged(X), judged(np.array([[0.3, -0.2, 0.5]], "float32"))
+    distance, softplus = 0.5 * np.square(f - g).sum(1).mean(), lambda v: np.logaddexp(0.0, v)
+    assert distance > 1e-3 and np.abs(real).max() > 1e-2
+    np.testing.assert_allclose(logs["similarity"], distance, rtol=1e-4)
+    np.testing.assert_allclose(logs["decoder_loss"], 0.7 * distance + 2 * softplus(-fake[0]), rtol=1e-4)
+    np.testing.assert_allclose(logs["critic_loss"], softplus(-real).mean() + softplus(fake[0]), rtol=1e-4)
+
+
 def test_free_bits_are_kept_and_an_augmentation_is_refused():
     networks = {"encoder": MLP((3,), (4,), widths=(8,)), "decoder": MLP((2,), (3,), widths=(8,))}
     found = VAEGAN((3,), 2, features=MLP((3,), (5,), widths=(8,)), free_bits=0.5, **networks)

@@ -135,10 +135,13 @@ def test_beta_warmup_and_free_bits(x):
     # Just below the mean divergence of the batch, above that of many of its rows, nothing is free.
     below = tiny(free_bits=plain["kl"] * 0.99).evaluate(x, verbose=0, batch_size=len(x), return_dict=True)
     np.testing.assert_allclose(below["loss"], plain["loss"], rtol=1e-5)
-    # The first step of a warm-up has weight 0.
-    warming = tiny(kl_warmup=10)
-    logs = warming.train_on_batch(x[:64], return_dict=True)
-    np.testing.assert_allclose(logs["loss"], logs["reconstruction"], rtol=1e-6)
+    # A warm-up goes from weight 0 in its first step to beta in its tenth, and stays there.
+    warming = tiny(kl_warmup=10, beta=2.0)
+    for step in range(13):
+        logs = warming.train_on_batch(x[:64], return_dict=True)
+        weight = 2.0 * min(step / 10, 1.0)
+        np.testing.assert_allclose(logs["loss"], logs["reconstruction"] + weight * logs["kl"], rtol=1e-5)
+    assert logs["kl"] > 1e-3 * logs["loss"]
 
 
 def test_a_mixture_prior_estimates_the_divergence_and_is_trained():
