@@ -71,7 +71,7 @@ def main(
     held_out = slice(0, 100)
     images = kgen.data.at_levels(x_test[held_out])
     # From t = 0.001 on, half the distance of two levels: times below it are hardly ever drawn in training.
-    method = kgen.diffusion.ODELikelihood(first_time=1e-3)
+    method = kgen.diffusion.ODELikelihood(solver=kgen.numerics.DormandPrinceSolver(1e-3, 1e-3), first_time=1e-3)
     bits = model.bits_per_dim(images, labels=None if y is None else y_test[held_out], method=method)
     figures["bits_per_dim"] = {
         "value": float(bits.mean()),

@@ -4,6 +4,7 @@ import keras
 from keras import layers, ops
 
 from kgen.core import GenerativeModel, checks, random
+from kgen.layers import BatchNormalization
 
 
 @keras.saving.register_keras_serializable(package="kgen_tests")
@@ -24,7 +25,7 @@ class OneLoss(GenerativeModel):
             [
                 keras.Input((dim,)),
                 layers.Dense(width, dtype=self.dtype_policy),
-                layers.BatchNormalization(momentum=0.9, dtype=self.dtype_policy),
+                BatchNormalization(momentum=0.9, dtype=self.dtype_policy),
                 layers.Activation("relu", dtype=self.dtype_policy),
                 layers.Dropout(0.25, seed=1, dtype=self.dtype_policy),
                 layers.Dense(dim, dtype=self.dtype_policy),

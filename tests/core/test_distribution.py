@@ -45,7 +45,7 @@ def assert_alike(several, single, names):
 def test_two_mirrored_replicas(single, tmp_path):
     several = results(start("mirrored", tmp_path / "out.npz"), tmp_path / "out.npz")
     assert_alike(several, single, ["Location", "Duel", "uneven"])
-    # Each replica has batch statistics of its own, as everywhere in Keras: alike, not equal.
+    # Its dropout draws other numbers on each replica: alike, not equal.
     assert several["OneLoss/fit/loss"] == pytest.approx(single["OneLoss/fit/loss"], rel=0.5)
     assert not several["good/stopped"] and several["bad/stopped"]
     kept = [k for k in several if k.startswith("good/state")]

@@ -5,6 +5,7 @@ from keras import layers, ops
 
 from kgen import backend
 from kgen.core import GenerativeModel, checks, random
+from kgen.layers import BatchNormalization
 
 
 @keras.saving.register_keras_serializable(package="kgen_tests")
@@ -27,7 +28,7 @@ class TwoPlayer(GenerativeModel):
             [
                 keras.Input((self.latent,)),
                 layers.Dense(16, dtype=self.dtype_policy),
-                layers.BatchNormalization(momentum=0.9, dtype=self.dtype_policy),
+                BatchNormalization(momentum=0.9, dtype=self.dtype_policy),
                 layers.Activation("relu", dtype=self.dtype_policy),
                 layers.Dense(dim, dtype=self.dtype_policy),
             ],
