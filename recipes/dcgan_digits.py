@@ -16,9 +16,7 @@ def main(
     x, _ = kgen.data.load(data, split="train", image_size=image_size)
     x_test, _ = kgen.data.load(data, split="test", image_size=image_size)
 
-    # 1,438 pictures are few for a critic, which soon knows them: it is shown them a pixel aside.
-    augmentation = kgen.gan.DiffAugment("translation")
-    model = kgen.gan.DCGAN(x.shape[1:], latent_dim=50, widths=(48, 96), augmentation=augmentation, ema=0.999)
+    model = kgen.gan.DCGAN(x.shape[1:], latent_dim=50, widths=(48, 96), ema=0.999)
     steps = epochs * -(-len(x) // batch_size)
 
     def adam():
