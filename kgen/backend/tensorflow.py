@@ -138,6 +138,7 @@ def apply_gradients(optimizer, gradients, variables, finite=None):
 
 
 def _clipped_whole(optimizer, gradients):
+    """A replica's share of the whole gradient as ``optimizer`` clips it, which by itself would clip each replica's part."""
     if not (optimizer.clipnorm or optimizer.global_clipnorm or optimizer.clipvalue):
         return gradients
     here = [i for i, g in enumerate(gradients) if g is not None]

@@ -115,7 +115,6 @@ def test_it_learns(trained):
             np.linalg.norm(m.sample(128, seed=0, steps=steps)[:, None] - points, axis=-1).min(1).mean()
             for m in (model, untrained)
         )
-        print(steps, found, before)
         assert found < 0.6 * before
     assert ConsistencySampler(3).calls() == 3
 
