@@ -7,7 +7,13 @@ from kgen.diffusion.cascade import Cascade
 from kgen.diffusion.churn import EDMSampler
 from kgen.diffusion.classifier_guidance import ClassifierGuidance
 from kgen.diffusion.composed_guidance import ComposedGuidance
-from kgen.diffusion.consistency import ConsistencyModel, ConsistencyPrediction, ConsistencySampler, GrowingLevels
+from kgen.diffusion.consistency import (
+    ConsistencyModel,
+    ConsistencyPrediction,
+    ConsistencySampler,
+    GrowingLevels,
+    ShrinkingGaps,
+)
 from kgen.diffusion.coupling import assignment, minibatch_coupling
 from kgen.diffusion.ddpm import DDPM
 from kgen.diffusion.denoiser import Denoiser
@@ -149,6 +155,7 @@ __all__ = [
     "Schedule",
     "ScorePrediction",
     "ScoreSDE",
+    "ShrinkingGaps",
     "SigmoidSchedule",
     "SmallerPicture",
     "StepTimes",

@@ -90,6 +90,48 @@ class GrowingLevels(Configured):
         each = max(1, int(self.steps / (math.floor(math.log2(self.last / self.first)) + 1)))
         return ops.minimum(self.first * 2.0 ** ops.minimum(ops.floor(step / each), 30.0), float(self.last)) + 1.0
 
+    def neighbours(self, t, schedule, step):
+        """The levels that times ``t`` (B,) lie between: float tensors (B,), the earlier and the later."""
+        return _around(t, self.at(step) - 1)
+
+
+@keras.saving.register_keras_serializable(package="kgen")
+class ShrinkingGaps(Configured):
+    """Neighbours without levels, which come nearer to each other while training goes on: easy consistency tuning's.
+
+    Of a noise sigma the neighbour's is sigma (1 - n(sigma) / q^(a + 1)) in stage a = 0, 1 .. stages - 1, n(sigma) = 1 + k / (1 + exp(b sigma)),
+    and the least there is where that is less. In the first stages many a noise is compared with the data themselves, as a diffusion
+    model's is; so this is for a network that is one, ``ConsistencyModel.from_diffusion``.
+
+    Args:
+        steps: the steps that training takes, the same number in each stage.
+        q: how much nearer they come from stage to stage.
+        stages: number of stages.
+        k, b: how much farther apart small noises are kept.
+    Reference:
+        Geng et al., Consistency models made easy, 2024, section 3, arXiv 2406.14548.
+    """
+
+    def __init__(self, steps, q=2.0, stages=8, k=8.0, b=1.0):
+        self.steps, self.stages = checks.positive_int("steps", steps), checks.positive_int("stages", stages)
+        self.q = checks.in_range("q", q, 1.001, 1e6)
+        self.k, self.b = checks.in_range("k", k, 0.0, 1e6), checks.in_range("b", b, 0.0, 1e6)
+
+    def neighbours(self, t, schedule, step):
+        """Times ``t`` (B,) and those before them: float tensors (B,), the earlier and the later."""
+        stage = ops.minimum(ops.floor(step * self.stages / self.steps), self.stages - 1.0)
+        log_sigma = -0.5 * schedule.log_snr(t)
+        n = 1.0 + self.k * ops.sigmoid(-self.b * ops.exp(log_sigma))
+        kept = 1.0 - n * self.q ** -(stage + 1.0)
+        earlier = schedule.time(-2.0 * (log_sigma + ops.log(ops.maximum(kept, 1e-20))))
+        return ops.where(kept > 0, ops.minimum(ops.maximum(earlier, 0.0), t), 0.0), t
+
+
+def _around(t, last):
+    """The levels 0, 1/last .. 1 that times lie between."""
+    n = ops.minimum(ops.floor(t * last), last - 1.0)
+    return n / last, (n + 1.0) / last
+
 
 class PathEnds(DDPM):
     """Base class of models whose estimate of the data is the same all along a path: the loss between neighbouring times of one.
@@ -105,17 +147,20 @@ class PathEnds(DDPM):
 
     def __init__(self, image_shape, *, noise_levels=18, teacher=0.9, sampler=None, **kwargs):
         super().__init__(image_shape, sampler=ConsistencySampler() if sampler is None else sampler, **kwargs)
-        if not isinstance(noise_levels, GrowingLevels) and checks.positive_int("noise_levels", noise_levels) < 2:
+        self.grows = isinstance(noise_levels, GrowingLevels | ShrinkingGaps)
+        if not self.grows and checks.positive_int("noise_levels", noise_levels) < 2:
             raise ValueError(f"noise_levels: expected at least 2, received {noise_levels}.")
         self.noise_levels = noise_levels
         self.teacher = teacher
         self.averages.keep("teacher", teacher, ["network"])
 
     def neighbours(self, u):
-        """Neighbouring times t < later of the levels that there are now, between which the law ``times`` puts uniform numbers ``u`` (B,)."""
-        last = (self.noise_levels.at(ops.convert_to_tensor(self.teacher_step)) if self.grows else self.noise_levels) - 1
-        n = ops.minimum(ops.floor(self.times.times(u, self.schedule) * last), last - 1.0)
-        return n / last, (n + 1.0) / last
+        """Neighbouring times t < later, as near as they are now, where the law ``times`` puts uniform numbers ``u`` (B,)."""
+        t = self.times.times(u, self.schedule)
+        if not self.grows:
+            return _around(t, self.noise_levels - 1)
+        step = ops.cast(ops.convert_to_tensor(self.teacher_step), "float32")
+        return self.noise_levels.neighbours(t, self.schedule, step)
 
     def earlier(self, x, noise, x_later, t, later, values, seeds):
         """x_t of the path that ``x_later`` is on: float tensor (B, ...).
@@ -152,11 +197,6 @@ class PathEnds(DDPM):
         distance = ops.sqrt(size * row_mean(ops.square(found - ops.stop_gradient(target))) + c**2) - c
         return distance / self.gap(t, later), {}
 
-    @property
-    def grows(self):
-        """Whether the number of levels does."""
-        return isinstance(self.noise_levels, GrowingLevels)
-
     def log_prob(self, x, **kwargs):
         """A consistency model has no likelihood."""
         raise NotImplementedError(
@@ -181,7 +221,7 @@ class ConsistencyModel(PathEnds):
 
     Args:
         image_shape, network, num_classes, label_dropout, conditions, clip, ema: as in ``DDPM``.
-        noise_levels: how many levels there are between sigma_min and sigma_max, or ``GrowingLevels``.
+        noise_levels: how many levels there are between sigma_min and sigma_max, or ``GrowingLevels``, or ``ShrinkingGaps``.
         times: which levels training draws: "uniform", or ``Times``, of whose times each counts for the two levels that it is between.
         teacher: decay of the teacher; 0 is the network of the step before.
         sigma_data, sigma_min, sigma_max: of the data and of the noise.
@@ -223,11 +263,11 @@ class ConsistencyModel(PathEnds):
 
         Args:
             model: a trained ``EDM``, or a ``DDPM`` of the same process.
-            **kwargs: as in ``ConsistencyModel``: ``noise_levels``, ``times``, ``teacher``, ``ema`` ...
+            **kwargs: as in ``ConsistencyModel``: ``noise_levels``, ``times``, ``teacher``, ``ema`` ... ``ShrinkingGaps`` are its paper's.
         Raises:
             ValueError: the model is of another process.
         Reference:
-            Geng et al., Consistency models made easy, 2024, section 3 (with its own law of neighbouring times), arXiv 2406.14548.
+            Geng et al., Consistency models made easy, 2024, section 3, arXiv 2406.14548.
         """
         process = process_of("model", model)
         schedule = process.pop("schedule")
@@ -237,13 +277,15 @@ class ConsistencyModel(PathEnds):
                 "takes any."
             )
         ends = {"sigma_min": schedule.sigma_min, "sigma_max": schedule.sigma_max}
-        return cls(**process, network=trained_network(model), **ends, **kwargs)
+        network = kwargs.pop("network", None) or trained_network(model)
+        return cls(**{**process, **ends, "network": network, **kwargs})
 
     def earlier(self, x, noise, x_later, t, later, values, seeds):
         return self.schedule.add_noise(x, t, noise)
 
     def gap(self, t, later):
-        return self.schedule.sigma(later) - self.schedule.sigma(t)
+        # A time of 0 counts as no noise: the network may be any diffusion model's, which at sigma_min is the identity but for some sigma_min.
+        return self.schedule.sigma(later) - ops.where(t > 0, self.schedule.sigma(t), 0.0)
 
     def get_config(self):
         config = super().get_config()

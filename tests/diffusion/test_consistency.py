@@ -15,6 +15,7 @@ from kgen.diffusion import (
     EDMPrediction,
     GrowingLevels,
     LogNormalTimes,
+    ShrinkingGaps,
 )
 from kgen.networks import MLP
 
@@ -77,6 +78,27 @@ def test_levels_double_while_training_goes_on():
         GrowingLevels(100, last=4)
 
 
+def test_gaps_shrink_while_training_goes_on():
+    """Geng et al. 2024: r = sigma (1 - n(sigma) / q^(a + 1)), n(sigma) = 1 + k sigmoid(-b sigma), and the data where that is below 0."""
+    gaps = ShrinkingGaps(400, q=2.0, stages=4, k=8.0, b=1.0)
+    network = MLP((2,), (2,), widths=(4,), time=True)
+    model = ConsistencyModel((2,), network=network, noise_levels=gaps, teacher=0.0)
+    again = ConsistencyModel.from_config(model.get_config())
+    assert again.noise_levels == gaps and again.get_config() == model.get_config()
+    t = np.array([0.05, 0.3, 0.5, 0.8, 1.0], "float32")
+    sigma = (0.002 ** (1 / 7) + t.astype("float64") * (80.0 ** (1 / 7) - 0.002 ** (1 / 7))) ** 7
+    for step, stage in ((0, 0), (99, 0), (100, 1), (399, 3), (10**6, 3)):
+        model.teacher_step.assign(step)
+        found, later = (ops.convert_to_numpy(v) for v in model.neighbours(ops.convert_to_tensor(t)))
+        np.testing.assert_array_equal(later, t)
+        r = sigma * (1 - (1 + 8 / (1 + np.exp(sigma))) / 2 ** (stage + 1))
+        expected = (np.maximum(r, 0.002) ** (1 / 7) - 0.002 ** (1 / 7)) / (80.0 ** (1 / 7) - 0.002 ** (1 / 7))
+        np.testing.assert_allclose(found, expected, atol=2e-5)
+        assert (found[0] == 0) == (stage < 2)  # the data
+    with pytest.raises(ValueError, match="stages"):
+        ShrinkingGaps(400, stages=0)
+
+
 def test_levels_are_drawn_by_the_normal_law_of_their_logarithms():
     """Song & Dhariwal 2023, section 3.5: p(n) is the probability that ln sigma falls between two levels, of those that it falls between any."""
     levels, rows = 12, 4000
@@ -104,6 +126,8 @@ def test_it_begins_as_a_diffusion_model():
     again = ConsistencyModel.from_config(model.get_config())
     assert again.prediction == EDMPrediction(1.0) and again.schedule == edm.schedule
     assert len(model.trainable_variables) == len(edm.trainable_variables)
+    other = ConsistencyModel.from_diffusion(edm, network=edm.network, label_dropout=0.3, noise_levels=ShrinkingGaps(8))
+    assert other.network is edm.network and other.label_dropout == 0.3
 
 
 def test_it_learns(trained):
