@@ -63,21 +63,23 @@ class Cascade(GenerativeModel):
 
         return asked.run(self, ("sample", chosen), rows, level=np.full((n,), level, "float32"))
 
-    def sample_rows(self, seeds, values=None, strength=None, level=None, *, chosen=None, guide=None):
+    def sample_rows(self, seeds, values=None, strength=None, level=None, *, chosen=None, guide=None, steps=None):
         """Samples of row seeds: float32 tensor (B, *image_shape).
 
         Args:
             seeds, values, strength, guide: as in ``DDPM.sample_rows``, of the first model.
             level: float tensor (B,), the noise given to what is enlarged; none by default.
             chosen: a ``Sampler`` for each model; their own by default.
+            steps: int tensor (B,), the steps of each row; a model takes at most those of its sampler, which is the default.
         """
         values, chosen = values or {}, chosen or [m.sampler for m in self.models]
         level = ops.zeros((ops.shape(seeds)[0],)) if level is None else level
-        x = self.models[0].sample_rows(seeds, values, strength, sampler=chosen[0], guide=guide)
+        counts = [None if steps is None else ops.minimum(steps, sampler.steps) for sampler in chosen]
+        x = self.models[0].sample_rows(seeds, values, strength, sampler=chosen[0], guide=guide, steps=counts[0])
         for i, model in enumerate(self.models[1:], 1):
             known = {**values, "low": x, "augmentation": level[:, None]}
             own = {name: known[name] for name in model.conditions.specs()}
-            x = model.sample_rows(random.fold_in(seeds, LATER + i), own, sampler=chosen[i])
+            x = model.sample_rows(random.fold_in(seeds, LATER + i), own, sampler=chosen[i], steps=counts[i])
         return x
 
     def endpoints(self):
@@ -85,9 +87,13 @@ class Cascade(GenerativeModel):
         if self.augmentation > 0:
             doc = "time of the noise given to pictures before they are enlarged"
             inputs["augmentation"] = TensorSpec((), "float32", doc, 0.0, self.augmentation, 0.0, kind="number")
+        most = max(m.sampler.steps for m in self.models)
+        if most > 1:
+            doc = "number of sampling steps of each model, which takes at most its own"
+            inputs["steps"] = TensorSpec((), "int32", doc, 1, most, most, kind="number")
 
-        def sample(seed, guidance=None, augmentation=None, **values):
-            return {"images": self.sample_rows(seed, values, guidance, augmentation)}
+        def sample(seed, guidance=None, augmentation=None, steps=None, **values):
+            return {"images": self.sample_rows(seed, values, guidance, augmentation, steps=steps)}
 
         return [Endpoint("sample", sample, inputs, {"images": "samples in [-1, 1]"}, images=("images",))]
 

@@ -18,7 +18,7 @@ class EDMSampler(HeunSampler):
     """Raises the noise r = sigma/alpha to (1 + gamma) r, and goes from there to r_s by a step of Heun's method.
 
     gamma = min(s_churn/steps, sqrt(2) - 1) where s_tmin <= r <= s_tmax, else 0. The noise added has the standard deviation s_noise. The noise is not
-    raised beyond that of t = 1. Rows that take fewer steps than ``steps`` have the same gamma.
+    raised beyond that of t = 1. Rows that take fewer steps than others have a larger gamma.
 
     Args:
         steps: number of steps, two calls each but the last.
@@ -42,16 +42,23 @@ class EDMSampler(HeunSampler):
         )
         self.s_noise = checks.in_range("s_noise", s_noise, 0.0, 2.0)
 
+    @property
+    def stochastic(self):
+        return self.s_churn > 0
+
+    def init(self, x, taken=None):
+        return x, ops.full((ops.shape(x)[0],), self.steps, dtype=x.dtype) if taken is None else taken
+
     def step(self, denoise, schedule, carry, t, s, seeds, i):
-        (x,) = carry
+        x, taken = carry
         place = log_ratio(schedule, t)
         ratio = ops.exp(-place)
         churned = ops.logical_and(ratio >= self.s_tmin, ratio <= self.s_tmax)
-        gamma = min(self.s_churn / self.steps, math.sqrt(2.0) - 1.0)
-        higher = at_most(ops.cast(schedule.time(2.0 * (place - math.log1p(gamma))), t.dtype), 1.0)
+        gamma = at_most(ops.cast(self.s_churn / taken, place.dtype), math.sqrt(2.0) - 1.0)
+        higher = at_most(ops.cast(schedule.time(2.0 * (place - ops.log1p(gamma))), t.dtype), 1.0)
         higher = ops.where(ops.logical_and(churned, higher > t), higher, t)
         (alpha_t, sigma_t), (alpha, sigma) = levels(schedule, t, x), levels(schedule, higher, x)
         scale = ops.where(like(higher > t, x) > 0, alpha / at_least(alpha_t, LEAST), ops.ones_like(alpha))
         added = ops.sqrt(at_least(ops.square(sigma) - ops.square(scale * sigma_t), 0.0))
         noised = scale * x + added * self.s_noise * noise_like(x, seeds)
-        return super().step(denoise, schedule, (noised,), higher, s, seeds, i)
+        return super().step(denoise, schedule, (noised,), higher, s, seeds, i)[0], taken

@@ -4,7 +4,9 @@ import keras
 from keras import ops
 
 from kgen import backend
+from kgen.core import checks
 from kgen.diffusion.guidance import Guidance, GuidedDenoiser
+from kgen.diffusion.noisy_classifier import NoisyClassifier
 from kgen.diffusion.predictions import LEAST, Estimate
 from kgen.diffusion.schedules import at_least
 
@@ -18,7 +20,11 @@ class ClassifierGuidance(Guidance):
     Args:
         classifier: network that maps [x_t, t] to logits (B, K), such as a trained ``NoisyClassifier``.
         strength: as in ``Guidance``.
-        label: the class of all rows, in [0, K); by default that which each row is sampled with, for a model with classes.
+        label: the class of all rows, in [0, K), or its name where a ``NoisyClassifier`` knows it; by default that which each row is sampled
+            with, for a model with classes.
+    Raises:
+        TypeError, ValueError: the classifier is no network, or the label none of its classes. Of another process, shape or number of
+            classes than the model's it is refused when the model samples.
     Reference:
         Dhariwal & Nichol, Diffusion models beat GANs on image synthesis, 2021, Algorithm 2, arXiv 2105.05233.
     """
@@ -29,6 +35,10 @@ class ClassifierGuidance(Guidance):
         super().__init__(strength)
         if not callable(classifier):
             raise TypeError(f"classifier: expected a network that maps [x_t, t] to logits, received {classifier!r}.")
+        if label is not None and isinstance(classifier, NoisyClassifier):
+            label = int(classifier.conditions.rows(1, {"labels": label})["label"][0])
+        elif label is not None:
+            label = int(checks.in_range("label", label, 0, 2**31 - 1))
         self.classifier, self.label = classifier, label
 
     def check(self, model, given):
@@ -36,6 +46,28 @@ class ClassifierGuidance(Guidance):
             raise ValueError(
                 "guidance: a classifier needs a class; pass labels=, or ClassifierGuidance(classifier, label=...)."
             )
+        classifier = self.classifier
+        if isinstance(classifier, NoisyClassifier):
+            for what, own, other in (
+                ("data of shape", model.image_shape, classifier.image_shape),
+                ("the process", model.schedule, classifier.schedule),
+            ):
+                if own != other:
+                    raise ValueError(f"classifier: expected {what} {own}, as the model's own, received {other}.")
+        if not isinstance(classifier, keras.layers.Layer):
+            return
+        symbols = [keras.KerasTensor((None, *model.image_shape)), keras.KerasTensor((None,))]
+        try:
+            count = classifier(symbols).shape[-1]
+        except Exception as error:
+            raise ValueError(
+                f"classifier: expected a network that maps [x_t, t] to logits, x_t of shape (B, {', '.join(map(str, model.image_shape))}); "
+                f"it failed on such inputs: {error}"
+            ) from error
+        if self.label is None and count != model.num_classes:
+            raise ValueError(f"classifier: expected the model's {model.num_classes} classes, received {count} logits.")
+        if self.label is not None and self.label >= count:
+            raise ValueError(f"label: expected a class in [0, {count}), received {self.label}.")
 
     @property
     def key(self):

@@ -56,6 +56,7 @@ class ConsistencySampler(Sampler):
     """
 
     alias = "consistency"
+    stochastic = True
 
     def __init__(self, steps=1, grid="uniform"):
         super().__init__(steps, grid)

@@ -74,7 +74,8 @@ class DDPM(GenerativeModel):
         label_dropout: share of training examples whose label is hidden, in [0, 1): what guidance and sampling without a class need.
         conditions: further conditions, ``kgen.core.conditions``; train by ``fit({"image": x, name: value, ...})``.
         sampler: the sampler of ``sample`` and of the exported endpoint: "ddim" (50 steps), "ancestral" (1000), or a ``Sampler``.
-        clip: whether estimates of x_0 are clipped to [-1, 1]; by default for images only.
+        clip: whether estimates of x_0 are clipped to [-1, 1]; by default for images only. The noise is then what clipped data leaves of x_t;
+            "data" takes the noise as the network says, as diffusers' DDIM does.
         uncertainty: whether the loss at each time is measured in units of what is typical there, which is learnt: see ``LogVariance``.
         ema: decay of the averaged weights that sampling uses, or None.
     """
@@ -109,12 +110,15 @@ class DDPM(GenerativeModel):
         self.prediction = predictions.get(prediction)
         self.times, self.weight = laws.get_times(times), laws.get_weight(weight)
         self.sampler = samplers.get(sampler)
-        self.clip = self.is_image if clip is None else bool(clip)
+        if isinstance(clip, str):
+            checks.one_of("clip", clip, ["data"])
+        self.clip = self.is_image if clip is None else clip if clip == "data" else bool(clip)
         if self.schedule.ends_in_noise and self.prediction.needs_data:
             raise ValueError(
                 f"prediction: {self.schedule!r} leaves nothing of the data at t = 1, where {self.prediction!r} says nothing of it. Expected "
                 "'velocity', 'data' or 'flow'."
             )
+        self.sampler.check(self.schedule)
         if network is None:
             network = default_network(self.image_shape, self.conditions, self.prediction.outputs, self.dtype_policy)
         self.network = network
@@ -172,7 +176,8 @@ class DDPM(GenerativeModel):
 
         Its estimates are clipped where the model clips them, unless ``clip`` is false; in training they never are.
         """
-        return Denoiser(self.network_for(training), self.schedule, self.prediction, self.clip and clip and not training)
+        clip = self.clip if clip and not training else False
+        return Denoiser(self.network_for(training), self.schedule, self.prediction, clip)
 
     def call(self, inputs, training=False):
         """The network's output for [x_t, t, *conditions]."""
@@ -262,6 +267,7 @@ class DDPM(GenerativeModel):
         Whatever samples in another way takes these keywords as its ``**sampling`` and hands them on to here.
         """
         sampler = samplers.get(self.sampler if sampler is None else sampler, steps)
+        sampler.check(self.schedule)
         arrays = {"seeds": self.row_seeds(n, seed), **self.conditions.rows(n, given)}
         if guidance is None:
             return Asked(arrays, sampler, None, batch_size)
@@ -457,9 +463,9 @@ class DDPM(GenerativeModel):
         }
 
 
-def check_model(model, hint=""):
-    """Raises TypeError unless ``model`` is a ``DDPM``: what samples in other ways than ``sample`` asks it first."""
+def check_model(model, hint="", name="model"):
+    """Raises TypeError unless ``model``, the argument ``name``, is a ``DDPM``: what samples in other ways than ``sample`` asks it first."""
     if not isinstance(model, DDPM):
         raise TypeError(
-            f"model: expected a DDPM, whose samples are the data itself, received {type(model).__name__}.{hint}"
+            f"{name}: expected a DDPM, whose samples are the data itself, received {type(model).__name__}.{hint}"
         )

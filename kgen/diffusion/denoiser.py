@@ -15,7 +15,7 @@ class Denoiser:
         network: maps [x_t, t, *conditions] to a tensor like x_t (or what the prediction wants).
         schedule: a ``Schedule``.
         prediction: a ``Prediction``: what the network is given and returns.
-        clip: whether the estimate of x_0 is clipped to [-1, 1], the range of images.
+        clip: whether the estimate of x_0 is clipped to [-1, 1], the range of images; "data" leaves the noise as it was before.
     """
 
     def __init__(self, network, schedule, prediction, clip=False):
@@ -46,7 +46,10 @@ class Denoiser:
 
     def clipped(self, found, x_t, t):
         """An ``Estimate``; with ``clip``, of the data that is clipped."""
-        return self.of_data(ops.clip(found.data, -1.0, 1.0), found, x_t, t) if self.clip else found
+        if not self.clip:
+            return found
+        data = ops.clip(found.data, -1.0, 1.0)
+        return found._replace(data=data) if self.clip == "data" else self.of_data(data, found, x_t, t)
 
     def of_data(self, data, found, x_t, t):
         """The ``Estimate`` ``found`` with other data, and the noise that is in x_t then."""
@@ -65,7 +68,7 @@ class Denoiser:
             x_t, conditions: as in ``output``.
             t: float tensor, a scalar or (B,).
         Returns:
-            ``Estimate``, with x_t = alpha data + sigma noise.
+            ``Estimate``, with x_t = alpha data + sigma noise, unless ``clip`` is "data".
         """
         t = ops.broadcast_to(t, (ops.shape(x_t)[0],))
         return self.estimate(self.output(x_t, t, conditions), x_t, t)

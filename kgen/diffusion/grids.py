@@ -11,6 +11,9 @@ from kgen.diffusion.schedules import at_least, at_most
 class TimeGrid(Configured):
     """Base class."""
 
+    def check(self, schedule):
+        """Raises ValueError where the grid is not for a ``Schedule``."""
+
     def at(self, share, schedule, start):
         """The time after a share of the way, before the last step.
 
@@ -85,18 +88,19 @@ class LogSNRGrid(TimeGrid):
         return schedule.time(-2.0 * (high + share * (low - high)))
 
 
-def _count(grid, schedule):
-    """The number of steps of a schedule."""
-    if schedule.num_steps is None:
-        raise ValueError(
-            f"grid: {grid!r} counts the steps of a schedule, and {type(schedule).__name__} has none. Expected 'uniform', 'karras' or "
-            "'log_snr', or a schedule with num_steps."
-        )
-    return schedule.num_steps
+class _StepsGrid(TimeGrid):
+    """Base of the grids that are made of a schedule's own steps."""
+
+    def check(self, schedule):
+        if schedule.num_steps is None:
+            raise ValueError(
+                f"grid: {self!r} counts the steps of a schedule, and {type(schedule).__name__} has none. Expected 'uniform', 'karras' or "
+                "'log_snr', or a schedule with num_steps."
+            )
 
 
 @keras.saving.register_keras_serializable(package="kgen")
-class TrailingGrid(TimeGrid):
+class TrailingGrid(_StepsGrid):
     """Equal steps of time from the start, rounded to steps of the schedule: t_k = round(N start (1 - k/steps)) / N.
 
     Reference:
@@ -104,14 +108,15 @@ class TrailingGrid(TimeGrid):
     """
 
     def times(self, schedule, steps, start, count):
-        number = _count(self, schedule)
+        self.check(schedule)
+        number = schedule.num_steps
         k = ops.cast(ops.arange(count + 1), start.dtype)[None]
         times = ops.round(number * start * at_least(steps - k, 0.0) / steps) / number
         return ops.where(k < 0.5, start, times)
 
 
 @keras.saving.register_keras_serializable(package="kgen")
-class LeadingGrid(TimeGrid):
+class LeadingGrid(_StepsGrid):
     """Every floor(N start/steps)-th step of the schedule, from the first on: t_k = (1 + (steps - 1 - k) floor(N start/steps)) / N, then 0.
 
     Steps from t = 1 do not begin there, but a step's length before: noise is taken for x at that time, as it was in the first
@@ -122,7 +127,8 @@ class LeadingGrid(TimeGrid):
     """
 
     def times(self, schedule, steps, start, count):
-        number = _count(self, schedule)
+        self.check(schedule)
+        number = schedule.num_steps
         k = ops.cast(ops.arange(count + 1), start.dtype)[None]
         # The small number is for quotients that are integers, but for rounding.
         length = ops.cast(ops.cast(at_least((number * start + 1e-3) / steps, 1.0), "int32"), start.dtype)

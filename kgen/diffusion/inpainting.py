@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from kgen.core import TensorSpec, checks, random, views
+from kgen.core import Endpoint, TensorSpec, checks, random, views
 from kgen.core.conditions import ImageCondition
 from kgen.diffusion.ddpm import DDPM
 
@@ -22,6 +22,11 @@ class KnownRegion(ImageCondition):
 
     def __init__(self, shape, name="known", dropout=0.0):
         super().__init__(shape, name, dropout)
+
+    def specs(self):
+        # Of no kind that a file could hold: a hole is 0, and the mask 0 or 1.
+        doc = "picture in [-1, 1], 0 where it is not known, and the mask: 1 where it is"
+        return {self.name: TensorSpec(self.shape, "float32", doc, -1.0, 1.0)}
 
     def made(self, x, seeds):
         x = ops.cast(x, "float32")
@@ -76,10 +81,32 @@ class InpaintingModel(DDPM):
                 f"shape {mask.shape}."
             )
         mask = np.broadcast_to(mask, (len(x), *shape))[..., None]
-        x = np.where(mask, x, 0.0).astype("float32")
+        x = np.where(mask, x, 0.0).astype("float32")  # before the check: what is not known may hold anything
         checks.images("x", x, self.image_shape)
         known = np.concatenate([x, mask.astype("float32")], axis=-1)
         return np.where(mask, x, self.sample(len(x), seed=seed, known=known, **kwargs))
+
+    def endpoints(self):
+        found = super().endpoints()
+        sample = found[0]
+
+        def inpaint(x, mask, **inputs):
+            mask = mask[..., None]
+            x = ops.where(mask, x, 0.0)
+            inputs["known"] = ops.concatenate([x, ops.cast(mask, x.dtype)], axis=-1)
+            inputs = {name: inputs[name] for name in sample.inputs if name in inputs}  # conditions in their order
+            return {"images": ops.where(mask, x, sample.function(**inputs)["images"])}
+
+        x = TensorSpec(self.image_shape, "float32", "picture in [-1, 1]", -1.0, 1.0, kind="image")
+        told = "true where a pixel of x is known and stays as it is"
+        mask = TensorSpec(self.image_shape[:2], "bool", told, kind="mask")
+        rest = {name: spec for name, spec in sample.inputs.items() if name != "known"}
+        outputs = {"images": f"x with the rest drawn, {self.sampler!r}"}
+        return [*found, Endpoint("inpaint", inpaint, {"x": x, "mask": mask, **rest}, outputs, images=("images",))]
+
+    def further_endpoints(self):
+        """None: RePaint and SDEdit are for models that know of no hole."""
+        return []
 
     def views(self):
         mask = TensorSpec(self.image_shape[:2], "bool", "true where a pixel is known and stays as it is", kind="mask")

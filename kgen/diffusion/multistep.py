@@ -41,7 +41,7 @@ class MultistepSampler(Sampler):
         """How many values are kept."""
         return self.order - 1
 
-    def init(self, x):
+    def init(self, x, taken=None):
         """``x``; values; lambdas (B,); the number of steps that the row has taken (B,)."""
         nothing, rows = ops.zeros_like(x), ops.zeros((ops.shape(x)[0],), dtype=x.dtype)
         return (x, *[nothing] * self.memory, *[rows] * self.memory, rows)

@@ -34,6 +34,7 @@ class PredictorCorrectorSampler(Sampler):
     """
 
     alias = "predictor_corrector"
+    stochastic = True
 
     def __init__(self, steps=500, snr=0.16, corrections=1, grid="uniform"):
         super().__init__(steps, grid)

@@ -4,12 +4,10 @@ import keras
 from keras import ops
 
 from kgen.core import checks, random
-from kgen.diffusion import samplers
-from kgen.diffusion.consistency import ConsistencySampler
+from kgen.diffusion import predictions, samplers, schedules
+from kgen.diffusion.ddpm import check_model
 from kgen.diffusion.flow_matching import FlowMatching
-from kgen.diffusion.score_sde import ReverseSDESampler
-
-STOCHASTIC = (samplers.AncestralSampler, ReverseSDESampler, ConsistencySampler)
+from kgen.diffusion.teachers import process_of, trained_network
 
 OPTIONS = ("sampler", "steps", "guidance", "batch_size")  # of ``sample``; the rest are conditions
 
@@ -30,8 +28,9 @@ def reflow_pairs(teacher, n, seed=None, **kwargs):
     Reference:
         Liu et al., Flow straight and fast, 2023, section 2.2, arXiv 2209.03003.
     """
+    check_model(teacher, name="teacher")
     sampler = samplers.get(kwargs.get("sampler") or teacher.sampler)
-    if isinstance(sampler, STOCHASTIC) or getattr(sampler, "eta", 0):
+    if sampler.stochastic:
         raise ValueError(
             f"sampler: expected one that is deterministic given its start, such as DDIMSampler(50), received {sampler!r}."
         )
@@ -52,7 +51,7 @@ class Reflow(FlowMatching):
     straighter, and takes fewer steps to sample. In evaluation, too, the pairs are those that are given.
 
     Distilled into one step, the student learns the slope of each line at t = 1 alone, which leads from the noise to its sample whether
-    lines cross or not: ``Reflow(shape, network=trained_network(teacher), times=StepTimes(1), sampler=DDIMSampler(1))``.
+    lines cross or not: ``Reflow.from_teacher(teacher, times=StepTimes(1), sampler=DDIMSampler(1))``.
 
     Args:
         image_shape, **kwargs: as in ``FlowMatching``, but for ``coupling``.
@@ -62,6 +61,26 @@ class Reflow(FlowMatching):
 
     def __init__(self, image_shape, *, name="reflow", **kwargs):
         super().__init__(image_shape, name=name, **kwargs)
+
+    @classmethod
+    def from_teacher(cls, teacher, **kwargs):
+        """A flow of the teacher's data and conditions, whose network begins as a copy of the teacher's.
+
+        Args:
+            teacher: a trained ``FlowMatching`` or ``Reflow``, or a ``DDPM`` of the same process and prediction.
+            **kwargs: as in ``Reflow``: ``times``, ``sampler``, ``ema`` ...
+        Raises:
+            TypeError, ValueError: the teacher is no flow, or a student that estimates the ends of paths.
+        """
+        process = process_of("teacher", teacher)
+        own = process.pop("schedule"), process.pop("prediction")
+        wanted = schedules.get("rectified_flow"), predictions.get("flow")
+        if own != wanted:
+            raise ValueError(
+                f"teacher: expected a flow, such as FlowMatching, of {wanted[0]!r} and {wanted[1]!r}, received one of {own[0]!r} and {own[1]!r}. "
+                "Samples of any model make pairs (reflow_pairs); begin with Reflow(image_shape) for those."
+            )
+        return cls(**{**process, "network": trained_network(teacher), **kwargs})
 
     def _apart(self, x):
         """What is given, without the noise, and the noise."""

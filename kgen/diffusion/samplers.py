@@ -22,17 +22,27 @@ class Sampler(Configured):
     """
 
     alias = None  # the short name by which ``get`` knows the class
+    stochastic = False  # whether noise is added on the way: if not, samples are determined by where they start
 
     def __init__(self, steps=50, grid="uniform"):
         self.steps = checks.positive_int("steps", steps)
         self.grid = grids.get(grid)
 
+    def check(self, schedule):
+        """Raises ValueError where the sampler, or its grid, is not for a ``Schedule``."""
+        self.grid.check(schedule)
+
     def calls(self, steps=None):
         """How often ``steps`` steps (the sampler's own by default) evaluate the denoiser."""
         return self.steps if steps is None else steps
 
-    def init(self, x):
-        """The carry at the start: a tuple whose first is ``x``."""
+    def init(self, x, taken=None):
+        """The carry at the start: a tuple whose first is ``x``.
+
+        Args:
+            x: float tensor (B, ...).
+            taken: how many steps each row takes, float tensor (B,); ``self.steps`` by default.
+        """
         return (x,)
 
     def step(self, denoise, schedule, carry, t, s, seeds, i):
@@ -85,7 +95,8 @@ class Sampler(Configured):
         most = (
             self.steps if steps is None else ops.max(steps)
         )  # where rows have their own, the loop ends with the longest
-        return ops.fori_loop(0, most, self._body(denoise, schedule, seeds, times), self.init(x))[0]
+        taken = None if steps is None else ops.cast(steps, x.dtype)
+        return ops.fori_loop(0, most, self._body(denoise, schedule, seeds, times), self.init(x, taken))[0]
 
     def run(self, denoise, schedule, seeds, x, times):
         """As ``sample``, between any times (B, K + 1), rising ones too: float tensor like ``x``."""
@@ -169,6 +180,7 @@ class AncestralSampler(Sampler):
     """
 
     alias = "ancestral"
+    stochastic = True
 
     def __init__(self, steps=1000, grid="uniform", variance="small"):
         super().__init__(steps, grid)
@@ -208,6 +220,10 @@ class DDIMSampler(Sampler):
     def __init__(self, steps=50, eta=0.0, grid="uniform"):
         super().__init__(steps, grid)
         self.eta = checks.in_range("eta", eta, 0.0, 1.0)
+
+    @property
+    def stochastic(self):
+        return self.eta > 0
 
     def step(self, denoise, schedule, carry, t, s, seeds, i):
         (x,) = carry

@@ -28,15 +28,21 @@ class ReverseSDESampler(Sampler):
         Song et al. 2021, Eq. 6 and appendix G, arXiv 2011.13456; Anderson, Reverse-time diffusion equation models, 1982.
     """
 
+    stochastic = True
+
     def __init__(self, steps=1000, grid="uniform"):
         super().__init__(steps, grid)
 
-    def step(self, denoise, schedule, carry, t, s, seeds, i):
+    def check(self, schedule):
+        super().check(schedule)
         if schedule.ends_in_noise:
             raise ValueError(
                 f"sampler: {type(self).__name__} needs a schedule with alpha(1) > 0, such as 'vp', 'sub_vp' or 've'; received {schedule!r}. "
                 "AncestralSampler draws from it."
             )
+
+    def step(self, denoise, schedule, carry, t, s, seeds, i):
+        self.check(schedule)
         (x,) = carry
         estimate = denoise(x, t)
         _, sigma = levels(schedule, t, x)

@@ -35,7 +35,7 @@ class UniPCSampler(MultistepSampler):
     def __init__(self, steps=20, grid="log_snr"):
         super().__init__(steps, 2, grid)
 
-    def init(self, x):
+    def init(self, x, taken=None):
         """Those of ``MultistepSampler``, between ``x`` and them DDIM's step to x from the corrected one before."""
         first, *rest = super().init(x)
         return (first, ops.zeros_like(x), *rest)

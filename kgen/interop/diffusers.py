@@ -5,7 +5,8 @@ Time: diffusers counts steps 0 .. N - 1; step k is kgen's t = (k + 1)/N, and t =
 What a folder says is honoured or refused by the name of its key, before any weight is read: attention at some levels, in the middle or nowhere;
 padding of strided convolutions; order, shift and scale of the time's sines; epsilon and groups; classes; `scale_shift`; the schedules `linear`,
 `scaled_linear`, `squaredcos_cap_v2` and `trained_betas`; all three predictions; clipping; `leading` and `trailing` steps; `fixed_small` and
-`fixed_large`. With `clip_sample`, kgen's ``DDIMSampler`` computes the noise from the clipped data, which is `use_clipped_model_output=True` there.
+`fixed_large`. A `DDIMScheduler` with `clip_sample` becomes ``clip="data"``; kgen's own ``clip=True`` is `use_clipped_model_output=True` there, and
+saving such a model with ``DDIMSampler`` says so.
 
 Reference:
     von Platen et al., Diffusers: state-of-the-art diffusion models, 2022, https://github.com/huggingface/diffusers.

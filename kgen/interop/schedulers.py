@@ -1,5 +1,7 @@
 """diffusers' `DDPMScheduler` and `DDIMScheduler`: schedule, prediction, clipping and sampler of a ``DDPM``, and back."""
 
+import warnings
+
 import numpy as np
 from keras import ops
 
@@ -69,7 +71,7 @@ def arguments(config, where, of=None):
         "schedule": schedule,
         "prediction": getattr(diffusion, PREDICTIONS[config["prediction_type"]])(),
         "sampler": sampler,
-        "clip": clip,
+        "clip": "data" if clip and ddim else clip,  # its DDIM keeps the network's noise; the other takes the data alone
     }
 
 
@@ -110,6 +112,12 @@ def configuration(model):
     prediction = names.get(type(model.prediction).__name__)
     if prediction is None:
         raise ValueError(f"prediction: diffusers has {', '.join(PREDICTIONS.values())}; received {model.prediction!r}.")
+    if type(model.sampler) is diffusion.DDIMSampler and model.clip is True:
+        warnings.warn(
+            "clip: diffusers' DDIM computes with the noise that the network says; this model with that of clipped data. For the same samples "
+            "call the pipeline with use_clipped_model_output=True, or save a model with clip='data'.",
+            stacklevel=3,
+        )
     process, steps = _process(model.schedule), model.schedule.num_steps
     sampler, grid = model.sampler, type(model.sampler.grid).__name__.removesuffix("Grid").lower()
     own = {"DDIMScheduler": {"set_alpha_to_one": True}}
@@ -135,7 +143,7 @@ def configuration(model):
         **own[of],
         **process,
         "prediction_type": prediction,
-        "clip_sample": model.clip,
+        "clip_sample": bool(model.clip),
         "timestep_spacing": grid,
     }
     return {"_class_name": of, **found}

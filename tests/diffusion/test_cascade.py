@@ -103,14 +103,19 @@ def test_each_model_enlarges_what_the_one_before_drew(tmp_path):
     cascade.save(tmp_path / "m.keras")
     again = kgen.load(tmp_path / "m.keras")
     (endpoint,) = again.endpoints()
-    assert list(endpoint.inputs) == ["seed", "label", "augmentation"]
+    assert list(endpoint.inputs) == ["seed", "label", "augmentation", "steps"]
+    assert endpoint.inputs["steps"].high == endpoint.inputs["steps"].default == 3
     inputs = {
         "seed": random.row_seeds(0, 6),
         "label": np.array(labels, "int32"),
         "augmentation": np.full(6, 0.3, "float32"),
     }
-    served = endpoint.function(**{k: ops.convert_to_tensor(v) for k, v in inputs.items()})["images"]
-    np.testing.assert_allclose(ops.convert_to_numpy(served), noisy, atol=1e-5)
+    fewer = cascade.sample(6, seed=0, labels=labels, augmentation=0.3, steps=1)
+    for steps, expected in ((3, noisy), (1, fewer)):  # of 3, 2 and 2 steps: three leave each model its own
+        inputs["steps"] = np.full(6, steps, "int32")
+        served = endpoint.function(**{k: ops.convert_to_tensor(v) for k, v in inputs.items()})["images"]
+        np.testing.assert_allclose(ops.convert_to_numpy(served), expected, atol=1e-5)
+    assert np.abs(noisy - fewer).mean() > 1e-3
 
 
 def test_models_that_do_not_follow_each_other():

@@ -6,7 +6,7 @@ import pytest
 from keras import ops
 
 from kgen.core.conditions import Conditions
-from kgen.diffusion import DDPM, ClassifierGuidance, CosineSchedule, DDIMSampler, Denoiser
+from kgen.diffusion import DDPM, ClassifierGuidance, CosineSchedule, DDIMSampler, Denoiser, NoisyClassifier
 from kgen.diffusion.schedules import like
 from kgen.networks import MLP
 
@@ -67,9 +67,44 @@ def test_samples_are_of_the_class():
     assert model.sample(64, seed=0).std(0).max() > 1  # without guidance: all three
 
 
+def logits(size, count):
+    """A small network of [x_t, t] to logits."""
+    return MLP((size,), (count,), (4,), time=True)
+
+
+@keras.saving.register_keras_serializable(package="kgen_tests")
+class Silent(keras.layers.Layer):
+    """A network of [x_t, t, label] that says nothing."""
+
+    def call(self, inputs, training=False):
+        return ops.zeros_like(inputs[0])
+
+
 def test_wrong_arguments():
     model = DDPM((2,), network=Exact(), prediction="noise", sampler=DDIMSampler(2), ema=None)
     with pytest.raises(ValueError, match="guidance: a classifier needs a class; pass labels="):
         model.sample(2, guidance=ClassifierGuidance(classifier))
     with pytest.raises(TypeError, match="classifier: expected a network that maps"):
         ClassifierGuidance("digits")
+    with pytest.raises(ValueError, match=r"label: expected"):
+        ClassifierGuidance(classifier, label=-1)
+
+    named = NoisyClassifier((2,), ["cat", "dog"], network=logits(2, 2))
+    assert ClassifierGuidance(named, label="dog").label == 1
+    with pytest.raises(ValueError, match="cow"):
+        ClassifierGuidance(named, label="cow")
+    model.sample(2, seed=0, guidance=ClassifierGuidance(named, label="dog"))
+    classed = DDPM((2,), num_classes=3, network=Silent(), sampler=DDIMSampler(2), ema=None)
+    for other, label, told in (
+        (
+            NoisyClassifier((2,), 2, network=logits(2, 2), schedule="edm"),
+            0,
+            "classifier: expected the process CosineSchedule",
+        ),
+        (NoisyClassifier((3,), 2, network=logits(3, 2)), 0, r"classifier: expected data of shape \(2,\)"),
+        (named, None, "classifier: expected the model's 3 classes, received 2 logits"),
+        (logits(2, 2), 7, r"label: expected a class in \[0, 2\), received 7"),
+        (logits(3, 2), 0, "classifier: expected a network that maps .* it failed on such inputs"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            classed.sample(2, labels=0, guidance=ClassifierGuidance(other, label=label))

@@ -10,8 +10,10 @@ import kgen
 from kgen.core import random
 from kgen.core.inputs import Batch
 from kgen.diffusion import (
+    DDPM,
     DDIMSampler,
     Denoiser,
+    EDMSampler,
     FlowMatching,
     FlowPrediction,
     RectifiedFlowSchedule,
@@ -20,7 +22,6 @@ from kgen.diffusion import (
     assignment,
     minibatch_coupling,
     reflow_pairs,
-    trained_network,
 )
 from kgen.networks import MLP
 from kgen.numerics import EulerSolver
@@ -105,6 +106,10 @@ def test_pairs_are_what_the_sampler_maps_and_reflow_learns_them(tmp_path):
     np.testing.assert_allclose(pairs["x"], ops.convert_to_numpy(ops.stop_gradient(again)), rtol=2e-5, atol=1e-5)
     with pytest.raises(ValueError, match=r"sampler: expected one that is deterministic given its start, .*eta=0.5"):
         reflow_pairs(teacher, 2, sampler=DDIMSampler(2, eta=0.5))
+    with pytest.raises(ValueError, match=r"sampler: expected one that is deterministic given its start, .*EDMSampler"):
+        reflow_pairs(teacher, 2, sampler=EDMSampler(2))
+    with pytest.raises(TypeError, match="teacher: expected a DDPM"):
+        reflow_pairs(keras.Sequential(), 2)
 
     keras.utils.set_random_seed(0)
     student = model(Reflow)
@@ -133,7 +138,7 @@ def test_distilled_into_one_step_it_learns_lines_that_cross():
     kernel[:2] = 2.0 * np.eye(2)
     network.set_weights([kernel, np.zeros(2)])
     teacher = Reflow((2,), network=network, ema=None)
-    student = Reflow((2,), network=trained_network(teacher), times=StepTimes(1), sampler=DDIMSampler(1), ema=None)
+    student = Reflow.from_teacher(teacher, times=StepTimes(1), sampler=DDIMSampler(1), ema=None)
     z = RNG.normal(size=(8, 2)).astype("float32")
     x, noise = ops.convert_to_tensor(-z), ops.convert_to_tensor(z)
     strata = ops.convert_to_tensor(np.arange(8, dtype="float32") / 8)
@@ -148,3 +153,7 @@ def test_distilled_into_one_step_it_learns_lines_that_cross():
     np.testing.assert_array_equal(found, np.repeat([0.25, 0.5, 0.75, 1.0], 2))
     assert Reflow.from_config(student.get_config()).times == StepTimes(1)
     assert student.network is not network and student.trainable_variables
+    with pytest.raises(
+        ValueError, match="teacher: expected a flow, such as FlowMatching, .*received one of CosineSchedule"
+    ):
+        Reflow.from_teacher(DDPM((2,), network=network))

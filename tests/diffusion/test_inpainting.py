@@ -10,6 +10,7 @@ from kgen.core import random
 from kgen.core.conditions import LabelCondition
 from kgen.diffusion import DDIMSampler, InpaintingModel, KnownRegion
 from kgen.networks import UNet
+from kgen.serving.picture_inputs import images_of
 
 COMPILE = {"jit_compile": False} if keras.config.backend() == "tensorflow" else {}
 Y = np.random.default_rng(0).integers(0, 2, 256).astype("int32")
@@ -58,6 +59,12 @@ def test_saved_and_refused(model, tmp_path):
     mask = np.eye(4, dtype=bool)
     both = [m.inpaint(X[:2], mask, labels=1, seed=3) for m in (model, again)]
     np.testing.assert_allclose(*both, atol=1e-5)
-    assert list(model.endpoints()[0].inputs) == ["seed", "label", "known", "guidance", "steps"]
+    sample, _, inpaint = model.endpoints()
+    assert list(sample.inputs) == ["seed", "label", "known", "guidance", "steps"]
+    assert images_of(sample) == () and images_of(inpaint) == ("x",)  # a file of "known" would say nothing of the hole
+    inputs = {"x": X[:2], "mask": np.stack([mask, mask]), "seed": random.row_seeds(3, 2), "label": [1, 1]}
+    inputs |= {"guidance": [1.0, 1.0], "steps": [4, 4]}
+    served = inpaint.function(**{k: ops.convert_to_tensor(v) for k, v in inputs.items()})["images"]
+    np.testing.assert_allclose(ops.convert_to_numpy(served), both[0], atol=1e-5)
     with pytest.raises(ValueError, match=r"mask: expected bools of shape \(4, 4\) or \(2, 4, 4\), .* received float64"):
         model.inpaint(X[:2], np.ones((4, 4)))

@@ -5,7 +5,7 @@ import functools
 import keras
 import numpy as np
 import pytest
-from diffusion.analytic import MEAN, PROCESSES, SCALE, draw, exact_flow, noise, optimal
+from diffusion.analytic import MEAN, PROCESSES, SCALE, check_trajectory, draw, exact_flow, noise, optimal
 from keras import ops
 
 from kgen import backend, diffusion
@@ -22,6 +22,7 @@ from kgen.diffusion import (
     grids,
     samplers,
 )
+from kgen.networks import MLP
 
 
 def order_of(sampler_of, schedule, steps):
@@ -228,6 +229,47 @@ def test_names():
         sampler = samplers.get(name, steps=5)
         assert type(sampler) is cls and sampler.steps == 5
         assert samplers.get(keras.saving.serialize_keras_object(sampler)) == sampler
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_said_of_noise_on_the_way_and_rows_with_fewer_steps(name):
+    """Samples of one start depend on the seeds where a sampler is stochastic, and a row of 3 steps of 6 is what a sampler of 3 steps draws."""
+    schedule, x = VPSchedule(), ops.convert_to_tensor(noise(4))
+    seeds = [ops.convert_to_tensor(random.row_seeds(seed, 4)) for seed in (0, 1)]
+    options = {"s_churn": 1.5} if name == "edm" else {}
+    six, three = (NAMES[name](steps, **options) for steps in (6, 3))
+
+    def drawn(sampler, seeds, steps=None):
+        steps = None if steps is None else ops.convert_to_tensor(steps, dtype="int32")
+        return ops.convert_to_numpy(sampler.sample(optimal(schedule), schedule, seeds, (3,), x=x, steps=steps))
+
+    one, other = (drawn(three, s) for s in seeds)
+    assert (np.abs(one - other).max() > 1e-3) == three.stochastic
+    mixed = drawn(six, seeds[0], [3, 6, 3, 6])
+    np.testing.assert_allclose(mixed[[0, 2]], one[[0, 2]], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(mixed[[1, 3]], drawn(six, seeds[0])[[1, 3]], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["ddim", "euler"])
+def test_the_trajectory_of_the_reference(name):
+    check_trajectory(NAMES[name](grid="uniform"), name)
+
+
+def test_what_does_not_fit_the_process_is_refused_when_a_model_is_made():
+    network = MLP((2,), (2,), widths=(4,), time=True)
+    for options, told in (
+        ({"schedule": "rectified_flow", "sampler": DDIMSampler(4, grid="trailing")}, "grid: TrailingGrid.* has none"),
+        ({"schedule": "edm", "sampler": DDIMSampler(4, grid="leading")}, "grid: LeadingGrid.* has none"),
+        (
+            {"schedule": "rectified_flow", "sampler": diffusion.ReverseSDESampler()},
+            r"sampler: ReverseSDESampler needs .*alpha\(1\) > 0",
+        ),
+    ):
+        with pytest.raises(ValueError, match=told):
+            diffusion.DDPM((2,), network=network, prediction="flow", **options)
+    model = diffusion.FlowMatching((2,), network=network)
+    with pytest.raises(ValueError, match="sampler: ReverseSDESampler needs"):
+        model.sample(2, sampler=diffusion.ReverseSDESampler(2))
 
 
 def times_of(grid, count, steps=None, start=None, schedule=None):

@@ -1,6 +1,7 @@
 """Makes the folders beside this file, by diffusers itself: ``KERAS_BACKEND=torch python tests/interop/make_folders.py`` (needs diffusers and torch).
 
-Each has random weights in half precision, and ``expected.npz``: a network's inputs and outputs, and a run of ten DDIM steps from a noise.
+Each has random weights in half precision, and ``expected.npz``: a network's inputs and outputs, and runs of ten steps from a noise: by DDIM, where
+the noise is that of clipped data and where it is the network's, and by DDPM with the noise of kgen's row seeds.
 Then checks that diffusers loads what kgen writes and computes the same, which tests without diffusers cannot.
 """
 
@@ -10,10 +11,15 @@ import shutil
 import sys
 import tempfile
 
+import keras
 import numpy as np
 import safetensors.numpy
 import torch
 from diffusers import DDIMScheduler, DDPMPipeline, DDPMScheduler, UNet2DModel
+from diffusers.schedulers import scheduling_ddpm
+
+from kgen.core import random
+from kgen.diffusion.samplers import noise_like
 
 HERE = pathlib.Path(__file__).parent
 SMALL = {"sample_size": 8, "layers_per_block": 1, "in_channels": 1, "out_channels": 1}
@@ -34,13 +40,24 @@ def network(**config):
     return made
 
 
-def run(unet, scheduler, labels, noise):
-    """A sample by ten steps of DDIM, where the noise is that of clipped data."""
+def run(unet, scheduler, labels, noise, clipped=True):
+    """A sample by ten steps of DDIM, where the noise is that of clipped data, or the network's."""
     ddim = DDIMScheduler.from_config(scheduler.config)
     ddim.set_timesteps(STEPS)
     x = noise
     for t in ddim.timesteps:
-        x = ddim.step(unet(x, t, labels).sample, t, x, eta=0.0, use_clipped_model_output=True).prev_sample
+        x = ddim.step(unet(x, t, labels).sample, t, x, eta=0.0, use_clipped_model_output=clipped).prev_sample
+    return x
+
+
+def run_ddpm(unet, scheduler, labels, x):
+    """A sample by ten steps of DDPM, which adds what kgen's row seeds 0 draw."""
+    ddpm = DDPMScheduler.from_config(scheduler.config)
+    ddpm.set_timesteps(STEPS)
+    for i, t in enumerate(ddpm.timesteps):
+        added = noise_like(keras.ops.zeros((len(x), 8, 8, 1)), random.fold_in(np.zeros((len(x), 2), "int32"), i + 1))
+        scheduling_ddpm.randn_tensor = lambda *a, added=added, **k: added.cpu().permute(0, 3, 1, 2)
+        x = ddpm.step(unet(x, t, labels).sample, t, x).prev_sample
     return x
 
 
@@ -59,7 +76,10 @@ def numbers(unet, scheduler):
             "output": unet(x, t, labels).sample,
             "noise": noise,
             "sample": run(unet, scheduler, labels, noise),
+            "sample_of_its_noise": run(unet, scheduler, labels, noise, clipped=False),
         }
+        if isinstance(scheduler, DDPMScheduler):
+            tensors["sample_ddpm"] = run_ddpm(unet, scheduler, labels, noise)
     return {**found, "t": t.numpy(), **{k: v.permute(0, 2, 3, 1).numpy() for k, v in tensors.items()}}
 
 
@@ -160,8 +180,6 @@ def error(a, b):
 
 def check():
     """What kgen writes, of these folders and of a model of its own, is loaded by diffusers and computes the same."""
-    import keras
-
     from kgen.diffusion import DDPM
     from kgen.interop import diffusers
     from kgen.networks import UNet

@@ -1,10 +1,12 @@
 """Models of diffusers: folders that it wrote, and what its networks and schedulers computed (``make_folders.py``)."""
 
+import copy
 import json
 import pathlib
 import shutil
 import sys
 import types
+import warnings
 
 import keras
 import numpy as np
@@ -16,8 +18,8 @@ from keras import ops
 import kgen
 from kgen import backend
 from kgen.core import presets
-from kgen.diffusion import DDPM, AncestralSampler, DDIMSampler, KarrasGrid
-from kgen.interop import diffusers, unet2d
+from kgen.diffusion import DDPM, AncestralSampler, DDIMSampler, KarrasGrid, samplers
+from kgen.interop import diffusers, schedulers, unet2d
 from kgen.networks import UNet
 from kgen.tools import cli
 
@@ -48,12 +50,23 @@ def test_networks_and_runs_are_those_of_diffusers(name, models):
         network = backend.jit(lambda *inputs: model.network(list(inputs)))
         denoiser.network = lambda inputs, training: network(*inputs)
 
-    def both(x, t, noise, values):
-        sample = sampler.sample(lambda x, t: denoiser(x, t, values), model.schedule, seeds, (8, 8, 1), x=noise)
-        return denoiser.output(x, t, values), sample
+    # By the noise of clipped data, by the network's as diffusers' pipelines of DDIM do, and as DDPM with the noise of row seeds.
+    as_it_is = copy.copy(denoiser)
+    as_it_is.clip = denoiser.clip and "data"
+    runs = {"sample": (sampler, denoiser), "sample_of_its_noise": (sampler, as_it_is)}
+    if "sample_ddpm" in tensors:
+        runs["sample_ddpm"] = samplers.get(model.sampler, steps=10), denoiser
 
-    output, sample = jit(both)(tensors["x"], t, tensors["noise"], values)
-    assert relative(output, expected["output"]) < 1e-4 and relative(sample, expected["sample"]) < 1e-4
+    def all_of_them(x, t, noise, values):
+        found = {"output": denoiser.output(x, t, values)}
+        for key, (sampler, denoise) in runs.items():
+            estimate = lambda x, t, denoise=denoise: denoise(x, t, values)  # noqa: E731
+            found[key] = sampler.sample(estimate, model.schedule, seeds, (8, 8, 1), x=noise)
+        return found
+
+    found = jit(all_of_them)(tensors["x"], t, tensors["noise"], values)
+    for key, value in found.items():
+        assert relative(value, expected[key]) < 1e-4, key
 
 
 def test_what_a_folder_says_is_kept(models):
@@ -70,6 +83,24 @@ def test_what_a_folder_says_is_kept(models):
         older.sampler == AncestralSampler(1000, "leading", "large")
         and type(older.schedule).__name__ == "ScaledLinearSchedule"
     )
+
+
+def test_ddim_with_clipping_keeps_the_networks_noise():
+    config = json.loads((HERE / "attention/scheduler/scheduler_config.json").read_text())
+    assert (
+        config["clip_sample"] and schedulers.arguments(config, "there")["clip"] is True
+    )  # DDPM, which uses the data alone
+    assert schedulers.arguments(config, "there", of="DDIMScheduler")["clip"] == "data"
+    network = UNet((8, 8, 1), (4,), 1, (), groups=4)
+    for clip, warned in ((True, 1), ("data", 0), (False, 0)):
+        model = DDPM((8, 8, 1), network=network, clip=clip)
+        assert DDPM.from_config(model.get_config()).clip == clip
+        with warnings.catch_warnings(record=True) as found:
+            warnings.simplefilter("always")
+            assert schedulers.configuration(model)["clip_sample"] == bool(clip)
+        assert sum("use_clipped_model_output=True" in str(w.message) for w in found) == warned
+    with pytest.raises(ValueError, match="clip: expected one of 'data', received 'noise'"):
+        DDPM((8, 8, 1), network=network, clip="noise")
 
 
 def read(folder):
