@@ -49,6 +49,7 @@ def main(
 
     run = kgen.Run(out)
     run.save_model(model)
+    run.save_preset(model, dtype="float16")  # half the size, the same figures
     run.save_curves(history)
     grid = {} if y is None else {"labels": [i // 10 for i in range(10 * num_classes)]}  # a row for each group
     run.save_samples(model.sample(10 * (num_classes or 10), seed=0, **grid), columns=10)

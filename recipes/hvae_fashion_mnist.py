@@ -56,6 +56,7 @@ def main(
 
     run = kgen.Run(out)
     run.save_model(model)
+    run.save_preset(model, dtype="float16")  # half the size, the same figures
     run.save_facts(model, x_test)  # what kgen demo shows of the data
     run.save_curves(history)
     run.save_samples(model.sample(100, seed=0))

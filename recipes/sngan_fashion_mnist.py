@@ -40,6 +40,7 @@ def main(
 
     run = kgen.Run(out)
     run.save_model(model)
+    run.save_preset(model, dtype="float16")  # half the size, the same figures
     run.save_curves(history)
     run.save_samples(model.sample(100, seed=0), columns=10)
 

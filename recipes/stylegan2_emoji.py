@@ -47,6 +47,7 @@ def main(
 
     run = kgen.Run(out)
     run.save_model(model)
+    run.save_preset(model, dtype="float16")  # half the size, the same figures
     run.save_curves(history)
     run.save_samples(model.sample(64, seed=0))
     run.save_picture("without_ada", plain.sample(64, seed=0))

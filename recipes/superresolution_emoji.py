@@ -49,6 +49,7 @@ def main(
 
     run = kgen.Run(out)
     run.save_model(model)
+    run.save_preset(model, dtype="float16")  # half the size, the same figures
     run.save_curves(history)
     # Test pictures made smaller, enlarged again by cubic interpolation, by the model, and the mean of four of its draws.
     small = x_test.reshape(len(x_test), low_shape[0], 2, low_shape[1], 2, -1).mean((2, 4))

@@ -58,6 +58,7 @@ def main(
 
     run = kgen.Run(out)
     run.save_model(refit)
+    run.save_preset(refit, dtype="float16")  # half the size, the same figures
     run.save_curves(history)
     run.save_samples(refit.sample(100, seed=0), columns=10)
     run.save_picture("standard_normal", model.sample(100, seed=0), columns=10)

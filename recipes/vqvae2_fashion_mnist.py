@@ -69,6 +69,7 @@ def main(
 
     run = kgen.Run(out)
     run.save_model(pair)
+    run.save_preset(pair, dtype="float16")  # half the size, the same figures
     run.save_facts(pair, x_test)  # what kgen demo shows of the data
     run.save_curves(history)
     run.save_samples(pair.sample(100, seed=0))
