@@ -63,6 +63,7 @@ def main(
     }
     run = kgen.Run(out)
     run.save_model(model)
+    run.save_preset(model, dtype="float16")  # half the size, the same figures
     run.save_curves(history)
     labels = [i % num_classes for i in range(8 * num_classes)]
     run.save_samples(model.sample(len(labels), seed=1, labels=labels), columns=num_classes)

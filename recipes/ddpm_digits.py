@@ -35,6 +35,7 @@ def main(
 
     run = kgen.Run(out)
     run.save_model(model)
+    run.save_preset(model, dtype="float16")  # half the size, the same figures
     levels = 17 if data == "digits" else 256
     # What kgen demo shows of the data.
     run.save_facts(model, kgen.data.at_levels(x_test, levels), log_prob={"levels": levels})

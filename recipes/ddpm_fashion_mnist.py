@@ -47,6 +47,7 @@ def main(
 
     run = kgen.Run(out)
     run.save_model(model)
+    run.save_preset(model, dtype="float16")  # half the size, the same figures
     run.save_curves(history)
     labels = {} if y is None else {"labels": [i % num_classes for i in range(100)]}
     run.save_samples(model.sample(100, seed=0, **labels), columns=10)
