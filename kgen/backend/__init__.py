@@ -209,8 +209,8 @@ def in_order(x, y=None, weight=None, *, batch_size):
     """What ``fit`` is given for rows that are to come in the order in which they stand.
 
     Args:
-        x: array (N, ...).
-        y: array (N, ...) or None.
+        x: array (N, ...), or a structure of them.
+        y: the same, or None.
         weight: array (N,) or None.
         batch_size: rows of a batch.
     Returns:

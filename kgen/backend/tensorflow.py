@@ -202,7 +202,7 @@ def in_order(x, y=None, weight=None, *, batch_size):
     """
     given = (x,) if y is None and weight is None else (x, y, weight)
     floats = keras.config.floatx()
-    arrays = tuple(a.astype(floats) if a is not None and a.dtype.kind == "f" else a for a in given)
+    arrays = keras.tree.map_structure(lambda a: a.astype(floats) if a is not None and a.dtype.kind == "f" else a, given)
     options = tf.data.Options()
     options.autotune.enabled = False
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA

@@ -32,9 +32,10 @@ class Checkpoint(keras.callbacks.Callback):
     every optimizer, averaged weights, every seed, the metrics' sums, the epoch and the batch within it, the order of the data, the history
     and the other callbacks' counters. A fit that had come to its end returns at once.
 
-    For arrays and a ``keras.utils.PyDataset`` the order of the data is drawn here, from ``seed`` and the epoch; the batches of a PyDataset
-    may depend on their index and on its attribute ``epoch``, which is set, alone; they are read one after the other in this process. Other
-    datasets keep their own order, which nobody can know: checkpoints of those are made, and gone on from, between epochs.
+    For arrays, structures of them such as ``{"image": ..., "text": ...}``, and a ``keras.utils.PyDataset`` the order of the data is drawn
+    here, from ``seed`` and the epoch; the batches of a PyDataset may depend on their index and on its attribute ``epoch``, which is set,
+    alone; they are read one after the other in this process. Other datasets keep their own order, which nobody can know: checkpoints of
+    those are made, and gone on from, between epochs.
 
     SIGTERM, by which a cluster takes a machine back, leads to a checkpoint after the present step (of those other datasets after the
     present epoch) and to ``SystemExit(75)``. On torch a ``keras.layers.Dropout`` without ``seed=`` draws from torch's own generator, which is
@@ -152,8 +153,8 @@ class Checkpoint(keras.callbacks.Callback):
         if self._data is None:
             if self.every is not None:
                 raise ValueError(
-                    f"every: checkpoints within an epoch need arrays or a keras.utils.PyDataset, whose order kgen knows; received "
-                    f"x of type {type(x).__name__}. Leave every=None: one checkpoint after each epoch."
+                    f"every: checkpoints within an epoch need arrays or a keras.utils.PyDataset, whose order kgen knows, and no "
+                    f"steps_per_epoch; received x of type {type(x).__name__}. Leave every=None: one checkpoint after each epoch."
                 )
             kwargs |= {"x": x, "y": y, "batch_size": batch_size}
         else:

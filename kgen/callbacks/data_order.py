@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from kgen import backend
-from kgen.core import checks
+from kgen.core import checks, inputs
 
 
 def in_known_order(x, y, batch_size, seed, arguments):
@@ -17,32 +17,48 @@ def in_known_order(x, y, batch_size, seed, arguments):
         return None
     if isinstance(x, keras.utils.PyDataset):
         return None if x.num_batches is None else _Batches(x, shuffle, seed)
-    given = (x, y, arguments.get("sample_weight"))
-    arrays = tuple(checks.as_array(a) for a in given)
-    if any(a is None and b is not None for a, b in zip(arrays, given, strict=True)):
+    weight = arguments.get("sample_weight")
+    given = (x, y, weight)
+    parts = (
+        inputs.in_memory(x),
+        inputs.in_memory(y),
+        checks.as_array(weight),
+    )  # each an array, a structure of them, or None
+    if any(a is None and b is not None for a, b in zip(parts, given, strict=True)):
         return None
+    lengths = sorted({len(a) for a in keras.tree.flatten(parts) if a is not None})
+    if len(lengths) > 1:
+        raise ValueError(f"x, y, sample_weight: expected as many rows in every array, received {lengths}.")
     split = arguments.pop("validation_split", 0.0) or 0.0
     if split and arguments.get("validation_data") is None:  # Keras's rule: the last rows, before any are moved
-        kept = math.floor(len(arrays[0]) * (1.0 - split))
-        arguments["validation_data"] = tuple(a if a is None else a[kept:] for a in arrays)
-        arrays = tuple(a if a is None else a[:kept] for a in arrays)
+        kept = math.floor(lengths[0] * (1.0 - split))
+        arguments["validation_data"] = _taken(parts, slice(kept, None))
+        parts = _taken(parts, slice(kept))
     arguments.pop("sample_weight", None)
-    return _Arrays(arrays, 32 if batch_size is None else batch_size, shuffle, seed)
+    return _Arrays(parts, 32 if batch_size is None else batch_size, shuffle, seed)
+
+
+def _taken(parts, rows):
+    """``rows`` of every array of a structure; where there is None there is none."""
+    return keras.tree.map_structure(lambda a: None if a is None else a[rows], parts)
 
 
 class _Arrays:
-    """Rows in an order that is drawn from (seed, epoch, attempt)."""
+    """Rows in an order that is drawn from (seed, epoch, attempt).
 
-    def __init__(self, arrays, batch_size, shuffle, seed):
-        self.arrays, self.batch_size, self.shuffle, self.seed = arrays, batch_size, shuffle, seed
-        self.total = -(-len(arrays[0]) // batch_size)
+    Args:
+        parts: ``(x, y, weight)``, each an array, a structure of arrays, or None.
+    """
+
+    def __init__(self, parts, batch_size, shuffle, seed):
+        self.parts, self.batch_size, self.shuffle, self.seed = parts, batch_size, shuffle, seed
+        self.count = len(keras.tree.flatten(parts)[0])
+        self.total = -(-self.count // batch_size)
 
     def rest(self, epoch, start, attempt):
         """What ``fit`` is given for an epoch from its batch ``start`` on."""
-        count = len(self.arrays[0])
-        order = _order(count, self.seed, epoch, attempt) if self.shuffle else np.arange(count)
-        rows = order[start * self.batch_size :]
-        x, y, weight = (a if a is None else a[rows] for a in self.arrays)
+        order = _order(self.count, self.seed, epoch, attempt) if self.shuffle else np.arange(self.count)
+        x, y, weight = _taken(self.parts, order[start * self.batch_size :])
         return backend.in_order(x, y, weight, batch_size=self.batch_size)
 
 

@@ -47,6 +47,9 @@ def unpacked(data):
     """What Keras hands to a step, as ``(x, y, weight)``; sample weights (B, 1) become (B,)."""
     x, y, weight = keras.utils.unpack_x_y_sample_weight(data)
     if weight is not None:
+        weight = keras.tree.flatten(weight)[
+            0
+        ]  # where y is a structure Keras stands the same weights beside each part of it
         shape = tuple(weight.shape)
         if len(shape) != 1 and shape[1:] != (1,):
             raise ValueError(f"sample_weight: expected one number per row, shape (B,), received shape {shape}.")
@@ -94,6 +97,10 @@ def evaluation_seeds(counter, rows):
 
 def beside_weights(x, y, weights):
     """``y``, or an empty array (N, 0) where there is none: Keras drops sample weights that stand beside no ``y``."""
+    if isinstance(weights, (dict, tuple)):
+        raise ValueError(
+            f"sample_weight: expected one array (N,), the weights of the rows, received a {type(weights).__name__}."
+        )
     if y is not None or weights is None or checks.as_array(keras.tree.flatten(x)[0]) is None:
         return y
     return np.zeros((len(weights), 0), "float32")

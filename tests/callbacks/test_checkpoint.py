@@ -125,6 +125,54 @@ def test_weights_classes_held_out_rows_and_other_callbacks_go_on_too(tmp_path):
         assert differing(state(model), state(through)) == []
 
 
+@keras.saving.register_keras_serializable(package="kgen_tests")
+class Parts(Location):
+    """The mean of whatever parts the data and what stands beside it have."""
+
+    def objective(self, batch, training):
+        ops = keras.ops
+        parts = [ops.cast(p, "float32") for p in keras.tree.flatten((batch.x, batch.y)) if p is not None]
+        return sum(i * ops.sum(ops.square(p - self.mean), axis=-1) for i, p in enumerate(parts, 1)), {}
+
+    def check_data(self, x, y=None):
+        return x, {}
+
+
+@pytest.mark.parametrize(
+    ("x", "y"),
+    [
+        ({"image": ROWS, "text": -2 * ROWS}, None),
+        (ROWS, {"label": np.arange(22.0)[:, None]}),
+        ((ROWS, 3 * ROWS[::-1]), None),
+    ],
+    ids=["dict", "dict of labels", "pair"],
+)
+def test_structures_of_arrays_go_on_within_an_epoch(x, y, tmp_path):
+    def model():
+        keras.utils.set_random_seed(0)
+        found = Parts(dim=4)
+        found.compile(keras.optimizers.Adam(1e-2))
+        return found
+
+    options = {"x": x, "y": y, "every": 1, "validation_split": 0.2, "sample_weight": np.linspace(0.5, 1.5, 22)}
+    through = model()
+    history = fit(through, tmp_path / "through", **options)
+    assert int(through.optimizer.iterations) == 3 * 5  # of 17 rows, since the last five of the 22 are held out
+    in_place, by_keras = model(), model()
+    fit(in_place, tmp_path / "in place", shuffle=False, **options)
+    by_keras.fit(epochs=3, batch_size=4, shuffle=False, verbose=0, **{k: v for k, v in options.items() if k != "every"})
+    assert differing(state(in_place), state(by_keras)) == []  # these are the rows that Keras trains on
+    with pytest.raises(Break):
+        fit(model(), tmp_path / "broken", BreakAt(1, 2), **options)
+    resumed = model()
+    assert fit(resumed, tmp_path / "broken", **options) == history
+    assert differing(state(resumed), state(through)) == []
+    with pytest.raises(
+        ValueError, match=r"x, y, sample_weight: expected as many rows in every array, received \[21, 22\]"
+    ):
+        fit(model(), tmp_path / "unequal", **{**options, "sample_weight": np.ones(21)})
+
+
 def test_other_datasets_go_on_between_epochs(tmp_path):
     tf = pytest.importorskip("tensorflow")
     rows = tf.data.Dataset.from_tensor_slices(ROWS[:20]).batch(4)

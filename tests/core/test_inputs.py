@@ -68,6 +68,17 @@ def test_structures_are_data(x):
         model.fit(keras.tree.map_structure(lambda v: np.ones((10, 3), "float32"), x), verbose=0)
 
 
+def test_weights_beside_a_y_of_parts_are_those_of_the_rows():
+    model = Noisy()
+    model._takes_any_y = True  # as a model without conditions= takes it
+    model.compile("sgd")
+    weight, options = np.array([0.0] * 9 + [2.0]), {"verbose": 0, "return_dict": True}
+    alone = model.evaluate(X, sample_weight=weight, **options)
+    assert model.evaluate(X, {"a": X, "b": X}, sample_weight=weight, **options) == alone
+    with pytest.raises(ValueError, match=r"sample_weight: expected one array \(N,\), .* received a dict"):
+        model.fit(X, {"a": X, "b": X}, sample_weight={"a": weight, "b": weight}, verbose=0)
+
+
 class Batches(keras.utils.PyDataset):
     def __init__(self, x):
         super().__init__()
