@@ -17,6 +17,15 @@ def as_array(x):
     return None
 
 
+def texts(x):
+    """An array of texts, str or bytes, as one of str; None for an array of anything else."""
+    if x.dtype.kind == "O" and x.size and all(isinstance(v, (str, bytes)) for v in x.ravel()):
+        return np.array([v.decode() if isinstance(v, bytes) else v for v in x.ravel()]).reshape(x.shape)
+    if x.dtype.kind == "S":
+        return np.char.decode(x)
+    return x if x.dtype.kind == "U" else None
+
+
 def positive_int(name, value):
     """Raises ValueError unless ``value`` is an integer of at least 1; returns it as an int."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
@@ -125,6 +134,11 @@ def labels(name, y, num_classes, n=None):
     if y.ndim != 1:
         hint = " One-hot labels become integers by y.argmax(-1)." if y.ndim == 2 else ""
         raise ValueError(f"{name}: expected integer labels of shape (N,), received shape {y.shape}.{hint}")
+    if y.dtype.kind not in "biuf":
+        raise ValueError(
+            f"{name}: expected integers in [0, {num_classes}), received {y.tolist()[0] if len(y) else y.dtype!r}. Classes are asked for by name "
+            "where the model was made with their names: num_classes=['cat', 'dog']."
+        )
     if n is not None and len(y) != n:
         raise ValueError(f"{name}: expected {n} labels, one per row, received {len(y)}.")
     if not np.issubdtype(y.dtype, np.integer) and not (np.isfinite(y).all() and (y == np.round(y)).all()):

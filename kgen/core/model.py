@@ -284,24 +284,35 @@ class GenerativeModel(backend.TrainStep, keras.Model):
         """Called by ``fit`` with the first rows (x, y), arrays or structures, or (None, None) where they cannot be seen before."""
 
     def _checked(self, x, y, what):
-        """Checks the data before any work, whatever holds it; returns the ``x`` to use."""
+        """Checks the data before any work, whatever holds it; returns the ``(x, y)`` to use, names of classes and texts as numbers."""
         if x is None:
             raise ValueError(f"{what}: expected data, received x=None.")
         first_x, first_y = inputs.in_memory(x), None if y is None or inputs.is_empty(y) else inputs.in_memory(y)
-        if first_x is None:
+        in_memory = first_x is not None
+        if not in_memory:
             first_x, first_y = inputs.first_rows(x)
         if first_x is None and isinstance(x, types.GeneratorType):
             first_x, first_y, x = inputs.peeked(x)
-        if first_x is not None:
-            self.check_data(first_x, first_y)
-        return x
+        if first_x is None:
+            return x, y
+        checked = self.check_data(first_x, first_y)
+        if self._takes_any_y or all(
+            checks.texts(v) is None for v in keras.tree.flatten((first_x, first_y)) if v is not None
+        ):
+            return x, y
+        if not in_memory:  # its other batches are Keras's to read
+            raise ValueError(
+                f"{what}: expected batches of numbers, received texts in those of a {type(x).__name__}. Pass arrays, or put numbers "
+                "into the batches: indices of the classes, or a tokenizer's tokens."
+            )
+        return self.conditions.in_numbers(first_x, first_y, checked[1], self.data_name)
 
     def fit(self, x=None, y=None, batch_size=None, epochs=1, verbose="auto", callbacks=None, **kwargs):
         """As ``keras.Model.fit``; ``x`` and ``y`` are checked first, and training stops at a loss that is not finite.
 
         ``x`` is an array, a structure of them, such as ``{"image": ..., "text": ...}``, or any dataset that Keras takes.
         """
-        x = self._checked(x, y, "fit")
+        x, y = self._checked(x, y, "fit")
         if not self.compiled:
             raise ValueError(f"Compile the model before fit: {self.name}.compile(), or with an optimizer of yours.")
         self.prepare(x, y)
@@ -316,25 +327,27 @@ class GenerativeModel(backend.TrainStep, keras.Model):
             drive = next((c.drive_fit for c in callbacks if hasattr(c, "drive_fit")), None)
         y = inputs.beside_weights(x, y, kwargs.get("sample_weight"))
         held_out = kwargs.get("validation_data")
-        if isinstance(held_out, (list, tuple)) and len(held_out) == 3:
-            kwargs["validation_data"] = (held_out[0], inputs.beside_weights(*held_out), held_out[2])
+        if isinstance(held_out, (list, tuple)):
+            held_x, held_y, weights = keras.utils.unpack_x_y_sample_weight(tuple(held_out))
+            held_x, held_y = self._checked(held_x, held_y, "validation_data")
+            kwargs["validation_data"] = (held_x, inputs.beside_weights(held_x, held_y, weights), weights)
         given = {"batch_size": batch_size, "epochs": epochs, "verbose": verbose, "callbacks": callbacks, **kwargs}
         return drive(super().fit, self, x=x, y=y, **given) if drive else super().fit(x, y, **given)
 
     def evaluate(self, x=None, y=None, **kwargs):
         """As ``keras.Model.evaluate``; ``x`` and ``y`` are checked first. Averaged weights are evaluated where they are kept."""
-        x = self._checked(x, y, "evaluate")
+        x, y = self._checked(x, y, "evaluate")
         return super().evaluate(x, inputs.beside_weights(x, y, kwargs.get("sample_weight")), **kwargs)
 
     def train_on_batch(self, x, y=None, *args, **kwargs):
         """As ``keras.Model.train_on_batch``; ``x`` and ``y`` are checked first."""
-        self._checked(x, y, "train_on_batch")
+        x, y = self._checked(x, y, "train_on_batch")
         self.prepare(x, y)
         return super().train_on_batch(x, y, *args, **kwargs)
 
     def test_on_batch(self, x, y=None, *args, **kwargs):
         """As ``keras.Model.test_on_batch``; ``x`` and ``y`` are checked first."""
-        self._checked(x, y, "test_on_batch")
+        x, y = self._checked(x, y, "test_on_batch")
         return super().test_on_batch(x, y, *args, **kwargs)
 
     # Sampling.

@@ -7,6 +7,7 @@ from keras import ops
 
 from kgen.core import GenerativeModel, random
 from kgen.core.conditions import Conditions, ImageCondition, LabelCondition, SequenceCondition, VectorCondition
+from kgen.text import ByteTokenizer
 
 
 @keras.saving.register_keras_serializable(package="kgen_tests")
@@ -83,6 +84,55 @@ def test_wrong_data_is_refused_before_any_work(change, message):
     given = {k: v for k, v in {**GIVEN, **change}.items() if v is not None}
     with pytest.raises(ValueError, match=message):
         model.fit({"image": X, **given}, verbose=0)
+    assert int(model.optimizer.iterations) == 0
+
+
+def test_names_of_classes_and_texts_are_data():
+    tokenizer = ByteTokenizer()
+    caption = SequenceCondition(3, tokenizer.vocabulary_size, tokenizer=tokenizer)
+    names, words = ["cat", "dog", "cow", "dog"], ["ab", "c", "b", "ca"]
+    numbers, tokens = np.array([0, 1, 2, 1]), caption.encode(words)
+    label = LabelCondition(["cat", "dog", "cow"])
+
+    def heard(conditions, x, y=None, **options):
+        model = Listener(conditions)
+        model.compile("sgd")
+        found = model.fit(x, y, batch_size=4, verbose=0, **options).history
+        of_batches = [getattr(model, f)(x, y, return_dict=True) for f in ("train_on_batch", "test_on_batch")]
+        evaluated = model.evaluate(x, y, verbose=0, batch_size=4, return_dict=True)
+        return [
+            {k: np.ravel(v)[0] for k, v in logs.items() if "loss" not in k} for logs in (found, *of_batches, evaluated)
+        ]
+
+    wanted = heard([label], X, numbers, validation_data=(X, numbers))
+    assert wanted[0] == {"label": 1.0, "val_label": 1.0}
+    for texts in (names, np.array(names), np.array(names, object), np.array(names, "S")):
+        assert heard([label], X, texts, validation_data=(X, texts)) == wanted
+    assert heard([caption], X, words) == heard([caption], X, tokens)
+    both = {"label": numbers, "text": tokens}
+    assert heard([label, caption], X, {"label": names, "text": words}) == heard([label, caption], X, both)
+    assert heard([label, caption], {"image": X, "label": names, "text": words}) == heard([label, caption], X, both)
+
+
+def test_names_in_the_wrong_place():
+    model = Listener([LabelCondition(["cat", "dog", "cow"])])
+    model.compile("sgd")
+
+    def batches():
+        yield X, np.array(["cat", "dog", "cow", "dog"])
+
+    for call in (
+        lambda: model.fit(X, ["cat", "dgo", "cow", "dog"], verbose=0),
+        lambda: model.fit(X, [0, 1, 2, 0], validation_data=(X, ["dgo"] * 4), verbose=0),
+    ):
+        with pytest.raises(ValueError, match="y: expected one of .*, received 'dgo'. Did you mean 'dog'"):
+            call()
+    with pytest.raises(ValueError, match="fit: expected batches of numbers, received texts in those of a generator"):
+        model.fit(batches(), steps_per_epoch=1, verbose=0)
+    with pytest.raises(
+        ValueError, match=r"labels: expected integers in \[0, 3\), received 'dog'. .* num_classes=\['cat', 'dog'\]"
+    ):
+        Conditions([LabelCondition(3)]).rows(2, {"labels": "dog"})
     assert int(model.optimizer.iterations) == 0
 
 

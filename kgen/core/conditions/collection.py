@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from kgen.core import random
+from kgen.core import checks, random
 from kgen.core.conditions.condition import Condition
 from kgen.core.conditions.kinds import LabelCondition
 
@@ -110,6 +110,20 @@ class Conditions:
         for c in self.given:
             found.update(c.check(given[c.name], n, "y" if len(self.given) == 1 else c.name))
         return found
+
+    def in_numbers(self, x, y, arrays, data_name):
+        """``x`` and ``y``, arrays as users write them, with ``arrays``, what ``check`` made of them, in the place of texts."""
+
+        def number(name, value):
+            return arrays[name] if name in arrays and checks.texts(value) is not None else value
+
+        if isinstance(x, dict):
+            x = {name: value if name == data_name else number(name, value) for name, value in x.items()}
+        if isinstance(y, dict):
+            y = {name: number(name, value) for name, value in y.items()}
+        elif y is not None and self.given:
+            y = number(self.given[0].name, y)
+        return x, y
 
     def of_batch(self, given, x, seeds):
         """The tensors of a batch by name, those that are made from the data included."""

@@ -54,10 +54,11 @@ class LabelCondition(Condition):
     def check(self, value, n, argument=None):
         argument = argument or self.name
         value = np.asarray(value)
-        if value.dtype.kind in "US" and self.choices:
-            for name in np.unique(value):
+        names = checks.texts(value)
+        if names is not None and self.choices:
+            for name in np.unique(names):
                 checks.one_of(argument, str(name), self.choices)
-            value = np.vectorize(self.choices.index, otypes=["int32"])(value)
+            value = np.vectorize(self.choices.index, otypes=["int32"])(names)
         return {self.name: checks.labels(argument, value, self.count, n)}
 
     def rows(self, value, n, argument=None):
@@ -185,8 +186,9 @@ class SequenceCondition(Condition):
         if isinstance(value, dict):
             value, mask = value[self.name], value.get(self.mask_name)
         value = np.asarray(value)
-        if value.dtype.kind in "USO":
-            value = self.encode([str(v) for v in value])
+        texts = checks.texts(value)
+        if texts is not None:
+            value = self.encode([str(v) for v in texts])
         if value.ndim != 2 or value.shape[1] != self.length or value.dtype.kind not in "iu":
             raise ValueError(
                 f"{argument}: expected int tokens (N, {self.length}), received {value.dtype} of shape {value.shape}."
