@@ -316,7 +316,6 @@ class GenerativeModel(backend.TrainStep, keras.Model):
         if not self.compiled:
             raise ValueError(f"Compile the model before fit: {self.name}.compile(), or with an optimizer of yours.")
         self.prepare(x, y)
-        object.__setattr__(self, "_read", True)
         drive = None
         if not isinstance(callbacks, keras.callbacks.CallbackList):
             callbacks = [
@@ -366,12 +365,28 @@ class GenerativeModel(backend.TrainStep, keras.Model):
             "autoregressive models do."
         )
 
+    def configuration_is_read(self):
+        """From here on the configuration is frozen."""
+        object.__setattr__(self, "_read", True)
+
+    def make_train_function(self, force=False):
+        self.configuration_is_read()
+        return super().make_train_function(force)
+
+    def make_test_function(self, force=False):
+        self.configuration_is_read()
+        return super().make_test_function(force)
+
+    def make_predict_function(self, force=False):
+        self.configuration_is_read()
+        return super().make_predict_function(force)
+
     def compiled_function(self, key, function, *, loop=False, variables=()):
         """``function`` compiled, once for each ``key``; ``loop`` says whether it runs networks many times (see ``compiler_of``).
 
         ``variables`` are those that it reads beside the model's own.
         """
-        object.__setattr__(self, "_read", True)
+        self.configuration_is_read()
         compiler = compiler_of(self, self._given_jit_compile, loop)
         return self._compiled_functions.get(key, function, [*self.variables, *variables], compiler)
 

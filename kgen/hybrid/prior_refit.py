@@ -123,9 +123,7 @@ class PriorRefit(GenerativeModel):
             held_out = held_out if isinstance(held_out, (list, tuple)) else (held_out,)
             coded, weight = self._coded(*held_out[:2]), held_out[2:]
             kwargs["validation_data"] = (*coded, *[None] * (2 - len(coded)), *weight) if weight else coded
-        found = self.prior.fit(*self._coded(x, y), **kwargs)
-        object.__setattr__(self, "_read", True)
-        return found
+        return self.prior.fit(*self._coded(x, y), **kwargs)
 
     def evaluate(self, x=None, y=None, **kwargs):
         """As the prior's ``evaluate``, of the codes of ``x``."""

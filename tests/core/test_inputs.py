@@ -112,16 +112,26 @@ def test_every_adapter_is_checked():
             model.fit(data, verbose=0)
 
 
-def test_what_a_compiled_function_has_read_is_not_changed():
+@pytest.mark.parametrize(
+    "read", ["fit", "evaluate", "predict", "train_on_batch", "test_on_batch", "predict_on_batch", "compiled_function"]
+)
+def test_what_a_compiled_function_has_read_is_not_changed(read):
     class Named(Noisy):
         def __init__(self, size=1):
             super().__init__()
             self.size = size
 
+        def call(self, x):
+            return x * self.size
+
+        def compiled_function(self, x):
+            return super().compiled_function("call", self.call)(ops.convert_to_tensor(x))
+
     model = Named()
     model.size = 2  # nothing has read it yet
     model.compile("sgd")
-    model.fit(X, verbose=0)
+    model.size = 1
+    getattr(model, read)(X, **({"verbose": 0} if read in ("fit", "evaluate", "predict") else {}))
     model.other = 3
     with pytest.raises(
         AttributeError, match="size: it cannot be changed, since compiled functions of this Named have read it"
