@@ -94,13 +94,17 @@ def copy_network(network, averaged=False):
     return copy
 
 
+def _entry_in_float32(key, value):
+    if key == "inbound_nodes":  # of a functional model: types of what its layers are called on, which are no policies
+        return value
+    return FLOAT32.get(value, value) if key == "dtype" and isinstance(value, str) else _in_float32(value)
+
+
 def _in_float32(config):
     """A configuration whose weights are float32 where they were of half precision; what is computed stays as it was."""
     if isinstance(config, dict):
         if config.get("class_name") == "DTypePolicy":
             inner = config.get("config", {})
             return {**config, "config": {**inner, "name": FLOAT32.get(inner.get("name"), inner.get("name"))}}
-        return {
-            k: FLOAT32.get(v, v) if k == "dtype" and isinstance(v, str) else _in_float32(v) for k, v in config.items()
-        }
+        return {k: _entry_in_float32(k, v) for k, v in config.items()}
     return [_in_float32(v) for v in config] if isinstance(config, (list, tuple)) else config

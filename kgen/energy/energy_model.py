@@ -59,7 +59,7 @@ class EnergyModel(GenerativeModel):
         self.reference_scale = checks.in_range("reference_scale", reference_scale, 1e-6, 1e6)
         self.objective_function = objective
         self.sampler = chains.get(sampler)
-        self.network = default_network(self.shape) if network is None else network
+        self.network = default_network(self.shape, self.dtype_policy) if network is None else network
         _check_network(self.network, self.shape)
         objective.build(self)
         self.keep_average_of("network")

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+from kgen.backend import keras_private
 from kgen.energy import (
     ContrastiveDivergence,
     DenoisingScoreMatching,
@@ -205,3 +206,19 @@ def test_a_sampler_of_another_kind_is_named():
     with pytest.raises(TypeError, match="sampler: expected 'langevin', 'mala', 'hmc' or a Sampler, received 3"):
         EnergyModel((2,), sampler=3)
     assert isinstance(EnergyModel((2,), sampler=HMCSampler(0.1, 2, 3)).sampler, HMCSampler)
+
+
+@pytest.mark.parametrize("shape", [(2,), (8, 8, 1)])
+def test_in_half_precision_the_hidden_layers_are(shape):
+    model = EnergyModel(shape, dtype="mixed_bfloat16", ema=0.9)
+    hidden = [
+        layer
+        for layer in keras_private.flatten_layers(model)
+        if isinstance(layer, (keras.layers.Dense, keras.layers.Conv2D))
+    ]
+    of_half = [layer for layer in hidden if layer.compute_dtype == "bfloat16"]
+    assert len(of_half) >= len(hidden) - 2 and of_half  # the output's is float32, in the average as well
+    x = np.random.default_rng(0).uniform(-1, 1, (16, *shape)).astype("float32")
+    model.compile()
+    assert np.isfinite(model.fit(x, batch_size=8, verbose=0).history["loss"]).all()
+    assert {v.dtype for v in model.trainable_variables} == {"float32"} and model.energy(x).dtype == "float32"
