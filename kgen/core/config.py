@@ -39,6 +39,15 @@ class Configured:
         return hash(repr(self))
 
 
+def own_copy(config):
+    """A configuration whose dicts and lists are its own: Keras empties some of those that it makes an object from."""
+    if isinstance(config, dict):
+        return {k: own_copy(v) for k, v in config.items()}
+    if isinstance(config, (list, tuple)):
+        return (list if isinstance(config, list) else tuple)(own_copy(v) for v in config)
+    return config
+
+
 def resolve(name, value, base, aliases):
     """An object of class ``base`` from itself, a short name, or its Keras configuration: as ``keras.optimizers.get``.
 

@@ -11,6 +11,7 @@ import keras
 from keras import layers, ops
 
 from kgen.core import GenerativeModel, TensorSpec, checks, random
+from kgen.core.config import own_copy
 from kgen.gan import losses
 from kgen.gan.adversarial import AdversarialModel, Player, Turn
 from kgen.gan.networks import run_once
@@ -227,7 +228,7 @@ class AutoencoderKL(AdversarialModel, VAE):
         plain = ("latent_channels", "perceptual", "adversarial_weight", "critic_start")
         return {
             **config,
-            **self.given,
+            **own_copy(self.given),
             **{name: keras.saving.serialize_keras_object(part) for name, part in parts.items()},
             "features": None if self.features is None else keras.saving.serialize_keras_object(self.features),
             "channels": list(self.channels),

@@ -5,6 +5,8 @@ import functools
 import keras
 from keras import ops
 
+from kgen.core.config import own_copy
+
 
 class ConfiguredNetwork(keras.Model):
     """A functional model whose configuration is the arguments it was made with, ``self._arguments``.
@@ -26,7 +28,7 @@ class ConfiguredNetwork(keras.Model):
         return super().call(inputs, training=training, mask=mask)
 
     def get_config(self):
-        config = dict(self._arguments)
+        config = own_copy(self._arguments)
         if self.dtype_policy.name != "float32":
             config["dtype"] = keras.dtype_policies.serialize(self.dtype_policy)
         return config

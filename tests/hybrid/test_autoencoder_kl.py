@@ -6,6 +6,7 @@ import pytest
 from keras import layers, ops
 
 import kgen
+from kgen.core.config import own_copy
 from kgen.hybrid import AutoencoderKL, LatentDiffusion
 from kgen.networks import MLP
 from kgen.networks.perceptual import perceptual_distance
@@ -94,6 +95,16 @@ def test_what_it_is_made_with_is_kept():
     assert [w.shape for w in again.weights] == [w.shape for w in found.weights]
     with pytest.raises(TypeError, match="posterior: AutoencoderKL has a Gaussian posterior of each place of a map"):
         AutoencoderKL(SHAPE, 3, posterior="full")
+
+
+def test_networks_of_the_user_s_own_are_copied_more_than_once():
+    found = model()
+    before = own_copy(found.get_config())
+    for _ in range(2):
+        again = AutoencoderKL.from_config(found.get_config())
+        assert found.get_config() == before
+        LatentDiffusion(found, network=MLP((2, 2, 3), (2, 2, 3), widths=(8,), time=True))
+    assert [w.shape for w in again.weights] == [w.shape for w in found.weights]
 
 
 def test_gradients_reach_their_own_players_only_and_the_critic_begins_late():

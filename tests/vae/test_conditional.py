@@ -9,6 +9,7 @@ from scipy import stats
 
 import kgen
 from kgen.core.conditions import ImageCondition, LabelCondition, VectorCondition
+from kgen.core.config import own_copy
 from kgen.networks import MLP
 from kgen.vae import ConditionalVAE
 from kgen.vae.conditional import Concatenated
@@ -83,6 +84,15 @@ def test_default_networks_take_labels_and_vectors(tmp_path):
     loaded = kgen.from_preset(tmp_path / "preset")
     np.testing.assert_allclose(loaded.sample(2, seed=0, labels="7", ink=[0.2]), one, atol=1e-6)
     assert model.interpolate(x[:2], x[2:4], 3, labels=1).shape == (2, 3, 8, 8, 1)
+
+
+def test_a_functional_network_within_is_copied_more_than_once():
+    x = keras.Input((6,))
+    network = Concatenated(keras.Model(x, keras.layers.Dense(2)(keras.layers.Dense(3)(x))), (3,), LABEL)
+    before = own_copy(network.get_config())
+    for _ in range(2):
+        Concatenated.from_config(network.get_config())
+        assert network.get_config() == before
 
 
 def test_wrong_arguments():
