@@ -23,6 +23,7 @@ from kgen.gan.adversarial import AdversarialModel, Player, Turn
 from kgen.gan.losses import LeastSquaresLoss
 from kgen.gan.networks import halvings, is_image, run_network, run_once
 from kgen.gan.pool import ImagePool
+from kgen.gan.regularizers import get as get_regularizers
 from kgen.networks import PatchCritic
 from kgen.networks.configured import ConfiguredNetwork
 
@@ -106,12 +107,13 @@ class CycleGAN(AdversarialModel):
         cycle: weight of the cycle loss, lambda in the paper.
         identity: weight of the identity loss; the paper has half of ``cycle``, for painting. 0 leaves it out.
         pool_size: how many earlier translations each critic is shown again (see ``ImagePool``).
+        regularizers: what is added to the loss of each critic, as in ``GAN``.
         augmentation: what images and translations go through before a critic sees them, an ``Augmentation`` or None.
         ema: decay of averaged translators that evaluation and ``translate`` use, or None as in the paper.
     """
 
     likelihood = "implicit"
-    log_names = ("generators_loss", "adversarial", "cycle", "identity", "critic_a_loss", "critic_b_loss")
+    log_names = ("generators_loss", "adversarial", "cycle", "identity", "critic_a_loss", "critic_b_loss", "penalty")
 
     def __init__(
         self,
@@ -124,6 +126,7 @@ class CycleGAN(AdversarialModel):
         cycle=10.0,
         identity=5.0,
         pool_size=50,
+        regularizers=(),
         augmentation=None,
         ema=None,
         name="cycle_gan",
@@ -137,6 +140,7 @@ class CycleGAN(AdversarialModel):
         self.identity = checks.in_range("identity", identity, 0.0, 1e6)
         self.pool_size = pool_size
         self._pool = ImagePool(pool_size)
+        self.regularizers = get_regularizers(regularizers)
         policy = {"dtype": self.dtype_policy}
         self.a_to_b = ResNetTranslator(self.shape, name="a_to_b", **policy) if a_to_b is None else a_to_b
         self.b_to_a = ResNetTranslator(self.shape, name="b_to_a", **policy) if b_to_a is None else b_to_a
@@ -164,7 +168,7 @@ class CycleGAN(AdversarialModel):
         critics = {f"critic_{k}": functools.partial(self.critic_losses, k) for k in "ab"}
         return {
             "generators": Player(tuple(DIRECTIONS), self.generator_losses),
-            **{name: Player((name,), losses, critic=True) for name, losses in critics.items()},
+            **{name: Player((name,), losses, 1, self.regularizers, critic=True) for name, losses in critics.items()},
         }
 
     def check_data(self, x, y=None):
@@ -221,7 +225,12 @@ class CycleGAN(AdversarialModel):
         real_logits = self._judged(critic, real[which], random.fold_in(batch.seeds, 2), training)
         fake_logits = self._judged(critic, fake, random.fold_in(batch.seeds, 3), training)
         losses = _mean(LeastSquaresLoss().discriminator(real_logits, fake_logits))
-        return Turn(losses, {f"{critic}_loss": losses}, real_logits=real_logits, state=state)
+
+        def function(x):
+            logits = self.augmented(critic, x, random.fold_in(batch.seeds, 2), training)
+            return _mean(run_network(getattr(self, critic), logits))
+
+        return Turn(losses, {f"{critic}_loss": losses}, function, real[which], fake, real_logits, state)
 
     def call(self, x, training=False):
         """The translation of images of set a to set b."""
@@ -275,4 +284,5 @@ class CycleGAN(AdversarialModel):
             "cycle": self.cycle,
             "identity": self.identity,
             "pool_size": self.pool_size,
+            "regularizers": [keras.saving.serialize_keras_object(r) for r in self.regularizers],
         }

@@ -11,9 +11,26 @@ import keras
 from keras import ops
 
 from kgen.core import checks
+from kgen.gan import losses
 from kgen.gan.gan import GAN
-from kgen.gan.losses import WassersteinLoss
 from kgen.gan.networks import Discriminator
+from kgen.gan.top_k import TopK
+
+
+def wasserstein(name, adversarial_loss):
+    """The Wasserstein loss, or a ``TopK`` of it, for the class ``name``, whose critic is bounded for no other.
+
+    Raises:
+        ValueError: it is another loss.
+    """
+    found = losses.get(adversarial_loss)
+    inner = found.loss if isinstance(found, TopK) else found
+    if not isinstance(inner, losses.WassersteinLoss):
+        raise ValueError(
+            f'adversarial_loss: {name} is of the Wasserstein loss, expected "wasserstein" or kgen.gan.TopK("wasserstein"), received '
+            f"{adversarial_loss!r}. GAN takes the others."
+        )
+    return found
 
 
 @keras.saving.register_keras_serializable(package="kgen")
@@ -42,11 +59,22 @@ class WGAN(GAN):
         discriminator: the critic; all of its trainable weights are clipped after each of its steps, and as they start.
         clip: c, above 0.
         n_critic: critic steps for each step of the generator.
-        **kwargs: ``num_classes``, ``ema``, ``dtype`` ... as in ``GAN``.
+        adversarial_loss: "wasserstein", or a ``TopK`` of it.
+        **kwargs: ``regularizers``, ``num_classes``, ``ema``, ``dtype`` ... as in ``GAN``.
     """
 
     def __init__(
-        self, shape, latent_dim=64, *, generator=None, discriminator=None, clip=0.01, n_critic=5, name="wgan", **kwargs
+        self,
+        shape,
+        latent_dim=64,
+        *,
+        generator=None,
+        discriminator=None,
+        clip=0.01,
+        n_critic=5,
+        adversarial_loss="wasserstein",
+        name="wgan",
+        **kwargs,
     ):
         if discriminator is None and kwargs.get("num_classes") is None:
             discriminator = Discriminator(shape, dtype=kwargs.get("dtype"))
@@ -55,7 +83,7 @@ class WGAN(GAN):
             latent_dim,
             generator=generator,
             discriminator=discriminator,
-            adversarial_loss=WassersteinLoss(),
+            adversarial_loss=wasserstein("WGAN", adversarial_loss),
             n_critic=n_critic,
             name=name,
             **kwargs,
@@ -71,6 +99,4 @@ class WGAN(GAN):
         return keras.optimizers.RMSprop(5e-5)
 
     def get_config(self):
-        config = super().get_config()
-        del config["adversarial_loss"]
-        return {**config, "clip": self.clip}
+        return {**super().get_config(), "clip": self.clip}

@@ -10,9 +10,9 @@ Reference:
 import keras
 
 from kgen.gan.gan import GAN
-from kgen.gan.losses import WassersteinLoss
 from kgen.gan.networks import Discriminator
-from kgen.gan.regularizers import GradientPenalty
+from kgen.gan.regularizers import GradientPenalty, get
+from kgen.gan.wgan import wasserstein
 
 
 @keras.saving.register_keras_serializable(package="kgen")
@@ -28,6 +28,8 @@ class WGANGP(GAN):
             stand in its place.
         gradient_penalty: weight of the penalty, lambda in the paper.
         n_critic: critic steps for each step of the generator.
+        adversarial_loss: "wasserstein", or a ``TopK`` of it.
+        regularizers: what is added to the critic's loss beside the penalty, as in ``GAN``.
         **kwargs: ``num_classes``, ``ema``, ``dtype`` ... as in ``GAN``.
     """
 
@@ -40,6 +42,8 @@ class WGANGP(GAN):
         discriminator=None,
         gradient_penalty=10.0,
         n_critic=5,
+        adversarial_loss="wasserstein",
+        regularizers=(),
         name="wgan_gp",
         **kwargs,
     ):
@@ -50,8 +54,8 @@ class WGANGP(GAN):
             latent_dim,
             generator=generator,
             discriminator=discriminator,
-            adversarial_loss=WassersteinLoss(),
-            regularizers=GradientPenalty(gradient_penalty),
+            adversarial_loss=wasserstein("WGANGP", adversarial_loss),
+            regularizers=(GradientPenalty(gradient_penalty), *get(regularizers)),
             n_critic=n_critic,
             name=name,
             **kwargs,
@@ -64,5 +68,5 @@ class WGANGP(GAN):
 
     def get_config(self):
         config = super().get_config()
-        del config["adversarial_loss"], config["regularizers"]
-        return {**config, "gradient_penalty": self.gradient_penalty}
+        own = {"regularizers": config["regularizers"][1:], "gradient_penalty": self.gradient_penalty}
+        return {**config, **own}

@@ -7,7 +7,22 @@ from gan.parts import Jitter, dense
 from keras import layers, ops
 
 from kgen.core import random
-from kgen.gan import DRAGAN, GAN, Consistency, DiffAugment, LeCam, TopK, Unrolling
+from kgen.gan import (
+    DRAGAN,
+    GAN,
+    SNGAN,
+    SRGAN,
+    WGAN,
+    WGANGP,
+    Consistency,
+    CycleGAN,
+    DiffAugment,
+    InfoGAN,
+    LeCam,
+    Pix2Pix,
+    TopK,
+    Unrolling,
+)
 from kgen.gan.losses import HingeLoss
 
 from contract import COMPILE
@@ -133,3 +148,65 @@ def test_together_they_train_any_gan():
     assert GAN.from_config(model.get_config()).get_config() == model.get_config()
     with pytest.raises(TypeError, match="unrolled: expected a kgen.gan.Unrolling or None, received 5"):
         GAN((2,), 2, unrolled=5)
+
+
+def points(cls):
+    return lambda **kwargs: cls((2,), 3, generator=dense((3,), 2, "g"), discriminator=dense((2,), 1, "d"), **kwargs)
+
+
+def info(**kwargs):
+    return InfoGAN((2,), 2, categories=2, codes=1, **kwargs)
+
+
+def normalised(**kwargs):
+    return SNGAN((2,), 3, generator=dense((3,), 2, "g"), **kwargs)
+
+
+IMAGE = (4, 4, 1)
+
+
+def cycle(**kwargs):
+    translators = {k: keras.Sequential([keras.Input(IMAGE), layers.Conv2D(1, 1)]) for k in ("a_to_b", "b_to_a")}
+    return CycleGAN(IMAGE, **translators, **{k: dense(IMAGE, 1, k) for k in ("critic_a", "critic_b")}, **kwargs)
+
+
+def pairs(**kwargs):
+    generator = keras.Sequential([keras.Input(IMAGE), layers.Conv2D(1, 1)])
+    return Pix2Pix(IMAGE, generator=generator, critic=dense((4, 4, 2), 1, "critic"), **kwargs)
+
+
+def larger(**kwargs):
+    generator = keras.Sequential([keras.Input((2, 2, 1)), layers.UpSampling2D()])
+    return SRGAN(IMAGE, 2, generator=generator, critic=dense(IMAGE, 1, "critic"), **kwargs)
+
+
+ROWS, IMAGES = {"x": X[:8]}, RNG.uniform(-1, 1, (8, *IMAGE)).astype("float32")
+OF_POINTS = {"gan": points(GAN), "wgan": points(WGAN), "wgan_gp": points(WGANGP), "infogan": info, "sngan": normalised}
+OF_IMAGES = {
+    "cyclegan": (cycle, {"x": {"a": IMAGES, "b": IMAGES}}),
+    "pix2pix": (pairs, {"x": IMAGES, "y": IMAGES}),
+    "srgan": (larger, {"x": IMAGES}),
+}
+
+
+@pytest.mark.parametrize("name", [*OF_POINTS, *OF_IMAGES])
+def test_every_gan_takes_them_or_says_why_not(name):
+    make, data = OF_IMAGES.get(name) or (OF_POINTS[name], ROWS)
+    given = {"regularizers": [LeCam(0.1), DRAGAN(0.1)]}
+    if name in OF_POINTS:
+        given |= {"adversarial_loss": TopK("wasserstein", 0.5), "unrolled": Unrolling(1, 0.1)}
+    elif name != "cyclegan":
+        with pytest.raises(
+            ValueError, match="adversarial_loss: expected a loss of each image, received one that ranks"
+        ):
+            make(adversarial_loss=TopK("wasserstein"))
+    if name in ("wgan", "wgan_gp"):
+        with pytest.raises(ValueError, match='adversarial_loss: WGAN.* expected "wasserstein" or kgen.gan.TopK'):
+            make(adversarial_loss="hinge")
+    model = make(**given)
+    assert type(model).from_config(model.get_config()).get_config() == model.get_config()
+    model.compile(run_eagerly=True)
+    logs = model.train_on_batch(**data, return_dict=True)
+    assert np.isfinite(list(logs.values())).all() and logs["penalty"] > 0
+    if name == "wgan_gp":
+        assert [type(r).__name__ for r in model.regularizers] == ["GradientPenalty", "LeCam", "DRAGAN"]
