@@ -7,6 +7,10 @@ import click
 from kgen.tools.command import use_backend
 
 
+def _names(text):
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
 @click.command()
 @click.option("--data", default="digits", show_default=True, help="Dataset name, or a path to your own.")
 @click.option("--image-size", type=click.IntRange(1), help="Side to which images of --data are resized.")
@@ -41,8 +45,8 @@ def compare(data, image_size, minutes, families, systems, seeds, out, backend):
     from kgen.tools import comparing
 
     size = None if image_size is None else (image_size,) * 2
-    names = None if families is None else families.split(",")
-    more = systems.split(",") if systems else ()
+    names = None if families is None else _names(families)
+    more = _names(systems or "")
     settings = {"minutes": minutes, "families": names, "systems": more, "seeds": seeds, "out": out, "image_size": size}
     report = comparing.run(data, **settings, say=click.echo)
     click.echo(f"{report['recommendation']}\nDone: {pathlib.Path(out) / 'compare.md'}")

@@ -119,10 +119,11 @@ def make(system, data):
     """A model of a system for ``data``, of its own defaults.
 
     Raises:
-        ValueError: a name that is none; a system that takes more than data and their classes, or samples nothing by itself.
+        ValueError: a name that is none; a system that takes more than data and their classes, or other data; that samples nothing by itself,
+            or is not trained by steps.
     """
     known = systems()
-    cls = known.get(system.lower().replace("_", "").replace("-", ""))
+    cls = known.get(system.lower().replace("_", "").replace("-", "").strip())
     if cls is None:
         near = difflib.get_close_matches(system.lower(), known, 3, 0.4) or sorted(known)
         raise ValueError(f"systems: expected names of kgen's models, received {system!r}. Near it: {', '.join(near)}.")
@@ -131,7 +132,7 @@ def make(system, data):
             model = cls(data.shape, num_classes=data.num_classes)
         except (TypeError, ValueError):  # has no classes, or none by default
             model = cls(data.shape)
-    except (TypeError, ValueError, IndexError) as error:
+    except (TypeError, ValueError, IndexError, KeyError) as error:
         raise ValueError(f"systems: {cls.__name__} is not made of data of shape {data.shape} alone: {error}") from error
     sample = {e.name: e for e in model.endpoints()}.get("sample")
     if sample is None:
@@ -139,7 +140,17 @@ def make(system, data):
     more = [n for n, s in sample.inputs.items() if s.default is None and s.kind != "label" and n != "seed"]
     if more:
         raise ValueError(f"systems: {cls.__name__} needs {', '.join(more)} to sample, which the data do not have.")
+    if "batch_size" not in inspect.signature(cls.fit).parameters:
+        raise ValueError(f"systems: {cls.__name__} is not trained by steps, which minutes could end; fit it by itself.")
+    try:
+        model.check_data(data.x, _labels(model, data))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"systems: {cls.__name__} does not take these data as they are: {error}") from error
     return model
+
+
+def _labels(model, data):
+    return data.y if getattr(model, "num_classes", None) is not None else None
 
 
 def measure(model, data, seed):
@@ -299,11 +310,10 @@ def _one(name, data, seed, minutes, batch_size, out, say):
     else:
         model = make(name, data)
         model.compile()
+        if hasattr(model, "stage_steps"):
+            model = _grown(model, data, seed, minutes, batch_size)
     limit = TimeLimit(60 * minutes)
-    labels = data.y if getattr(model, "num_classes", None) is not None else None
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        history = model.fit(data.x, labels, batch_size=batch_size, epochs=10**6, verbose=0, callbacks=[limit])
+    history = _fit(model, data, batch_size, limit)
     figures, samples = measure(model, data, seed)
     result = {
         "figures": figures,
@@ -311,7 +321,7 @@ def _one(name, data, seed, minutes, batch_size, out, say):
         "epochs": len(history.epoch),
         "parameters": int(sum(np.prod(v.shape) for v in model.trainable_variables)),
         "latent_space": _latent_space(model, data),
-        "conditions": "class" if labels is not None else "none",
+        "conditions": "none" if _labels(model, data) is None else "class",
         "likelihood": model.likelihood,
     }
     with aside(out / "runs" / f"{name}-{seed}.npy") as temporary:
@@ -321,10 +331,32 @@ def _one(name, data, seed, minutes, batch_size, out, say):
     return result
 
 
+def _fit(model, data, batch_size, limit):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return model.fit(
+            data.x, _labels(model, data), batch_size=batch_size, epochs=10**6, verbose=0, callbacks=[limit]
+        )
+
+
+def _grown(model, data, seed, minutes, batch_size):
+    """A model that grows by steps, whose stages are such that it is grown at the end: a trial says how many steps there are in the minutes."""
+    limit = TimeLimit(6 * minutes)
+    _fit(model, data, batch_size, limit)
+    steps = 60 * minutes * (limit.steps - 1) / (time.perf_counter() - limit.start)
+    stages = 2 * model.levels + 1  # each level is faded in and then trained, after the smallest
+    keras.utils.set_random_seed(seed)
+    model = type(model).from_config({**model.get_config(), "stage_steps": max(1, int(steps / stages))})
+    model.compile()
+    return model
+
+
 def _latent_space(model, data):
     if not hasattr(model, "encode"):
         return "none"
-    return "vector" if math.prod(model.latent_shape) < math.prod(data.shape) else "as large as the data"
+    # An InfoGAN's codes are a part of its latent vector, and it has no shape of its own for them.
+    size = math.prod(model.latent_shape) if hasattr(model, "latent_shape") else model.encode(data.x[:1]).size
+    return "vector" if size < math.prod(data.shape) else "as large as the data"
 
 
 def _together(done):

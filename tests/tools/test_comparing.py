@@ -1,6 +1,7 @@
 """Families compared: the folder, going on after an interruption, the recommendation, wrong arguments."""
 
 import json
+import time
 
 import keras
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+from kgen.gan import ProgressiveGAN
 from kgen.tools import cli
 from kgen.tools import comparing as compare
 
@@ -48,7 +50,7 @@ def test_images_by_the_command(tmp_path):
         "--families",
         "vae",
         "--systems",
-        "beta-tcvae",
+        " beta-tcvae,",
         "--seeds",
         "1",
         "--out",
@@ -100,6 +102,59 @@ def test_systems_have_the_data_s_classes_where_they_take_them():
     assert {"stylegan2", "hierarchicalvae", "flowmatching"} <= set(compare.systems())
 
 
+def one(name, data, out, monkeypatch):
+    """What ``_one`` finds in its two first steps."""
+    monkeypatch.setattr(compare, "measure", lambda model, data, seed: ({}, np.zeros((1, *data.shape), "float32")))
+    return compare._one(name, data, 0, 1e-7, 4, out, lambda line: None)
+
+
+FEW = {"moons": (2,), "digits": (8, 8, 1)}
+FEW = {n: np.round(np.random.default_rng(0).uniform(-1, 1, (8, *s)) * 8).astype("float32") / 8 for n, s in FEW.items()}
+
+
+# Each class that has a ``fit``, an ``encode`` or classes of its own, of those that ``make`` takes.
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        *(
+            ("moons", n)
+            for n in ("infogan", "wgan", "vaegan", "factorvae", "rbm", "wae", "flowmatching", "energymodel")
+        ),
+        *(("digits", n) for n in ("acgan", "conditionalvae", "vqvae2")),
+    ],
+)
+def test_a_system_is_trained_and_described(data, name, tmp_path, monkeypatch):
+    x, y = FEW[data], np.arange(8, dtype="int32") % 3 if data == "digits" else None
+    found = one(name, compare.Data(data, x, y, x, y), tmp_path, monkeypatch)
+    assert found["steps"] >= 1 and found["conditions"] == ("class" if name in ("acgan", "conditionalvae") else "none")
+    assert (found["latent_space"] == "none") == (name in ("wgan", "flowmatching", "energymodel", "acgan"))
+
+
+def test_a_system_that_grows_is_grown_at_the_end(tmp_path, monkeypatch):
+    made = []
+
+    def small(system, data):
+        made.append(ProgressiveGAN(data.shape, 4, width=4))
+        return made[-1]
+
+    monkeypatch.setattr(compare, "make", small)
+    fitted = []
+    monkeypatch.setattr(compare, "_fit", lambda model, data, size, limit: fitted.append(model) or fit(model, limit))
+
+    def fit(model, limit):
+        limit.steps, limit.start = 31, time.perf_counter() - limit.seconds
+        history = keras.callbacks.History()
+        history.epoch = [0]
+        return history
+
+    data = compare.Data("digits", FEW["digits"], None, FEW["digits"], None)
+    monkeypatch.setattr(compare, "measure", lambda model, data, seed: ({}, np.zeros((1, *data.shape), "float32")))
+    compare._one("ProgressiveGAN", data, 0, 1.0, 4, tmp_path, lambda line: None)
+    trial, trained = fitted  # 30 steps in a tenth of the minute
+    assert trial is made[0] and trial.stage_steps == 1000 and trained.stage_steps in (99, 100)  # of 3 stages
+    assert float(keras.ops.convert_to_numpy(trained.level_at(300))) == trained.levels == 1
+
+
 def figures(distance, speed, deviation=0.0, **more):
     found = {"frechet_distance": {"value": distance, "floor": 1.0, "unit": "", "deviation": deviation}}
     found |= {"samples_per_second": {"value": speed, "unit": "1/s"}}
@@ -131,7 +186,12 @@ def test_wrong_arguments(tmp_path):
         ),
         ({"systems": ["autoencoder"]}, "systems: Autoencoder samples nothing by itself"),
         ({"systems": ["prior_refit"]}, "systems: PriorRefit is not made of data of shape .* alone: .*'prior'"),
-        ({"systems": ["super_resolution"]}, "systems: SuperResolution needs low to sample"),
+        ({"systems": [" super_resolution"]}, "systems: SuperResolution needs low to sample"),
+        (
+            {"systems": ["pixelcnn"]},
+            "systems: PixelCNN does not take these data as they are: x: expected values at 256",
+        ),
+        ({"systems": ["GaussianMixture"]}, "systems: GaussianMixture is not trained by steps, which minutes could end"),
     ):
         with pytest.raises(ValueError, match=message):
             compare.run(**{"data": "digits", "out": tmp_path / "x", **options})
