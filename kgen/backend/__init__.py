@@ -154,6 +154,17 @@ def rotate_word(x, bits):
 # Replicas: the copies of a step under a ``tf.distribute`` strategy. Elsewhere a step sees the whole batch.
 
 
+def replicas(model):
+    """How many replicas train a model, and add their gradients up.
+
+    Args:
+        model: a ``keras.Model``.
+    Returns:
+        int; 1 where a step sees the whole batch.
+    """
+    return _backend.replicas(model)
+
+
 def share(rows=None):
     """The share of the whole batch that is here, where replicas add their gradients up: 1 where there are none.
 
@@ -236,6 +247,7 @@ __all__ = [
     "jit",
     "jvp",
     "replica_sum",
+    "replicas",
     "share",
     "tfp",
     "traced_once",

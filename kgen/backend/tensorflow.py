@@ -74,6 +74,10 @@ def replica_sum(value):
     return context.all_reduce(tf.distribute.ReduceOp.SUM, value)
 
 
+def replicas(model):
+    return model.distribute_strategy.num_replicas_in_sync
+
+
 def share(rows=None):
     if _replicas() == 1:
         return 1.0

@@ -5,6 +5,7 @@ else is here: the batch is dealt out to a player's steps, data and samples go th
 are due, what augmentation, regularisers and pools remember is kept in variables.
 """
 
+import math
 import typing
 import warnings
 from collections.abc import Callable
@@ -17,8 +18,10 @@ from kgen import backend
 from kgen.backend import keras_private
 from kgen.core import GenerativeModel, inputs, random
 from kgen.gan import augmentation as augmentations
+from kgen.layers import MinibatchDiscrimination, MinibatchStandardDeviation
 
 FEW = 16  # rows of a critic's step
+COMPARING = (MinibatchDiscrimination, MinibatchStandardDeviation)  # layers of groups of rows
 
 
 class Turn(typing.NamedTuple):
@@ -70,8 +73,9 @@ class AdversarialModel(GenerativeModel):
     A step leaves the networks of the other players as they were, with their statistics (BatchNorm's, the singular vectors of spectral
     normalisation).
 
-    Two replicas train as one device with the whole batch does, where each gets a multiple of n rows, and of the ``group`` of layers that
-    compare rows. Layers that draw by themselves, such as Dropout, draw other numbers on each replica.
+    Two replicas train as one device with the whole batch does, where each gets a multiple of n times the ``group`` of layers that compare
+    rows: ``fit`` refuses other batches, but for the last of an epoch. Layers that draw by themselves, such as Dropout, draw other numbers on
+    each replica, as they do with another seed; that is not refused.
 
     Args:
         augmentation: what data and samples go through before a critic sees them, an ``Augmentation`` or None.
@@ -142,14 +146,20 @@ class AdversarialModel(GenerativeModel):
         return keras.optimizers.Adam(2e-4, beta_1=0.5)
 
     def fit(self, x=None, y=None, batch_size=None, *args, **kwargs):
-        """As ``GenerativeModel.fit``; warns where a batch leaves a player's step few rows."""
-        most = max(player.steps for player in self.roles.values())
-        if most > 1 and x is not None:
+        """As ``GenerativeModel.fit``; warns where a batch leaves a player's step few rows.
+
+        Raises:
+            ValueError: on several replicas, a batch's rows cannot be dealt out to them so that they train as one device does.
+        """
+        most, replicas = max(player.steps for player in self.roles.values()), backend.replicas(self)
+        if (most > 1 or replicas > 1) and x is not None:
             first = x if inputs.in_memory(x) is not None else inputs.first_rows(x)[0]
             rows = None if first is None else min(len(v) for v in keras.tree.flatten(inputs.in_memory(first)))
+            if rows is not None and replicas > 1:
+                self._check_replicas(batch_size or 32 if first is x else rows, most, replicas)
             if rows is not None and first is x:
                 rows = min(rows, batch_size or 32)
-            if rows is not None and -(-rows // most) < FEW:
+            if most > 1 and rows is not None and -(-rows // most) < FEW:
                 warnings.warn(
                     f"batch_size: the rows of a batch are dealt out to {most} steps of a player, and of {rows} rows each gets "
                     f"{-(-rows // most)}. For steps of 64 rows: batch_size={most} * 64.",
@@ -157,6 +167,17 @@ class AdversarialModel(GenerativeModel):
                     stacklevel=2,
                 )
         return super().fit(x, y, batch_size, *args, **kwargs)
+
+    def _check_replicas(self, rows, most, replicas):
+        found = [la for la in keras_private.flatten_layers(self) if isinstance(la, COMPARING)]
+        multiple = replicas * most * math.lcm(*(layer.group for layer in found))
+        if rows % multiple:
+            reasons = [f"{most} steps of a player"] if most > 1 else []
+            reasons += [f"{layer.name}'s groups of {layer.group} rows" for layer in found]
+            raise ValueError(
+                f"batch_size: on {replicas} replicas rows are dealt out on each by itself, to {' and to '.join(reasons) or 'its step'}, and to "
+                f"train as one device does takes a multiple of {multiple}; received {rows}."
+            )
 
     def augmented(self, critic, x, seeds, training):
         """What the player ``critic`` sees of examples ``x`` (B, ...): augmented in training, by row seeds (B, 2)."""

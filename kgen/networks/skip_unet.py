@@ -25,7 +25,7 @@ class SkipUNet(ConfiguredNetwork):
         channels: of the output.
         width: channels of the first layer, which double up to eightfold; 64 in the paper, 32 below 128 pixels by default.
         levels: how often the sides are halved; by default as often as they can, up to 8 (the paper's, of 256 pixels).
-        dropout: rate; 0.5 in the paper.
+        dropout: rate; 0.5 in the paper. On several replicas each draws for itself, other numbers than one device draws.
         seed: of dropout.
     Call:
         x: float (B, H, W, C). Returns float (B, H, W, channels) in [-1, 1].

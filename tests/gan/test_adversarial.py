@@ -13,6 +13,7 @@ from gan.distributed import trained
 from gan.parts import Jitter, dense
 from keras import ops
 
+from kgen import backend
 from kgen import gan as kgen_gan
 from kgen.core import random
 from kgen.gan import (
@@ -28,6 +29,7 @@ from kgen.gan import (
     PathLength,
     Regularizer,
 )
+from kgen.layers import MinibatchDiscrimination
 
 X = np.random.default_rng(0).normal(size=(32, 2)).astype("float32")
 SGD = keras.optimizers.SGD
@@ -173,6 +175,20 @@ def test_few_rows_for_a_critic_step_are_warned_of():
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         model.fit(np.tile(X, (4, 1)), batch_size=80, verbose=0)
+
+
+def test_rows_that_replicas_would_deal_out_otherwise_are_refused(monkeypatch):
+    monkeypatch.setattr(backend, "replicas", lambda model: 2)
+    model = WGANGP((2,), 3, generator=dense((3,), 2, "generator"), discriminator=dense((2,), 1, "discriminator"))
+    model.compile(run_eagerly=True)
+    with pytest.raises(ValueError, match="on 2 replicas .* to 5 steps of a player, .* a multiple of 10; received 32"):
+        model.fit(np.tile(X, (4, 1)), verbose=0)
+    critic = [keras.Input((2,)), MinibatchDiscrimination(2, 2, group=4, name="others"), keras.layers.Dense(1)]
+    model = points(discriminator=keras.Sequential(critic))
+    model.compile(run_eagerly=True)
+    with pytest.raises(ValueError, match="to others's groups of 4 rows, .* a multiple of 8; received 12"):
+        model.fit(X, batch_size=12, verbose=0)
+    model.fit(X[:16], batch_size=16, verbose=0)
 
 
 def test_default_optimizers_and_precision():
