@@ -24,7 +24,8 @@ def main(
 
     x, y = kgen.data.load(data, split="train", image_size=image_size)
     x_test, y_test = kgen.data.load(data, split="test", image_size=image_size)
-    num_classes = None if y is None else int(y.max()) + 1
+    classes = None if y is None else kgen.data.class_names(data, y)
+    num_classes = None if y is None else len(classes)
 
     mirrored = np.concatenate([x, x[:, :, ::-1]])
     labels = None if y is None else np.concatenate([y, y])
@@ -32,9 +33,7 @@ def main(
     network = kgen.networks.UNet(
         x.shape[1:], channels=(32, 64, 96), blocks=1, attention=(8,), num_classes=num_classes, dropout=0.1
     )
-    model = kgen.diffusion.EDM(
-        x.shape[1:], network=network, sigma_data=float(x.std()), num_classes=num_classes, ema=0.999
-    )
+    model = kgen.diffusion.EDM(x.shape[1:], network=network, sigma_data=float(x.std()), num_classes=classes, ema=0.999)
     steps = epochs * -(-len(mirrored) // batch_size)
     learning_rate = keras.optimizers.schedules.CosineDecay(
         0.0, steps, warmup_target=1e-3, warmup_steps=min(500, steps // 5)

@@ -20,7 +20,8 @@ def main(
 
     x, y = kgen.data.load(data, split="train", image_size=image_size)
     x_test, y_test = kgen.data.load(data, split="test", image_size=image_size)
-    num_classes = None if y is None else int(y.max()) + 1
+    classes = None if y is None else kgen.data.class_names(data, y)
+    num_classes = None if y is None else len(classes)
 
     network = kgen.networks.UNet(
         x.shape[1:],
@@ -35,7 +36,7 @@ def main(
         network=network,
         times="logit_normal",
         sampler=kgen.diffusion.UniPCSampler(20, grid="uniform"),  # of equal steps, where the times of training are
-        num_classes=num_classes,
+        num_classes=classes,
         ema=0.999,
     )
     steps = epochs * -(-len(x) // batch_size)

@@ -31,7 +31,8 @@ def main(
 
     x, y = kgen.data.load(data, split="train", image_size=image_size)
     x_test, y_test = kgen.data.load(data, split="test", image_size=image_size)
-    num_classes = None if y is None else int(y.max()) + 1
+    classes = None if y is None else kgen.data.class_names(data, y)
+    num_classes = None if y is None else len(classes)
 
     # The autoencoder comes first: the one that the recipe autoencoder_kl_fashion_mnist left, or one trained here on this data.
     if autoencoder is None:
@@ -45,7 +46,7 @@ def main(
     # A dozen 3x3 convolutions see all of a 7x7 map: no attention.
     network = kgen.networks.UNet(latent_shape, channels=(64,), blocks=1, attention=(False,), num_classes=num_classes)
     model = kgen.hybrid.LatentDiffusion(
-        autoencoder_kl, network=network, schedule="cosine", prediction="velocity", num_classes=num_classes, ema=0.999
+        autoencoder_kl, network=network, schedule="cosine", prediction="velocity", num_classes=classes, ema=0.999
     )
     steps = epochs * -(-len(x) // batch_size)
     learning_rate = keras.optimizers.schedules.CosineDecay(

@@ -34,16 +34,19 @@ def names():
     return [*IMAGES, *emoji.FONTS, *TOYS]
 
 
-def class_names(name):
-    """What the labels of a dataset stand for.
+def class_names(name, y=None):
+    """What the labels of a dataset stand for: ``DDPM(shape, num_classes=class_names("fashion_mnist"))`` draws ``labels="sneaker"``.
 
     Args:
         name: a dataset of labelled images, one of ``names()``.
+        y: labels (N,), by which classes of any other name are numbered: "0", "1" ...
     Returns:
         tuple of str: label k is the k-th.
     Raises:
-        ValueError: another name.
+        ValueError: another name, and no labels.
     """
+    if name not in CLASSES and y is not None:
+        return tuple(str(k) for k in range(int(np.max(y)) + 1))
     if name not in CLASSES:
         raise ValueError(f"name: expected a dataset with classes, one of {', '.join(CLASSES)}; received {name!r}.")
     return CLASSES[name]

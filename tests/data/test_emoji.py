@@ -179,3 +179,4 @@ def test_wrong_arguments():
         emoji_captions(split="all")
     with pytest.raises(ValueError, match=r"expected a dataset with classes, one of digits, .*; received 'moons'"):
         class_names("moons")
+    assert class_names("pictures/of_mine", np.array([0, 2, 1])) == ("0", "1", "2")
