@@ -206,11 +206,11 @@ class DDPM(GenerativeModel):
     def loss_at(self, denoiser, x, t, noise, values, training=False):
         """The loss of each row at given times and noise: float32 tensor (B,)."""
         output = denoiser.output(self.schedule.add_noise(x, t, noise), t, values, training)
-        losses = self.prediction.loss(output, x, noise, t, self.schedule)
-        if self.weight is None:
-            return losses
-        own = self.prediction.data_weight(self.schedule.alpha(t), self.schedule.sigma(t))
-        return losses * self.weight.weight(t, self.schedule) / own
+        weight = 1.0
+        if self.weight is not None:
+            own = self.prediction.data_weight(self.schedule.alpha(t), self.schedule.sigma(t))
+            weight = self.weight.weight(t, self.schedule) / own
+        return self.prediction.loss(output, x, noise, t, self.schedule, weight)
 
     # Sampling.
 

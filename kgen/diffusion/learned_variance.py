@@ -14,8 +14,8 @@ from kgen.diffusion.schedules import like
 class LearnedVariance(Prediction):
     """The network returns as many channels again: where between its bounds, in logarithms, the variance of x_s given x_t lies.
 
-    The bounds are the variances of q(x_s | x_t, x_0) and q(x_t | x_s). The loss is the prediction's own plus ``weight`` times the
-    divergence of the step, whose gradient reaches the variance alone; both ancestral sampling and the bound use it.
+    The bounds are the variances of q(x_s | x_t, x_0) and q(x_t | x_s). The loss is the prediction's own, which a model's ``weight=`` is of, plus
+    ``weight`` times the divergence of the step, whose gradient reaches the variance alone; both ancestral sampling and the bound use it.
 
     Args:
         prediction: a ``Prediction`` or its name.
@@ -51,8 +51,8 @@ class LearnedVariance(Prediction):
     def data_weight(self, alpha, sigma):
         return self.prediction.data_weight(alpha, sigma)
 
-    def loss(self, output, x, noise, t, schedule):
-        simple = self.prediction.loss(self._halves(output)[0], x, noise, t, schedule)
+    def loss(self, output, x, noise, t, schedule, weight=1.0):
+        simple = self.prediction.loss(self._halves(output)[0], x, noise, t, schedule, weight)
         steps = schedule.num_steps or STEPS
         # L_0 has another form; its variance is that of the step before.
         t = ops.maximum(t, 2.0 / steps)

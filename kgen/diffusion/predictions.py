@@ -45,17 +45,18 @@ class Prediction(Configured):
         """What the data's squared error weighs where the output's own weighs 1: like alpha."""
         raise NotImplementedError
 
-    def loss(self, output, x, noise, t, schedule):
-        """The loss of each row of an output: its squared error, averaged over the values: float tensor (B,).
+    def loss(self, output, x, noise, t, schedule, weight=1.0):
+        """The loss of each row of an output: its squared error, averaged over the values, times ``weight``: float tensor (B,).
 
         Args:
             output: the network's, float tensor (B, ...).
             x, noise: float tensors (B, ...).
             t: float tensor (B,).
             schedule: a ``Schedule``.
+            weight: what a squared error weighs, float tensor (B,).
         """
         alpha, sigma = like(schedule.alpha(t), x), like(schedule.sigma(t), x)
-        return row_mean(ops.square(output - self.target(x, noise, alpha, sigma)))
+        return row_mean(ops.square(output - self.target(x, noise, alpha, sigma))) * weight
 
 
 def row_mean(values):

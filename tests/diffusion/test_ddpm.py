@@ -180,6 +180,11 @@ def test_the_gradient_of_a_learned_variance_is_its_own():
     off, on = slope(0.0), slope(1.0)
     assert not off[..., 3:].any() and on[..., 3:].any()
     np.testing.assert_allclose(on[..., :3], off[..., :3], atol=1e-6)
+    # A weight of errors is none of the divergence's (Nichol & Dhariwal, Eq. 16).
+    law, schedule = LearnedVariance("noise", 0.7), CosineSchedule()
+    once, thrice = (ops.convert_to_numpy(law.loss(output, x, noise, t, schedule, w)) for w in (1.0, 3.0))
+    simple = ops.convert_to_numpy(law.prediction.loss(output[..., :3], x, noise, t, schedule))
+    np.testing.assert_allclose(thrice - once, 2.0 * simple, rtol=1e-4)
 
 
 @pytest.mark.parametrize(
