@@ -34,14 +34,43 @@ def invert(model, x, *, labels=None, steps=50, batch_size=None, **conditions):
     check_model(model)
     x = model.examples(x)
     given = {"labels": labels, "batch_size": batch_size, **conditions}
-    times = np.linspace(0.0, 1.0, checks.positive_int("steps", steps) + 1, dtype="float32")
-    times[0] = min(model.schedule.last_time, 0.5 * times[1])
 
     def rows(seeds, values, strength, *, sampler, guide, x):
-        grid = ops.repeat(ops.convert_to_tensor(times[None]), ops.shape(x)[0], axis=0)
-        return sampler.run(model.denoise(values, strength, guide), model.schedule, seeds, x, grid)
+        return invert_rows(model, x, values, sampler.steps)
 
-    return model.asked(len(x), seed=0, sampler=DDIMSampler(steps), **given).run(model, "invert", rows, x=x)
+    sampler = DDIMSampler(checks.positive_int("steps", steps))
+    return model.asked(len(x), seed=0, sampler=sampler, **given).run(model, "invert", rows, x=x)
+
+
+def invert_rows(model, x, values, steps):
+    """As ``invert``, of tensors: float tensor (B, *image_shape), for x (B, *image_shape) and the tensors of conditions by name."""
+    times = np.linspace(0.0, 1.0, steps + 1, dtype="float32")
+    times[0] = min(model.schedule.last_time, 0.5 * times[1])
+    grid = ops.repeat(ops.convert_to_tensor(times[None]), ops.shape(x)[0], axis=0)
+    seeds = ops.zeros((ops.shape(x)[0], 2), dtype="int32")  # nothing is drawn
+    return DDIMSampler(steps).run(model.denoise(values), model.schedule, seeds, x, grid)
+
+
+def interpolate_rows(model, a, b, share, values, steps):
+    """An example of each way of ``interpolate``, of tensors: float tensor (B, *image_shape).
+
+    Args:
+        model: a ``DDPM`` of images.
+        a, b: float tensors (B, *image_shape).
+        share: float tensor (B,), of the way from a to b, in [0, 1].
+        values: the tensors of conditions by name.
+        steps: int, up and down.
+    """
+    first, second = (invert_rows(model, x, values, steps) for x in (a, b))
+    lengths = [ops.sqrt(ops.sum(ops.square(v), axis=(1, 2, 3), keepdims=True)) for v in (first, second)]
+    first, second = (v / ops.maximum(length, 1e-6) for v, length in zip((first, second), lengths, strict=True))
+    cosine = ops.clip(ops.sum(first * second, axis=(1, 2, 3), keepdims=True), -1.0, 1.0)
+    angle = ops.maximum(ops.arccos(cosine), 1e-4)  # sin(s angle)/sin(angle) is s there, to 1e-8
+    share = ops.reshape(share, (-1, 1, 1, 1))
+    z = (ops.sin((1.0 - share) * angle) * first + ops.sin(share * angle) * second) / ops.sin(angle)
+    z = z * ((1.0 - share) * lengths[0] + share * lengths[1])
+    seeds = ops.zeros((ops.shape(a)[0], 2), dtype="int32")
+    return model.sample_rows(seeds, values, sampler=DDIMSampler(steps), x=z)
 
 
 def interpolate(model, a, b, frames=8, *, labels=None, steps=50, batch_size=None, **conditions):

@@ -3,14 +3,16 @@
 from keras import ops
 
 from kgen.core import Endpoint, TensorSpec
+from kgen.diffusion.inversion import interpolate_rows
 from kgen.diffusion.repaint import inpaint_rows
 from kgen.diffusion.translation import translate_rows
 
 RESAMPLES = 10
+STEPS = 50  # of DDIM, up and down, where a way between pictures is asked for
 
 
 def further_endpoints(model):
-    """``translate`` and ``inpaint`` as endpoints: a list, empty where examples are not images.
+    """``translate``, ``inpaint`` and ``interpolate`` as endpoints: a list, empty where examples are not images.
 
     Args:
         model: a ``DDPM``.
@@ -31,7 +33,20 @@ def further_endpoints(model):
         mask = ops.broadcast_to(mask[..., None], ops.shape(x))
         return {"images": inpaint_rows(model, seed, x, mask, RESAMPLES, values, guidance, steps=steps)}
 
+    def interpolate(a, b, share, **values):
+        return {"images": interpolate_rows(model, a, b, share, values, STEPS)}
+
+    share_of = TensorSpec((), "float32", "share of the way from a to b", 0.0, 1.0, 0.5, kind="number")
+    conditions = {name: spec for name, spec in given.items() if name not in ("seed", "guidance", "steps")}
     return [
+        Endpoint(
+            "interpolate",
+            interpolate,
+            {"a": x, "b": x, "share": share_of, **conditions},
+            {"images": f"a picture between a and b, by the noise that {STEPS} steps of DDIM lead to"},
+            images=("images",),
+            call="kgen.diffusion.interpolate",
+        ),
         Endpoint(
             "translate",
             translate,

@@ -8,7 +8,7 @@ from diffusion.test_inversion import Optimal
 from keras import ops
 
 from kgen.core import random
-from kgen.diffusion import DDPM, CosineSchedule, DDIMSampler, inpaint, served, translate
+from kgen.diffusion import DDPM, CosineSchedule, DDIMSampler, inpaint, interpolate, served, translate
 from kgen.networks import MLP
 
 SCHEDULE = CosineSchedule()
@@ -56,6 +56,12 @@ def test_served_where_it_is_asked_for(model, monkeypatch):
         images = ops.convert_to_numpy(found[name].function(**inputs)["images"])
         np.testing.assert_allclose(images[:2], drawn[:2], atol=1e-4)
         assert np.abs(images[2] - drawn[2]).max() > 1e-3  # it has a strength and a number of steps of its own
+    way = interpolate(model, X, X[::-1], 3, steps=served.STEPS)
+    shares = np.array([0.0, 0.5, 1.0], "float32")
+    inputs = {"a": X, "b": X[::-1].copy(), "share": shares}
+    between = found["interpolate"].function(**{k: ops.convert_to_tensor(v) for k, v in inputs.items()})["images"]
+    for row, image in enumerate(ops.convert_to_numpy(between)):
+        np.testing.assert_allclose(image, way[row, row], atol=1e-4)
     assert DDPM((2,), network=MLP((2,), (2,), widths=(4,), time=True)).further_endpoints() == []
 
 
