@@ -8,7 +8,7 @@ import numpy as np
 import kgen
 
 
-def main(data="emoji", epochs=12, batch_size=4, seed=0, out="saved_models/cyclegan_emoji", image_size=32, resume=False):
+def main(data="emoji", epochs=10, batch_size=4, seed=0, out="saved_models/cyclegan_emoji", image_size=32, resume=False):
     keras.utils.set_random_seed(seed)
 
     # Set a: black lines on white. Set b: pictures in colour, of characters that are not in set a, so that there are no pairs. Of data of
