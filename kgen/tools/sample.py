@@ -57,7 +57,7 @@ def sample(path, n, seed, labels, condition, prompt, out, backend, **options):
     import numpy as np
 
     import kgen
-    from kgen.core import pictures
+    from kgen.core import pictures, views
     from kgen.core.saving import aside
 
     model = kgen.load(path)
@@ -78,7 +78,7 @@ def sample(path, n, seed, labels, condition, prompt, out, backend, **options):
         raise click.UsageError(f"--out: {out} exists. Name another file, or remove it first.")
     check_options(model, model.sample, given)
     if n is None:
-        n = 1000 if getattr(model, "shape", None) == (2,) else 16
+        n = 1000 if views.shape_of(model) == (2,) else 16
     samples = model.sample(n, seed=seed, **given)
     if out.suffix == ".npy":
         with aside(out) as temporary:
@@ -107,21 +107,31 @@ def conditions_of(model, given):
             )
         kind = known[name].kind
         if kind == "vector":
-            found[name] = [float(v) for v in value.split(",")]
+            found[name] = numbers(name, value, float, f"{known[name].size} numbers, such as 0.5,1")
         elif kind == "image":
             import numpy as np
             from PIL import Image
 
             shape = known[name].shape
+            if not pathlib.Path(value).is_file():
+                raise click.UsageError(f"--condition {name}: expected the file of a picture, received {value!r}.")
             picture = Image.open(value).convert({1: "L", 3: "RGB", 4: "RGBA"}[shape[-1]]).resize(shape[1::-1])
             found[name] = np.asarray(picture, "float32").reshape(shape) / 127.5 - 1
         elif kind == "label" and value.isdigit():
             found[name] = int(value)
         elif kind == "sequence" and known[name].tokenizer is None:
-            found[name] = [int(v) for v in value.split(",")]
+            found[name] = numbers(name, value, int, f"{known[name].length} tokens, integers such as 3,1,2")
         else:
             found[name] = value
     return found
+
+
+def numbers(name, value, kind, expected):
+    """The numbers of --condition NAME=1,2,3; raises UsageError for anything else."""
+    try:
+        return [kind(v) for v in value.split(",")]
+    except ValueError:
+        raise click.UsageError(f"--condition {name}: expected {expected}, received {value!r}.") from None
 
 
 def check_options(model, function, given):

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import types
 
 import click
 import numpy as np
@@ -12,7 +13,10 @@ from click.testing import CliRunner
 from PIL import Image
 
 import kgen
+from kgen.core.conditions import ImageCondition, SequenceCondition, VectorCondition
+from kgen.diffusion import DDPM, DDIMSampler
 from kgen.tools import cli, command
+from kgen.tools.sample import conditions_of
 
 
 def run(*arguments):
@@ -22,7 +26,6 @@ def run(*arguments):
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
     """A small class-conditional model of digits in a run's folder."""
-    from kgen.diffusion import DDPM, DDIMSampler
     from kgen.networks import UNet
 
     network = UNet((8, 8, 1), channels=(8,), blocks=1, attention=(False,), num_classes=10)
@@ -126,6 +129,11 @@ def test_sample_draws_points_and_prints_texts(tmp_path):
     result = run("sample", points, "--seed", 0, "--out", tmp_path / "points.png")
     assert result.exit_code == 0 and "1000 samples" in result.output
     assert Image.open(tmp_path / "points.png").size[0] > 200
+    encoder, decoder = kgen.networks.MLP((2,), (4,), (8,)), kgen.networks.MLP((2,), (2,), (8,))
+    for model in (DDPM((2,), sampler=DDIMSampler(2)), kgen.vae.VAE((2,), 2, encoder=encoder, decoder=decoder)):
+        kgen.Run(tmp_path / model.name).save_model(model)
+        result = run("sample", tmp_path / model.name, "--seed", 0, "--out", tmp_path / f"{model.name}.png")
+        assert result.exit_code == 0 and "1000 samples" in result.output, result.output
     tokenizer = kgen.autoregressive.ByteTokenizer()
     kgen.Run(texts).save_model(kgen.autoregressive.GPT(tokenizer=tokenizer, context=16, layers=1, heads=1, width=8))
     for arguments, start in (((), ""), (("--prompt", "ab"), "ab")):
@@ -133,6 +141,28 @@ def test_sample_draws_points_and_prints_texts(tmp_path):
         assert result.exit_code == 0 and result.output.startswith(start) and len(result.output) > len(start)
     result = run("sample", points, "--prompt", "ab")
     assert result.exit_code == 2 and "GAN does not continue text" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("vector=abc", "--condition vector: expected 2 numbers, such as 0.5,1, received 'abc'"),
+        ("text=1,x", "--condition text: expected 3 tokens, integers such as 3,1,2, received '1,x'"),
+        ("low=nowhere.png", "--condition low: expected the file of a picture, received 'nowhere.png'"),
+        (
+            "colour=1",
+            "--condition: expected NAME=VALUE, NAME one of this model's: vector (vector), text (sequence), low (image)",
+        ),
+    ],
+)
+def test_a_condition_that_cannot_be_read_is_named(given, message):
+    model = types.SimpleNamespace(
+        conditions=[VectorCondition(2), SequenceCondition(3, 7), ImageCondition((2, 2, 1), name="low")]
+    )
+    assert conditions_of(model, ["vector=0.5,1", "text=1,2,3"]) == {"vector": [0.5, 1.0], "text": [1, 2, 3]}
+    with pytest.raises(click.UsageError) as refused:
+        conditions_of(model, [given])
+    assert message in refused.value.message
 
 
 def test_evaluate_prints_each_figure_beside_its_floor(saved):
