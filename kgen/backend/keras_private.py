@@ -50,6 +50,21 @@ def rate_as_given(optimizer):
     return optimizer._learning_rate
 
 
+def clipped(optimizer, gradients):
+    """Gradients as an optimizer clips them, by ``clipnorm``, ``global_clipnorm`` or ``clipvalue``: on replicas kgen clips the whole."""
+    return optimizer._clip_gradients(gradients)
+
+
+def own_variables(optimizer):
+    """An optimizer's variables as Keras keeps them, for an optimizer whose ``variables`` are those of others too."""
+    return optimizer._variables
+
+
+def trained_by(optimizer):
+    """The variables that an optimizer was built for; none if it has not been built, or leaves them to one within it."""
+    return getattr(optimizer, "_trainable_variables", [])
+
+
 def history_of(callbacks):
     """The ``History`` in a ``keras.callbacks.CallbackList`` that was made with ``add_history=True``."""
     return callbacks._history

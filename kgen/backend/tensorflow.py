@@ -6,6 +6,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from kgen.backend import keras_private
+
 
 class TrainStep:
     """Turns ``train_update(data)`` and ``test_update(data)`` into Keras's TensorFlow steps."""
@@ -147,7 +149,7 @@ def _clipped_whole(optimizer, gradients):
         return gradients
     here = [i for i, g in enumerate(gradients) if g is not None]
     whole = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, [gradients[i] for i in here])
-    for i, g in zip(here, optimizer._clip_gradients(whole), strict=True):
+    for i, g in zip(here, keras_private.clipped(optimizer, whole), strict=True):
         gradients[i] = g / _replicas()
     return gradients
 

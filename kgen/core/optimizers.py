@@ -2,6 +2,8 @@
 
 import keras
 
+from kgen.backend import keras_private
+
 
 @keras.saving.register_keras_serializable(package="kgen")
 class OptimizerGroup(keras.optimizers.Optimizer):
@@ -46,7 +48,10 @@ class OptimizerGroup(keras.optimizers.Optimizer):
 
     @property
     def variables(self):
-        return [*self._variables, *(v for optimizer in self.members.values() for v in optimizer.variables)]
+        return [
+            *keras_private.own_variables(self),
+            *(v for optimizer in self.members.values() for v in optimizer.variables),
+        ]
 
     def apply(self, grads, trainable_variables=None):
         raise RuntimeError(
@@ -56,15 +61,15 @@ class OptimizerGroup(keras.optimizers.Optimizer):
     def finalize_variable_values(self, var_list):
         # Only a member knows which variables are its own.
         for optimizer in self.members.values():
-            optimizer.finalize_variable_values(getattr(optimizer, "_trainable_variables", []))
+            optimizer.finalize_variable_values(keras_private.trained_by(optimizer))
 
     def save_own_variables(self, store):
         # Keras walks into ``members`` by itself.
-        for i, variable in enumerate(self._variables):
+        for i, variable in enumerate(keras_private.own_variables(self)):
             store[str(i)] = keras.ops.convert_to_numpy(variable)
 
     def load_own_variables(self, store):
-        for i, variable in enumerate(self._variables):
+        for i, variable in enumerate(keras_private.own_variables(self)):
             variable.assign(store[str(i)])
 
     def get_config(self):

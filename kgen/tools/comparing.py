@@ -19,6 +19,7 @@ import keras
 import numpy as np
 
 import kgen
+from kgen.backend import keras_private
 from kgen.core import checks, pictures
 from kgen.core.presets.allowlist import ROOMS
 from kgen.core.run import environment
@@ -39,7 +40,7 @@ class TimeLimit(keras.callbacks.Callback):
         self.steps += 1
         self.start = self.start or time.perf_counter()
         if time.perf_counter() - self.start >= self.seconds:
-            self._model.stop_training = True
+            keras_private.model_of(self).stop_training = True
 
 
 @dataclasses.dataclass(frozen=True)
