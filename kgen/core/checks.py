@@ -5,6 +5,8 @@ import difflib
 import keras
 import numpy as np
 
+from kgen.backend import keras_private
+
 HOW_TO_SCALE = "Convert pixels in 0..255 by x.astype('float32') / 127.5 - 1, or load them by kgen.data, which does it."
 
 
@@ -156,3 +158,14 @@ def pairs(a, b, steps):
         raise ValueError(f"steps: expected at least 2, both ends included, received {steps}.")
     if np.shape(a) != np.shape(b):
         raise ValueError(f"a, b: expected as many examples in both, received {len(a)} and {len(b)}.")
+
+
+def unmixed_rows(name, what, *networks):
+    """Raises ValueError where a network mixes the rows of a batch, whose slopes ``what``, a penalty, takes of each example."""
+    found = [layer for network in networks for layer in keras_private.flatten_layers(network)]
+    norms = [layer.name for layer in found if isinstance(layer, keras.layers.BatchNormalization)]
+    if norms:
+        raise ValueError(
+            f"{name}: {what} is one of each example, and {', '.join(norms)} mixes them; expected a network without "
+            "BatchNormalization. LayerNormalization may take its place."
+        )

@@ -12,11 +12,11 @@ from collections.abc import Callable
 
 import keras
 import numpy as np
-from keras import layers, ops
+from keras import ops
 
 from kgen import backend
 from kgen.backend import keras_private
-from kgen.core import GenerativeModel, inputs, random
+from kgen.core import GenerativeModel, checks, inputs, random
 from kgen.gan import augmentation as augmentations
 from kgen.layers import MinibatchDiscrimination, MinibatchStandardDeviation
 
@@ -96,20 +96,11 @@ class AdversarialModel(GenerativeModel):
         """Called at the end of ``__init__``: checks the players, and makes the variables of what is remembered for them."""
         for name, player in self.roles.items():
             if any(r.takes_slopes for r in player.regularizers):
-                self._refuse_mixing(name, player)
+                checks.unmixed_rows(name, "a gradient penalty", *(getattr(self, n) for n in player.networks))
             for i, regularizer in enumerate(player.regularizers):
                 self.keep_state(f"{name}_regularizer_{i}", regularizer.state())
             if player.critic and self.augmentation is not None:
                 self.keep_state(f"{name}_augmentation", self.augmentation.state())
-
-    def _refuse_mixing(self, name, player):
-        found = [la for n in player.networks for la in keras_private.flatten_layers(getattr(self, n))]
-        norms = [layer.name for layer in found if isinstance(layer, layers.BatchNormalization)]
-        if norms:
-            raise ValueError(
-                f"{name}: a gradient penalty is one of each example, and {', '.join(norms)} mixes them; expected a network without "
-                "BatchNormalization. LayerNormalization may take its place."
-            )
 
     # What is remembered from step to step.
 

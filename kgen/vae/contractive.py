@@ -21,13 +21,16 @@ class ContractiveAutoencoder(Autoencoder):
 
     Args:
         contraction: weight of the penalty.
-        **kwargs: as in ``Autoencoder``; an encoder with BatchNorm mixes rows, and its Jacobian is not one of a row.
+        **kwargs: as in ``Autoencoder``. An encoder with BatchNorm mixes rows, and its Jacobian is not one of a row.
+    Raises:
+        ValueError: the encoder has BatchNorm.
     """
 
     log_names = ("loss", "reconstruction", "jacobian")
 
     def __init__(self, image_shape, latent_dim=16, *, contraction=0.1, name="contractive_autoencoder", **kwargs):
         super().__init__(image_shape, latent_dim, name=name, **kwargs)
+        checks.unmixed_rows("encoder", "the Jacobian's penalty", self.encoder)
         self.contraction = checks.in_range("contraction", contraction, 0.0, 1e6)
 
     def penalty(self, parameters, z, batch, training):

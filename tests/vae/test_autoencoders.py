@@ -126,6 +126,8 @@ def test_the_configuration_says_all(kind):
 
 
 def test_wrong_arguments():
+    mixing = [keras.Input((3,)), keras.layers.BatchNormalization(name="mixer"), keras.layers.Dense(2)]
+    mixing = keras.Sequential(mixing)
     for call, kind, message in [
         (lambda: vae.Autoencoder((3,), 2, beta=2.0), TypeError, "beta: Autoencoder takes none; kgen.vae.VAE does"),
         (lambda: vae.WAE((3,), 2, posterior="full"), TypeError, "posterior: WAE takes none"),
@@ -135,6 +137,11 @@ def test_wrong_arguments():
             lambda: vae.InfoVAE((3,), 2, alpha=-1.0, discrepancy=1.0),
             ValueError,
             r"discrepancy: expected a number in \[2",
+        ),
+        (
+            lambda: vae.ContractiveAutoencoder((3,), 2, encoder=mixing),
+            ValueError,
+            "encoder: the Jacobian's penalty is one of each example, and mixer mixes them",
         ),
     ]:
         with pytest.raises(kind, match=message):
