@@ -72,6 +72,18 @@ class Averages:
             counter.assign(ops.where(finite, step + 1.0, step))
 
 
+def frozen_network(network):
+    """A copy of a network with its weights, which is not trained: the caller's own, and what shares layers with it, goes on as it was.
+
+    Raises:
+        TypeError: the network cannot be rebuilt from its configuration.
+    """
+    copy = copy_network(network)
+    copy.set_weights(network.get_weights())
+    copy.trainable = False
+    return copy
+
+
 def copy_network(network, averaged=False):
     """A network or layer with the same configuration, built, whose weights are its own.
 
@@ -86,8 +98,8 @@ def copy_network(network, averaged=False):
         copy = keras.saving.deserialize_keras_object(_in_float32(config) if averaged else config)
     except Exception as error:
         raise TypeError(
-            f"network: {type(network).__name__} could not be rebuilt from its configuration ({error}). An averaged copy of the "
-            "weights needs it: give the class get_config(), or pass ema=None."
+            f"network: {type(network).__name__} could not be rebuilt from its configuration ({error}). A copy with weights of "
+            "its own needs it: give the class get_config(), or, where the copy is of averaged weights, pass ema=None."
         ) from error
     if not copy.built:
         copy.build_from_config(network.get_build_config())

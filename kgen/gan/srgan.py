@@ -12,6 +12,7 @@ import keras
 from keras import ops
 
 from kgen.core import checks
+from kgen.core.averages import frozen_network
 from kgen.gan.networks import run_once
 from kgen.gan.paired import PairedGAN, mean_of_rows
 from kgen.networks import SRCritic, SRResNet
@@ -28,7 +29,7 @@ class SRGAN(PairedGAN):
         factor: by how much each side grows, a power of 2; 4 in the paper.
         generator: network from small images to large ones; ``kgen.networks.SRResNet`` by default.
         critic: network from large images to one logit or several; ``kgen.networks.SRCritic`` by default.
-        features: a network from large images to features, or a list of them, which is kept as it is, such as some layers of a classifier:
+        features: a network from large images to features, or a list of them, such as some layers of a classifier, of which a frozen copy is kept:
             ``keras.Model(classifier.input, classifier.get_layer("features").output)``. None: pixels alone.
         content: weight of the squared distance of features, whose mean is taken over each of the outputs.
         pixel: weight of the squared distance of pixels; 0 in the paper's SRGAN, 1 in its SRResNet. By default 1 without features, else 0.1.
@@ -64,10 +65,9 @@ class SRGAN(PairedGAN):
         given = {"adversarial_loss": adversarial_loss, "adversarial_weight": adversarial_weight, "name": name, **kwargs}
         super().__init__(source, shape, generator, critic, **given)
         self.shape, self.factor = shape, factor
-        self.features = features
         if features is not None:
             run_once("features", features, [ops.zeros((1, *shape))])
-            features.trainable = False
+        self.features = None if features is None else frozen_network(features)
         self.content = checks.in_range("content", content, 0.0, 1e6)
         pixel = (1.0 if features is None else 0.1) if pixel is None else pixel
         self.pixel = checks.in_range("pixel", pixel, 0.0, 1e6)

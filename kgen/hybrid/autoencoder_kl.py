@@ -11,6 +11,7 @@ import keras
 from keras import layers, ops
 
 from kgen.core import GenerativeModel, TensorSpec, checks, random
+from kgen.core.averages import frozen_network
 from kgen.core.config import own_copy
 from kgen.gan import losses
 from kgen.gan.adversarial import AdversarialModel, Player, Turn
@@ -54,7 +55,7 @@ class AutoencoderKL(AdversarialModel, VAE):
         decoder: maps z (B, h, w, c) to x; ``kgen.networks.SpatialDecoder`` by default.
         critic: maps x to logits (B, ...); ``kgen.networks.PatchCritic`` by default.
         features: a network of images, or several layers of one, whose outputs say how images look (``perceptual_distance``), such as some of
-            a classifier's layers: ``keras.Model(classifier.input, [classifier.get_layer(n).output for n in names])``. It is kept as it is.
+            a classifier's layers: ``keras.Model(classifier.input, [classifier.get_layer(n).output for n in names])``. The model keeps a frozen copy.
         perceptual: weight of that distance.
         adversarial_loss: as in ``GAN``.
         adversarial_weight: of the critic's word.
@@ -123,10 +124,9 @@ class AutoencoderKL(AdversarialModel, VAE):
         }
         self.critic = PatchCritic(image_shape, dtype=dtype) if critic is None else critic
         run_once("critic", self.critic, [ops.zeros((1, *image_shape))])
-        self.features = features
         if features is not None:
             run_once("features", features, [ops.zeros((1, *image_shape))])
-            features.trainable = False
+        self.features = None if features is None else frozen_network(features)
         self.perceptual = checks.in_range("perceptual", perceptual, 0.0, 1e6)
         self.adversarial_loss = losses.get(adversarial_loss)
         if self.adversarial_loss.follows_steps:

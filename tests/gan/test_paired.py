@@ -65,6 +65,7 @@ def small(**kwargs):
 def test_srgan_compares_features_of_a_frozen_network():
     keras.utils.set_random_seed(0)
     features = convolution("features", activation="tanh")
+    trainable = len(features.trainable_variables)
     model = small(features=features, content=2.0, pixel=0.5, augmentation=DiffAugment("flip"), ema=None)
     start = features.get_weights()
     model.compile(keras.optimizers.Adam(1e-2), **COMPILE)
@@ -76,9 +77,10 @@ def test_srgan_compares_features_of_a_frozen_network():
     assert logs["generator_loss"] == pytest.approx(expected + 1e-3 * logs["adversarial"], rel=1e-3)
     history = model.fit(X, batch_size=16, epochs=8, verbose=0).history
     assert history["distance"][-1] < history["distance"][0]
-    for a, b in zip(features.get_weights(), start, strict=True):
+    for a, b in zip(model.features.get_weights(), start, strict=True):
         np.testing.assert_array_equal(a, b)
-    assert not any(v is w for v in features.variables for p in model.players.values() for w in p)
+    assert len(features.trainable_variables) == trainable > 0 and not model.features.trainable_variables
+    assert not any(v is w for v in model.features.variables for p in model.players.values() for w in p)
     assert model.upscale(reduced[:2]).shape == (2, *SHAPE) and model.endpoints()[0].name == "upscale"
     assert SRGAN.from_config(model.get_config()).get_config() == model.get_config()
 

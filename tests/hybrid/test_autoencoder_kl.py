@@ -107,6 +107,17 @@ def test_networks_of_the_user_s_own_are_copied_more_than_once():
     assert [w.shape for w in again.weights] == [w.shape for w in found.weights]
 
 
+def test_the_classifier_whose_layers_are_its_features_goes_on_as_it_was():
+    classifier = keras.Sequential([keras.Input(SHAPE), layers.Conv2D(2, 1, name="seen"), layers.Dense(3)])
+    features = keras.Model(classifier.inputs, classifier.get_layer("seen").output)
+    found = model(features=features)
+    assert len(classifier.trainable_variables) == 4 and not found.features.trainable_variables
+    np.testing.assert_array_equal(value(found.features(X)), value(features(X)))
+    before = value(found.features(X))
+    classifier.set_weights([w + 1 for w in classifier.get_weights()])
+    np.testing.assert_array_equal(value(found.features(X)), before)
+
+
 def test_gradients_reach_their_own_players_only_and_the_critic_begins_late():
     networks = {"autoencoder": ("encoder", "decoder"), "critic": ("critic",)}
 
