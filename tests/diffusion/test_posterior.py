@@ -8,7 +8,17 @@ import pytest
 from keras import ops
 
 from kgen.core.conditions import Conditions
-from kgen.diffusion import DDPM, CosineSchedule, DDIMSampler, Masking, PosteriorGuidance, posterior_sample
+from kgen.diffusion import (
+    DDPM,
+    AveragePooling,
+    CosineSchedule,
+    DDIMSampler,
+    GaussianBlur,
+    Grey,
+    Masking,
+    PosteriorGuidance,
+    posterior_sample,
+)
 from kgen.diffusion.schedules import like
 
 MEAN = np.array([0.1, -0.2, 0.3])
@@ -94,6 +104,55 @@ def test_samples_are_of_the_posterior(model):
     np.testing.assert_allclose(few, drawn[:3], atol=1e-5)
     exactly = posterior_sample(model, rows[:8], operator(TWO), iterations=2, seed=1)  # without noise
     np.testing.assert_allclose(exactly @ TWO.T, rows[:8], atol=0.02)
+
+
+SIDES = (8, 8, 3)
+
+
+def spectrum():
+    """Variances and directions of pictures whose neighbouring pixels and colours are alike, standard deviation 0.3."""
+    near = np.exp(-np.abs(np.arange(8)[:, None] - np.arange(8)) / 3.0)
+    variances, directions = np.linalg.eigh(0.09 * np.kron(np.kron(near, near), 0.5 * np.eye(3) + 0.5))
+    return variances.astype("float32"), directions.astype("float32")
+
+
+@keras.saving.register_keras_serializable(package="kgen_tests")
+class OptimalOfPictures(keras.layers.Layer):
+    """The optimal estimate of such pictures, as a network."""
+
+    def call(self, inputs, training=False):
+        x, t = inputs
+        alpha, sigma = (ops.reshape(f(t), (-1, 1)) for f in (CosineSchedule().alpha, CosineSchedule().sigma))
+        variances, directions = (ops.convert_to_tensor(v) for v in spectrum())
+        parts = ops.matmul(ops.reshape(x, (-1, variances.shape[0])), directions)
+        parts = parts * alpha * variances / (alpha**2 * variances + sigma**2)
+        return ops.reshape(ops.matmul(parts, ops.transpose(directions)), (-1, *SIDES))
+
+
+@pytest.mark.once("the guided estimates are compared with exact ones on every backend above")
+def test_what_each_operator_makes_of_results_is_what_was_measured_within_its_noise():
+    rng, (variances, directions) = np.random.default_rng(0), spectrum()
+    model = DDPM(SIDES, network=OptimalOfPictures(), prediction="data", sampler=DDIMSampler(20), clip=False, ema=None)
+    model.compile(jit_compile=False)
+    x = (rng.normal(size=(8, 192)) * np.sqrt(variances) @ directions.T).reshape(8, *SIDES).astype("float32")
+    known = Masking(rng.uniform(size=SIDES[:2]) < 0.5)
+    for measure, noise, iterations in (
+        (known, 0.1, 1),
+        (AveragePooling(2), 0.1, 1),
+        (Grey(), 0.1, 1),
+        (GaussianBlur(1.0), 0.1, 1),
+        (
+            GaussianBlur(1.0),
+            0.02,
+            3,
+        ),  # whose measurements depend on each other: one iteration leaves 1.5 times the noise
+    ):
+        y = ops.convert_to_numpy(measure(ops.convert_to_tensor(x)))
+        y = (y + noise * rng.normal(size=y.shape)).astype("float32")
+        drawn = posterior_sample(model, y, measure, noise=noise, iterations=iterations, seed=0)
+        rest = ops.convert_to_numpy(measure(ops.convert_to_tensor(drawn))) - y
+        assert 0.6 * noise < rest.std() < 1.15 * noise, (measure, rest.std() / noise)
+        assert np.abs(drawn - x).mean() > 0.05  # drawn, not restored
 
 
 def test_clipped_images_with_one_iteration():
