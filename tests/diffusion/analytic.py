@@ -27,6 +27,7 @@ from kgen.diffusion import (
     ZeroTerminalSNR,
 )
 from kgen.diffusion.predictions import noise_of
+from kgen.diffusion.samplers import noise_like
 from kgen.diffusion.schedules import like
 
 MEAN, SCALE = np.array([0.5, -1.0, 0.0]), np.array([0.3, 1.0, 0.05])
@@ -209,6 +210,14 @@ def ends(sampler):
     found = ops.convert_to_numpy(run(ops.convert_to_tensor(x), ops.convert_to_tensor(times)))
     assert found.dtype == TYPE
     return dict(zip(cases(), np.split(found, len(cases())), strict=True))
+
+
+def added_noise(steps, index):
+    """What kgen's stochastic samplers draw in step ``index`` of the case ("trailing", steps): (8, 3)."""
+    first = 8 * list(cases()).index(("trailing", steps))
+    seeds = random.row_seeds(0, 8 * len(cases()))[first : first + 8]
+    drawn = noise_like(ops.zeros((8, 3), dtype=TYPE), random.fold_in(ops.convert_to_tensor(seeds), index + 1))
+    return ops.convert_to_numpy(drawn).astype("float64")
 
 
 def order_within(sampler):

@@ -2,13 +2,20 @@
 
     pip install diffusers scipy torch && KERAS_BACKEND=torch PYTHONPATH=.:tests python -m diffusion.reference_trajectories
 
-The network stand-in is evaluated at the scheduler's own sigma, not at its rounded timestep. Made with diffusers 0.42.1.
+The network stand-in is evaluated at the scheduler's own sigma, not at its rounded timestep. Schedulers that add noise are given kgen's, of the
+same row seeds. Made with diffusers 0.42.1.
+
+Not compared: EDMSampler, since diffusers churns before Euler's steps alone; PredictorCorrectorSampler, since ScoreSdeVeScheduler takes the corrector's
+length from the norms of a whole batch; ConsistencySampler, since CMStochasticIterativeScheduler adds noise sqrt(r^2 - r_min^2), not r; and
+DPMSolverMultistepSampler of order 3, for the reason in ``test_dpm_solver``.
 """
+
+import sys
 
 import diffusers
 import numpy as np
 import torch
-from diffusion.analytic import REFERENCE, RUNS, mixture, noise
+from diffusion.analytic import REFERENCE, RUNS, added_noise, mixture, noise
 
 # Step k of diffusers is t = (k + 1)/1000; its first is the last before data.
 TRAILING = {"num_train_timesteps": 1000, "timestep_spacing": "trailing"}
@@ -31,8 +38,14 @@ SCHEDULERS = {
         diffusers.DPMSolverSinglestepScheduler,
         {"use_exponential_sigmas": True, "lower_order_final": True, "final_sigmas_type": "zero"},
     ),
+    "ancestral": (diffusers.DDPMScheduler, {**TRAILING, "clip_sample": False}),
+    "euler_ancestral": (diffusers.EulerAncestralDiscreteScheduler, TRAILING),
+    "dpm_solver_multistep, stochastic": (
+        diffusers.DPMSolverMultistepScheduler,
+        {**TRAILING, "lower_order_final": False, "final_sigmas_type": "zero", "algorithm_type": "sde-dpmsolver++"},
+    ),
 }
-IN_SIGMA = ("euler", "heun", "lms")  # whose samples are x/alpha
+IN_SIGMA = ("euler", "heun", "lms", "euler_ancestral")  # whose samples are x/alpha
 
 
 def end(name, steps):
@@ -43,6 +56,8 @@ def end(name, steps):
     if name in IN_SIGMA:
         x = x / scheduler.alphas_cumprod[-1].double().sqrt()
     for index, t in enumerate(scheduler.timesteps):
+        drawn = torch.from_numpy(added_noise(steps, index))
+        sys.modules[cls.__module__].randn_tensor = lambda *given, drawn=drawn, **kwargs: drawn
         if hasattr(scheduler, "sigmas"):
             ratio = scheduler.sigmas[index].double()
             alpha = 1.0 / (1.0 + ratio**2).sqrt()

@@ -250,9 +250,11 @@ def test_what_is_said_of_noise_on_the_way_and_rows_with_fewer_steps(name):
     np.testing.assert_allclose(mixed[[1, 3]], drawn(six, seeds[0])[[1, 3]], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["ddim", "euler"])
+@pytest.mark.parametrize("name", ["ddim", "euler", "ancestral", "euler_ancestral", "dpm_solver_multistep, stochastic"])
 def test_the_trajectory_of_the_reference(name):
-    check_trajectory(NAMES[name](grid="uniform"), name)
+    """Those that add noise add the same."""
+    options = {"stochastic": True} if "," in name else {}
+    check_trajectory(NAMES[name.split(",")[0]](grid="uniform", **options), name)
 
 
 def test_what_does_not_fit_the_process_is_refused_when_a_model_is_made():
