@@ -2,13 +2,16 @@
 
 import pathlib
 import re
+import shlex
 
+import click
 import pytest
 
 import kgen
 from kgen.core import loading
 from kgen.diffusion import ddpm
 from kgen.gan import networks
+from kgen.tools import cli
 
 ROOT = pathlib.Path(kgen.__file__).parents[1]
 FILES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -61,6 +64,28 @@ def test_blocks_run(path, small, tmp_path, monkeypatch):
 def test_links_and_pictures_are_there(path):
     for target in re.findall(r"\]\((?!http)([^)#]+)\)", path.read_text(encoding="utf-8")):
         assert (path.parent / target).exists(), target
+
+
+def commands(text):
+    """The commands of ``kgen`` in a text, each a list of its words: lines of their own, and `code`."""
+    lines = re.findall(r"^(?:.*&& )?kgen +(.+)$", text, re.M) + re.findall(r"`kgen ([^`]+)`", text)
+    for line in lines:
+        line = re.split(r"\s{2,}|\s#|`", line)[0]  # what it is for stands after some spaces
+        yield shlex.split(line.replace("[--", " --").replace("]", "")), "[--" in line
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
+def test_commands_are_as_the_command_takes_them(path):
+    for (name, *words), options_alone in commands(path.read_text(encoding="utf-8")):
+        command = cli.main.commands[name]
+        known = {o for p in command.params for o in p.opts}
+        if options_alone:  # as in "kgen train RECIPE [--data --seed]"
+            assert {w for w in words if w.startswith("--")} <= known, f"kgen {name} {words}"
+        elif words:
+            try:
+                command.make_context(name, words)
+            except click.BadParameter as error:  # the reader's files are not here
+                assert error.message.endswith("does not exist."), f"kgen {name} {words}: {error.message}"
 
 
 def test_the_readme_is_short():
