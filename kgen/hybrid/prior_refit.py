@@ -9,6 +9,9 @@ Reference:
     Ghosh et al., From variational to deterministic autoencoders, 2020, arXiv 1903.12436 (a mixture of Gaussians).
 """
 
+import inspect
+import math
+
 import keras
 import numpy as np
 from keras import ops
@@ -117,7 +120,16 @@ class PriorRefit(GenerativeModel):
                 the prior.
         Returns:
             what the prior's ``fit`` returns, a ``History``.
+        Raises:
+            TypeError: the prior's ``fit`` takes no such argument.
         """
+        taken = inspect.signature(self.prior.fit).parameters
+        if not any(p.kind == p.VAR_KEYWORD for p in taken.values()):
+            for name in set(kwargs) - set(taken):
+                raise TypeError(
+                    f"{name}: the fit of a {type(self.prior).__name__} takes {', '.join(n for n in taken if n not in 'xy')}; received "
+                    f"{name}={kwargs[name]!r}."
+                )
         if kwargs.get("validation_data") is not None:
             held_out = kwargs["validation_data"]
             held_out = held_out if isinstance(held_out, (list, tuple)) else (held_out,)
@@ -271,6 +283,16 @@ class _Latents:
         wanted = tuple(self.autoencoder.latent_shape)
         if found is not None and tuple(found) != wanted:
             raise ValueError(f"prior: expected a model of latents of shape {wanted}, received one of {tuple(found)}.")
+        try:
+            self.prior.check_examples(
+                np.linspace(-9.0, 9.0, 2 * math.prod(wanted), dtype="float32").reshape(2, *wanted)
+            )
+        except ValueError as error:
+            kind = type(self.prior).__name__
+            raise ValueError(
+                f"prior: a {kind} of {wanted} does not take latents, which may be any numbers ({error}). Diffusion on maps of them is "
+                f"kgen.hybrid.LatentDiffusion; as a prior take kgen.vae.GaussianMixture({wanted}), or for vectors a flow or a second VAE."
+            ) from error
 
     def codes(self, x, seeds, **values):
         return self.autoencoder.latent_draw_rows(x, seeds, **values)

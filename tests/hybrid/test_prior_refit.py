@@ -7,7 +7,8 @@ from keras import ops
 
 import kgen
 from kgen.autoregressive import GPT, CodePixelCNN, PixelCNN
-from kgen.hybrid import PriorRefit
+from kgen.diffusion import DDPM
+from kgen.hybrid import AutoencoderKL, PriorRefit
 from kgen.networks import MLP, LadderDecoder, LadderEncoder, SpatialDecoder, SpatialEncoder
 from kgen.vae import VAE, VQVAE, VQVAE2, GaussianLikelihood, GaussianMixture
 
@@ -144,10 +145,22 @@ def test_codes_of_several_levels_are_drawn_from_the_top(tmp_path):
 
 def test_wrong_arguments(refit):
     gpt = GPT(5, 4, layers=1, heads=1, width=8)
+    maps, mlp = AutoencoderKL((4, 4, 1), 2, channels=(4,)), MLP((2, 2, 2), (2, 2, 2), widths=(4,), time=True)
+    assert PriorRefit(maps, GaussianMixture((2, 2, 2), 2)).sample(1, seed=0).shape == (1, 4, 4, 1)
     for call, kind, message in [
         (lambda: PriorRefit(gpt, refit.prior), TypeError, "autoencoder: expected a trained"),
         (lambda: PriorRefit(refit.autoencoder, "mixture"), TypeError, "prior: expected a model such as"),
         (lambda: PriorRefit(refit.autoencoder, gpt), ValueError, "a GPT is a model of integer codes"),
+        (
+            lambda: refit.fit(X, epochs=3),
+            TypeError,
+            "epochs: the fit of a GaussianMixture takes iterations, seed, verbose",
+        ),
+        (
+            lambda: PriorRefit(maps, DDPM((2, 2, 2), network=mlp)),
+            ValueError,
+            "on maps of them is kgen.hybrid.LatentDiff",
+        ),
         (lambda: refit.sample(1, labels=0), ValueError, "this model has no classes"),
     ]:
         with pytest.raises(kind, match=message):
