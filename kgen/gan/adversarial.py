@@ -267,7 +267,7 @@ class AdversarialModel(GenerativeModel):
 
     def _refuse_weights(self):
         raise ValueError(
-            "sample_weight: a GAN does not weigh its rows; repeat in the data what is to be seen more often."
+            f"sample_weight: {type(self).__name__} does not weigh its rows; repeat in the data what is to be seen more often."
         )
 
     def get_config(self):

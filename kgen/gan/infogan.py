@@ -125,18 +125,19 @@ class InfoGAN(ReadingGAN):
 
     # The protocol.
 
-    def sample(self, n, *, seed=None, batch_size=None, category=None, codes=None):
+    def sample(self, n, *, seed=None, batch_size=None, category=None, codes=None, **given):
         """Draws z and generates; ``category`` and ``codes`` are drawn with it, or given.
 
         Args:
             n, seed, batch_size: as in ``GAN.sample``.
             category: int, or n of them, in [0, categories).
             codes: float array (J,) or (n, J), in [-1, 1].
+            **given: conditions, of which it has none.
         Returns:
             numpy float32 array (n, *shape).
         """
-        if category is None and codes is None:
-            return super().sample(n, seed=seed, batch_size=batch_size)
+        if given or (category is None and codes is None):
+            return super().sample(n, seed=seed, batch_size=batch_size, **given)
         z = np.array(ops.convert_to_numpy(self.latent(self.row_seeds(n, seed))))
         start = self.noise_dim + self.categories
         if category is not None:

@@ -72,9 +72,18 @@ class ProgressiveGAN(GAN):
         policy = {"dtype": kwargs.get("dtype")}
         if generator is None:
             generator = ProgressiveGenerator(latent_dim, shape, width, levels, **policy)
-        levels = generator.levels if levels is None else levels
+        levels = getattr(generator, "levels", None) if levels is None else levels
+        if levels is None:
+            raise ValueError(
+                "levels: expected how often the sides double, which this generator does not say by levels."
+            )
         if discriminator is None:
             discriminator = ProgressiveCritic(shape, width, levels, **policy)
+        for player, network in (("generator", generator), ("discriminator", discriminator)):
+            if getattr(network, "levels", levels) != levels:
+                raise ValueError(
+                    f"{player}: expected a network of {levels} levels, as both grow together, received one of {network.levels}."
+                )
         super().__init__(
             shape,
             latent_dim,

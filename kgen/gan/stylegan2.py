@@ -149,17 +149,18 @@ class StyleGAN2(GAN):
 
     # The protocol.
 
-    def sample(self, n, *, seed=None, truncation=1.0, batch_size=None):
+    def sample(self, n, *, seed=None, truncation=1.0, batch_size=None, **given):
         """Draws z and noise, and generates.
 
         Args:
             n, seed, batch_size: as in ``GAN.sample``.
             truncation: psi in [0, 1]: w becomes mean + psi (w - mean).
+            **given: conditions, of which it has none.
         Returns:
             numpy float32 array (n, H, W, C) in [-1, 1].
         """
         psi = np.full(checks.positive_int("n", n), checks.in_range("truncation", truncation, 0.0, 1.0), "float32")
-        arrays = {"seeds": self.row_seeds(n, seed), "truncation": psi}
+        arrays = {"seeds": self.row_seeds(n, seed), "truncation": psi, **self.conditions.rows(n, given)}
         return self.run_rows("sample", self.sample_rows, arrays, batch_size=batch_size, progress=True)
 
     def sample_rows(self, seeds, truncation=None):

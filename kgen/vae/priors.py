@@ -15,6 +15,9 @@ class Prior(keras.layers.Layer):
         self.latent_dim = latent_dim
         self.built = True
 
+    def check(self, image_shape, conditions):
+        """Raises ValueError unless it may be the prior of a VAE of examples of this shape, under these conditions."""
+
     def of(self, encoder, posterior):
         """The prior where a model has this encoder and ``Posterior``; itself, unless it is made of them."""
         return self

@@ -76,6 +76,7 @@ class VAE(Autoencoder):
         self.kl_warmup = int(checks.in_range("kl_warmup", kl_warmup, 0, 2**31))
         self.free_bits = checks.in_range("free_bits", free_bits, 0.0, 1e6)
         self.prior = priors.get(prior)
+        self.prior.check(self.image_shape, self.conditions)
         if not self.prior.built:
             self.prior.build(self.latent_dim)
         self.posterior = posteriors.get(posterior)

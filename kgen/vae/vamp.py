@@ -36,6 +36,17 @@ class VampPrior(Prior):
         self.pseudo_inputs = self.add_weight(shape=shape, initializer=start, name="pseudo_inputs", dtype="float32")
         super().build(latent_dim)
 
+    def check(self, image_shape, conditions):
+        if len(conditions):
+            raise ValueError(
+                "prior: a VampPrior's pseudo-inputs have no conditions, and the encoder of this VAE takes "
+                f"{', '.join(conditions.specs())}; expected another prior, such as 'gaussian_mixture'."
+            )
+        if self.image_shape != tuple(image_shape):
+            raise ValueError(
+                f"prior: expected VampPrior({tuple(image_shape)}), of pseudo-inputs like the data, received one of {self.image_shape}."
+            )
+
     def of(self, encoder, posterior):
         parameters = ops.cast(encoder(ops.convert_to_tensor(self.pseudo_inputs)), "float32")
         return _Posteriors(parameters, posterior, self.latent_dim)

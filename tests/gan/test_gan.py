@@ -260,5 +260,5 @@ def test_wrong_data():
         model.sample(2, labels=1)
     with says("z: expected shape (N, 2), received (4, 3)."):
         model.decode(np.zeros((4, 3), "float32"))
-    with says("sample_weight: a GAN does not weigh its rows; repeat in the data what is to be seen more often."):
+    with says("sample_weight: GAN does not weigh its rows; repeat in the data what is to be seen more often."):
         model.fit(images, sample_weight=np.ones(4), verbose=0)

@@ -100,3 +100,12 @@ def test_classes_are_refused():
         ValueError, match="num_classes: ProgressiveGAN's networks take no classes, received num_classes=3"
     ):
         ProgressiveGAN(SHAPE, 4, num_classes=3)
+
+
+def test_networks_of_other_levels_are_refused():
+    critic = ProgressiveCritic((16, 16, 1), 4, 2)
+    with pytest.raises(ValueError, match="discriminator: expected a network of 1 levels, .* received one of 2"):
+        ProgressiveGAN((16, 16, 1), 4, width=4, levels=1, discriminator=critic)
+    z = keras.Input((4,))
+    with pytest.raises(ValueError, match="levels: expected how often the sides double, which this generator does not"):
+        ProgressiveGAN((16, 16, 1), 4, generator=keras.Model(z, z), discriminator=critic)

@@ -147,6 +147,8 @@ def test_wrong_arguments():
         model.sample(2, category=3)
     with pytest.raises(ValueError, match=r"codes: expected \(1,\) or \(2, 1\) numbers in \[-1, 1\]"):
         model.sample(2, codes=[0.1, 0.2])
+    with pytest.raises(ValueError, match="labels: this model has no classes"):
+        model.sample(2, category=1, labels=1)
     with pytest.raises(ValueError, match="categories, codes: expected two categories or more"):
         InfoGAN((2,), 3, categories=0, codes=0)
     with pytest.raises(ValueError, match=r"discriminator: expected a list of outputs \(B, 1\), \(B, 3\)"):

@@ -128,6 +128,8 @@ def test_truncation_is_served(trained):
     model, _ = trained
     sample, decode = model.endpoints()
     spec = sample.inputs["truncation"]
+    with pytest.raises(ValueError, match="labels: this model has no classes"):
+        model.sample(2, labels=1)
     assert (spec.shape, spec.low, spec.high, spec.default) == ((), 0.0, 1.0, 1.0) and "truncation" not in decode.inputs
     psi = ops.convert_to_tensor(np.array([0.0, 0.4, 1.0], "float32"))
     found = value(sample.function(seed=ops.convert_to_tensor(model.row_seeds(3, 5)), truncation=psi)["images"])

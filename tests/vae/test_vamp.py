@@ -1,10 +1,11 @@
 """The VampPrior: the mixture of the posteriors of its pseudo-inputs."""
 
 import numpy as np
+import pytest
 from keras import ops
 
 from kgen.networks import MLP
-from kgen.vae import VAE, VampPrior
+from kgen.vae import VAE, ConditionalVAE, VampPrior
 
 RNG = np.random.default_rng(0)
 
@@ -25,3 +26,14 @@ def test_with_the_data_as_pseudo_inputs_it_is_the_aggregate_posterior():
     np.testing.assert_allclose(
         np.cov(drawn.T), np.cov(loc.T, bias=True) + np.diag(np.square(scale).mean(0)), rtol=0.06, atol=0.15
     )
+
+
+def test_wrong_arguments():
+    with pytest.raises(
+        ValueError, match=r"prior: expected VampPrior\(\(3,\)\), of pseudo-inputs like the data, received one of \(4,"
+    ):
+        VAE((3,), 2, prior=VampPrior((4,)))
+    with pytest.raises(
+        ValueError, match="prior: a VampPrior's pseudo-inputs have no conditions, and the encoder .* label"
+    ):
+        ConditionalVAE((3,), 2, num_classes=3, prior=VampPrior((3,)))
