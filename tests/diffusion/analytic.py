@@ -161,7 +161,9 @@ def by_log_snr(schedule, count, end):
 def cases():
     """What one run goes through, 8 rows each: a dict from a name to (schedule, times, scale of x_1, whether the data is the mixture)."""
     linear, cosine = LinearSchedule(), CosineSchedule()
-    found = {("order", n): (cosine, by_log_snr(cosine, n, END), 1.0, False) for n in COUNTS}
+    found = {
+        ("order", n, mixed): (cosine, by_log_snr(cosine, n, END), 1.0, mixed) for n in COUNTS for mixed in (False, True)
+    }
     for s in PROCESSES:
         found[type(s).__name__] = (s, np.append(by_log_snr(s, STEPS - 1, s.last_time), 0.0), s.prior_scale, False)
     for n in RUNS:
@@ -199,7 +201,7 @@ def _batch():
 def ends(sampler):
     """Where a sampler ends in each of the ``cases``, in one compiled run of rows with times of their own: a dict to arrays (8, 3)."""
     tabled, times, x, means, scale = _batch()
-    seeds = ops.convert_to_tensor(random.row_seeds(0, len(x)))
+    seeds = ops.convert_to_tensor(np.tile(random.row_seeds(0, 8), (len(cases()), 1)))
 
     def denoise(x_t, t):
         alpha, sigma = like(tabled.alpha(t), x_t), like(tabled.sigma(t), x_t)
@@ -212,22 +214,45 @@ def ends(sampler):
     return dict(zip(cases(), np.split(found, len(cases())), strict=True))
 
 
-def added_noise(steps, index):
-    """What kgen's stochastic samplers draw in step ``index`` of the case ("trailing", steps): (8, 3)."""
-    first = 8 * list(cases()).index(("trailing", steps))
-    seeds = random.row_seeds(0, 8 * len(cases()))[first : first + 8]
-    drawn = noise_like(ops.zeros((8, 3), dtype=TYPE), random.fold_in(ops.convert_to_tensor(seeds), index + 1))
+def added_noise(index):
+    """What kgen's stochastic samplers draw for the rows of a case in step ``index``: (8, 3)."""
+    seeds = random.fold_in(ops.convert_to_tensor(random.row_seeds(0, 8)), index + 1)
+    drawn = noise_like(ops.zeros((8, 3), dtype=TYPE), seeds)
     return ops.convert_to_numpy(drawn).astype("float64")
 
 
-def order_within(sampler):
+@functools.cache
+def flow_of_the_mixture():
+    """Where the flow takes the noise of 8 rows until ``END``: dy/d ln r = y - D(y, r), y = x/alpha, r = sigma/alpha, in 2,000 steps of RK4."""
+    ends = ops.convert_to_tensor(np.array([1.0, END], TYPE))
+    alpha, sigma = (
+        ops.convert_to_numpy(f(ends)).astype("float64") for f in (CosineSchedule().alpha, CosineSchedule().sigma)
+    )
+
+    def slope(y, place):
+        scale = np.full((8, 1), (1.0 + np.exp(2.0 * place)) ** -0.5)
+        return y - mixture(scale * y, scale, np.exp(place) * scale)
+
+    y, (place, last) = noise(8).astype("float64") / alpha[0], np.log(sigma / alpha)
+    h = (last - place) / 2000
+    for _ in range(2000):
+        a = slope(y, place)
+        b = slope(y + 0.5 * h * a, place + 0.5 * h)
+        c = slope(y + 0.5 * h * b, place + 0.5 * h)
+        d = slope(y + h * c, place + h)
+        y, place = y + h * (a + 2 * b + 2 * c + d) / 6, place + h
+    return alpha[1] * y
+
+
+def order_within(sampler, mixed=False):
     """The order of convergence towards the flow from t = 1 to ``END`` in equal steps of the log-SNR, where no step is the last.
 
-    In float64; float32 on JAX. Returns the order between each number of steps and twice that, and the errors.
+    In float64; float32 on JAX. Of the Gaussian, or of the mixture, whose estimate bends. Returns the order between each number of steps and
+    twice that, and the errors.
     """
     x = noise(8).astype("float64")
-    expected = exact_flow(CosineSchedule(), x, end=END)
-    errors = np.array([np.abs(ends(sampler)["order", n] - expected).mean() for n in COUNTS])
+    expected = flow_of_the_mixture() if mixed else exact_flow(CosineSchedule(), x, end=END)
+    errors = np.array([np.abs(ends(sampler)["order", n, mixed] - expected).mean() for n in COUNTS])
     return np.log2(errors[:-1] / errors[1:]), errors
 
 

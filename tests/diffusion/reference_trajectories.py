@@ -5,9 +5,9 @@
 The network stand-in is evaluated at the scheduler's own sigma, not at its rounded timestep. Schedulers that add noise are given kgen's, of the
 same row seeds. Made with diffusers 0.42.1.
 
-Not compared: EDMSampler, since diffusers churns before Euler's steps alone; PredictorCorrectorSampler, since ScoreSdeVeScheduler takes the corrector's
-length from the norms of a whole batch; ConsistencySampler, since CMStochasticIterativeScheduler adds noise sqrt(r^2 - r_min^2), not r; and
-DPMSolverMultistepSampler of order 3, for the reason in ``test_dpm_solver``.
+Not compared: EDMSampler, since diffusers churns before Euler's steps alone; PredictorCorrectorSampler, since ScoreSdeVeScheduler takes the
+corrector's length from the norms of a whole batch; ConsistencySampler, since CMStochasticIterativeScheduler adds noise sqrt(r^2 - r_min^2), not
+r; and DPMSolverMultistepSampler of order 3, for the reason in ``test_dpm_solver``.
 """
 
 import sys
@@ -56,7 +56,7 @@ def end(name, steps):
     if name in IN_SIGMA:
         x = x / scheduler.alphas_cumprod[-1].double().sqrt()
     for index, t in enumerate(scheduler.timesteps):
-        drawn = torch.from_numpy(added_noise(steps, index))
+        drawn = torch.from_numpy(added_noise(index))
         sys.modules[cls.__module__].randn_tensor = lambda *given, drawn=drawn, **kwargs: drawn
         if hasattr(scheduler, "sigmas"):
             ratio = scheduler.sigmas[index].double()

@@ -35,8 +35,9 @@ TWO, THREE, SINGLE = DPMSolverMultistepSampler(), DPMSolverMultistepSampler(orde
     ids=["2M", "3M", "2S"],
 )
 def test_order(sampler, least, error):
-    orders, errors = order_within(sampler)
-    assert orders[-1] > least and errors[-1] < error, (orders, errors)
+    for mixed in (False, True):
+        orders, errors = order_within(sampler, mixed)
+        assert orders[-1] > least and errors[-1] < error, (mixed, orders, errors)
 
 
 @pytest.mark.once("test_same_everywhere holds the solvers of every backend to the same numbers")

@@ -23,6 +23,8 @@ SAMPLER = HeunSampler()
 def test_order_two():
     orders, errors = order_within(SAMPLER)
     assert (np.abs(orders - 2.1) < 0.15).all() and errors[-1] < 4e-3, (orders, errors)
+    orders, errors = order_within(SAMPLER, mixed=True)
+    assert (np.abs(orders - 2.1) < 0.15).all() and errors[-1] < 4e-3, (orders, errors)
 
 
 def test_each_process_ends_in_data():

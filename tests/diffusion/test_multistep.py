@@ -33,6 +33,8 @@ def test_order(sampler, least, error):
     """LMS has four and DEIS three, UniPC of order two has one more by its corrector; PNDM has two."""
     orders, errors = order_within(sampler)
     assert orders[-1] > least and errors[-1] < error, (orders, errors)
+    orders, errors = order_within(sampler, mixed=True)
+    assert orders[-1] > min(least, 2.7) - 0.1 and errors[-1] < 1.5e-3, (orders, errors)
 
 
 @pytest.mark.once("test_same_everywhere holds the solvers of every backend to the same numbers")

@@ -5,7 +5,7 @@ import functools
 import keras
 import numpy as np
 import pytest
-from diffusion.analytic import MEAN, PROCESSES, SCALE, check_trajectory, draw, exact_flow, noise, optimal
+from diffusion.analytic import MEAN, PROCESSES, SCALE, check_trajectory, draw, exact_flow, noise, optimal, order_within
 from keras import ops
 
 from kgen import backend, diffusion
@@ -45,6 +45,14 @@ def order_of(sampler_of, schedule, steps):
 def test_ddim_converges_with_order_one():
     order, errors = order_of(DDIMSampler, CosineSchedule(), np.array([40, 80, 160, 320]))
     assert 0.85 < order < 1.15 and errors[-1] < 5e-3, (order, errors)
+
+
+@pytest.mark.once("test_same_everywhere holds the solvers of every backend to the same numbers")
+@pytest.mark.parametrize("name", ["ddim", "euler"])
+@pytest.mark.parametrize("mixed", [False, True])
+def test_order_one(name, mixed):
+    orders, errors = order_within(NAMES[name](), mixed)
+    assert (np.abs(orders - 1.0) < 0.1).all() and errors[-1] < 0.03, (orders, errors)
 
 
 @pytest.mark.once("test_same_everywhere holds the solvers of every backend to the same numbers")
