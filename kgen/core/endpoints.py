@@ -13,7 +13,8 @@ class TensorSpec:
         dtype: "float32", "int32" ...
         doc: what it is: range, unit.
         low, high: the inclusive range that is accepted, or None where there is no bound.
-        default: what clients send where a user gives nothing, as the model's own method does; None where one must be given.
+        default: what clients send where a user gives nothing, as the model's own method does, a number that fills the shape; None where
+            one must be given.
         kind: what it is to whoever gives it: "label", "vector", "image", "sequence", "mask", or "number" and "array" of anything else.
         choices: names of the values from 0 on, such as those of classes, or None.
         levels: how many equally spaced values from ``low`` to ``high`` there are, where no other is taken; or None.

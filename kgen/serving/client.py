@@ -173,13 +173,11 @@ def _rows(name, signature, inputs):
         if not np.can_cast(value.dtype, dtype, "same_kind"):
             raise ValueError(f"{key}: expected {dtype}, received {value.dtype}.")
         check_fits(key, value, dtype)
-        if key not in inputs:
-            value = value[0]
         if value.shape[1:] != tensor.shape[1:]:
             shape = ", ".join("N" if size is None else str(size) for size in tensor.shape)
             raise ValueError(f"{key}: expected shape ({shape}), received {value.shape}.")
         arrays[key] = value.astype(dtype)
-    sizes = {key: len(value) for key, value in arrays.items() if value.ndim == len(wanted[key].shape)}
+    sizes = {key: len(v) for key, v in arrays.items() if key in inputs and v.ndim == len(wanted[key].shape)}
     if len(set(sizes.values())) > 1:
         raise ValueError(f"inputs: expected the same number of rows in each, received {sizes}.")
     n = next(iter(sizes.values()), 1)

@@ -195,7 +195,7 @@ def _example(inputs):
     for name, tensor in inputs.items():
         spec = TensorSpec(tensor["shape"][1:], *(tensor.get(k) for k in ("dtype", "doc", "low", "high")))
         given = tensor.get("default") if spec.dtype.startswith("float") else None
-        found[name] = example_rows(spec, name, 1).tolist() if given is None else [given]
+        found[name] = (example_rows(spec, name, 1) if given is None else np.full((1, *spec.shape), given)).tolist()
     return found
 
 

@@ -127,7 +127,9 @@ def _trace_signature(endpoint, function, max_rows, form=None):
 
     # TensorFlow writes a signature's defaults, of one row, where it finds them in the Python function: those come last there.
     given = {n: s for n, s in endpoint.inputs.items() if n in specs}
-    defaults = {n: tf.constant([s.default], s.dtype) for n, s in given.items() if s.default is not None}
+    defaults = {
+        n: tf.fill((1, *s.shape), tf.constant(s.default, s.dtype)) for n, s in given.items() if s.default is not None
+    }
     names = sorted(specs, key=lambda name: (name in defaults, name))
 
     def signature(*values):

@@ -136,9 +136,15 @@ def _signature(parts):
         tensors.append({n: Tensor(t["name"], _NAMES[t["dtype"]], _shape(t)) for n, t in parts.get(kind, {}).items()})
     defaults = {}
     for name, tensor in parts.get("defaults", {}).items():
-        values = tensor.get("float_val") or tensor.get("int_val")
+        values, dtype = tensor.get("float_val") or tensor.get("int_val"), np.dtype(DTYPES[_NAMES[tensor["dtype"]]])
         if values:
-            defaults[name] = np.array(values, DTYPES[_NAMES[tensor["dtype"]]])
+            values = np.array(values, dtype)
+        elif tensor.get("tensor_content"):
+            values = np.frombuffer(base64.b64decode(tensor["tensor_content"]), dtype)
+        if values is not None:
+            defaults[name] = (
+                np.broadcast_to(values, _shape(tensor)) if len(values) == 1 else values.reshape(_shape(tensor))
+            )
     return Signature(*tensors, defaults)
 
 

@@ -245,6 +245,25 @@ def test_signatures_are_those_of_the_export(client, session):
     np.testing.assert_array_equal(found["sample"].defaults["scale"], np.float32([0.05]))
 
 
+def test_a_condition_that_sample_may_be_called_without_has_a_default(tmp_path):
+    conditions = [kgen.core.conditions.VectorCondition(3, low=-1.0, high=1.0, dropout=0.1)]
+    model = kgen.diffusion.DDPM((2,), conditions=conditions, sampler=kgen.diffusion.DDIMSampler(2), ema=None)
+    rng = np.random.default_rng(0)
+    for weight in model.trainable_variables:  # a fresh network returns zeros
+        weight.assign(weight + 0.03 * rng.normal(size=weight.shape))
+    version = kgen.serving.export(model, tmp_path, batch_sizes=(1, 4), endpoints=["sample"])
+    with kgen.serving.Session(version) as session, serving(version, session) as server:
+        client = kgen.serving.Client(f"localhost:{server.server_address[1]}", NAME)
+        default = client.signatures()["sample"].defaults["vector"]
+        np.testing.assert_array_equal(default, np.zeros((1, 3), "float32"))
+        np.testing.assert_array_equal(session.signatures()["sample"].defaults["vector"], default)
+        np.testing.assert_allclose(client.sample(4, seed=1), model.sample(4, seed=1), atol=1e-5)
+        given = np.float32([0.5, -0.5, 1.0])
+        np.testing.assert_allclose(
+            client.sample(4, seed=1, vector=np.tile(given, (4, 1))), model.sample(4, seed=1, vector=given), atol=1e-5
+        )
+
+
 def test_refused_rows(client):
     text = r"INVALID_ARGUMENT: 1 of 2 rows refused. row 1: label: expected values in \[0, 3\], received 4.$"
     with pytest.raises(StatusError, match=text) as caught:

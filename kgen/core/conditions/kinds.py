@@ -88,7 +88,9 @@ class VectorCondition(Condition):
 
     def specs(self):
         doc = f"{self.size} numbers" + (f", {self.unit}" if self.unit else "")
-        return {self.name: TensorSpec((self.size,), "float32", doc, self.low, self.high, kind=self.kind)}
+        within = (self.low is None or self.low <= 0) and (self.high is None or self.high >= 0)
+        default = 0.0 if self.optional and within else None  # a server refuses what is out of range
+        return {self.name: TensorSpec((self.size,), "float32", doc, self.low, self.high, default, kind=self.kind)}
 
     def check(self, value, n, argument=None):
         argument = argument or self.name
@@ -122,7 +124,8 @@ class ImageCondition(Condition):
             raise ValueError(f"shape: expected (H, W, C), received {self.shape}.")
 
     def specs(self):
-        return {self.name: TensorSpec(self.shape, "float32", "picture in [-1, 1]", -1.0, 1.0, kind=self.kind)}
+        default = 0.0 if self.optional else None
+        return {self.name: TensorSpec(self.shape, "float32", "picture in [-1, 1]", -1.0, 1.0, default, kind=self.kind)}
 
     def check(self, value, n, argument=None):
         argument, value = argument or self.name, np.asarray(value)
@@ -138,7 +141,8 @@ class ImageCondition(Condition):
 class SequenceCondition(Condition):
     """Tokens with a mask: a caption, or any other sequence of up to ``length`` integers. A mask of zeros means "not given".
 
-    The mask is 1 where a token counts. Where only tokens are given, those other than ``padding`` count.
+    The mask is 1 where a token counts. Where only tokens are given, those other than ``padding`` count. An endpoint demands both: a default
+    of the mask would hide the tokens of who leaves out the mask alone.
 
     Args:
         length: number of tokens of a row, those that do not count included.
