@@ -11,7 +11,7 @@ import kgen.recipes.edm_fashion_mnist
 
 def main(
     data="fashion_mnist",
-    epochs=7,
+    epochs=6,
     batch_size=64,
     seed=0,
     out="saved_models/consistency_fashion_mnist",
