@@ -41,6 +41,7 @@ def main(
 
     run = kgen.Run(out)
     run.save_model(model)
+    run.save_preset(model, dtype="float16")  # half the size, the same figures
     run.save_curves(history)
     run.save_samples(model.sample(10 * classes, seed=0, labels=np.arange(10 * classes) % classes), columns=classes)
 

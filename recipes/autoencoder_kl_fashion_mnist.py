@@ -50,6 +50,7 @@ def main(
 
     run = kgen.Run(out)
     run.save_model(model)
+    run.save_preset(model, dtype="float16")  # half the size, the same figures
     run.save_curves(history)
     columns = min(10, len(x_test))
     shown = x_test[: min(5, len(x_test) // columns) * columns]

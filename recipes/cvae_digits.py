@@ -37,6 +37,7 @@ def main(
 
     run = kgen.Run(out)
     run.save_model(model)
+    run.save_preset(model, dtype="float16")  # half the size, the same figures
     run.save_curves(history)
     run.save_samples(model.sample(8 * classes, seed=0, labels=np.tile(np.arange(classes), 8)), columns=classes)
     # A test image a row, its code under every class: the hand stays, the digit changes.

@@ -32,6 +32,7 @@ def main(
 
     run = kgen.Run(out)
     run.save_model(model)
+    run.save_preset(model, dtype="float16")  # half the size, the same figures
     run.save_curves(history)
     run.save_samples(model.sample(64, seed=0))
     # Each row goes along a straight line from one latent vector to another.

@@ -46,6 +46,7 @@ def main(
 
     run = kgen.Run(out)
     run.save_model(model)
+    run.save_preset(model, dtype="float16")  # half the size, the same figures
     run.save_curves(history)
     made = model.translate(lines_test)
     columns = min(10, len(x_test))

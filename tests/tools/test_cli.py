@@ -201,7 +201,7 @@ def test_evaluate_prints_each_figure_beside_its_floor(saved):
         (["export", "{saved}/nothing.keras"], "does not exist"),
         (
             ["export", "{saved}", "--endpoints", "paint"],
-            "endpoints: expected one of 'sample', 'denoise', 'translate', 'inpaint', received 'paint'",
+            "endpoints: expected one of 'sample', 'denoise', 'interpolate', 'translate', 'inpaint', received 'paint'",
         ),
         (["export", "{saved}", "--endpoints", "sample", "--format", "onnx"], "--endpoints: for --format tf alone"),
         (["explode"], "No such command 'explode'"),
