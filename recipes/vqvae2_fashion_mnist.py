@@ -10,7 +10,7 @@ import kgen
 
 def main(
     data="fashion_mnist",
-    epochs=6,
+    epochs=5,
     batch_size=64,
     seed=0,
     out="saved_models/vqvae2_fashion_mnist",
@@ -27,7 +27,7 @@ def main(
     vectors, channels = tuple((*side, 8) for side in sides), (64, 48, 24)
     model = kgen.vae.VQVAE2(
         x.shape[1:],
-        num_codes=128,
+        num_codes=32,
         code_dim=8,
         encoder=kgen.networks.LadderEncoder(x.shape[1:], vectors, channels),
         decoder=kgen.networks.LadderDecoder(vectors, x.shape[1:], channels, stochastic=False),
