@@ -107,11 +107,9 @@ def of_kgen(make, x, test, epochs, seed):
     keras.utils.set_random_seed(seed)
     model = make(x.shape[1])
     varied = not isinstance(model, vae.Autoencoder)
-    rate = {"optimizer": keras.optimizers.Adam(1e-3)}
-    if isinstance(model, hybrid.FactorVAE):
-        rate = {"optimizer": {"vae": keras.optimizers.Adam(1e-3), "critic": keras.optimizers.Adam(1e-3)}}
-    model.compile(**rate)
     halves = isinstance(model, hybrid.FactorVAE)
+    adam = keras.optimizers.Adam(1e-3)
+    model.compile({"vae": adam, "critic": keras.optimizers.Adam(1e-3)} if halves else adam)
     batch = BATCH // 2 if halves else BATCH
     # As many steps as the peer takes: of halves of its batches, half of the data.
     rng = np.random.default_rng(seed)

@@ -19,11 +19,8 @@ def in_known_order(x, y, batch_size, seed, arguments):
         return None if x.num_batches is None else _Batches(x, shuffle, seed)
     weight = arguments.get("sample_weight")
     given = (x, y, weight)
-    parts = (
-        inputs.in_memory(x),
-        inputs.in_memory(y),
-        checks.as_array(weight),
-    )  # each an array, a structure of them, or None
+    # Each an array, a structure of them, or None.
+    parts = inputs.in_memory(x), inputs.in_memory(y), checks.as_array(weight)
     if any(a is None and b is not None for a, b in zip(parts, given, strict=True)):
         return None
     lengths = sorted({len(a) for a in keras.tree.flatten(parts) if a is not None})

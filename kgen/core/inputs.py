@@ -47,9 +47,8 @@ def unpacked(data):
     """What Keras hands to a step, as ``(x, y, weight)``; sample weights (B, 1) become (B,)."""
     x, y, weight = keras.utils.unpack_x_y_sample_weight(data)
     if weight is not None:
-        weight = keras.tree.flatten(weight)[
-            0
-        ]  # where y is a structure Keras stands the same weights beside each part of it
+        # Where y is a structure, Keras stands the same weights beside each part of it.
+        weight = keras.tree.flatten(weight)[0]
         shape = tuple(weight.shape)
         if len(shape) != 1 and shape[1:] != (1,):
             raise ValueError(f"sample_weight: expected one number per row, shape (B,), received shape {shape}.")

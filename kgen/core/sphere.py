@@ -1,6 +1,7 @@
 """Ways between vectors, on a sphere and straight."""
 
 import numpy as np
+from keras import ops
 
 from kgen.core import checks
 
@@ -40,6 +41,22 @@ def slerp(a, b, steps=8):
     second = np.where(angle < 1e-6, share, np.sin(share * angle) / sine)
     length = (1.0 - share) * lengths[0][:, None] + share * lengths[1][:, None]
     return (length * (first * a[:, None] + second * b[:, None])).astype("float32")
+
+
+def slerp_rows(a, b, share):
+    """As ``slerp``, of tensors, one point of each way: float tensor (B, D).
+
+    Args:
+        a, b: float tensors (B, D); of opposite directions any way is taken.
+        share: float tensor (B,), of the way, in [0, 1].
+    """
+    lengths = [ops.sqrt(ops.sum(ops.square(v), axis=1, keepdims=True)) for v in (a, b)]
+    a, b = (v / ops.maximum(length, 1e-6) for v, length in zip((a, b), lengths, strict=True))
+    angle = ops.arccos(ops.clip(ops.sum(a * b, axis=1, keepdims=True), -1.0, 1.0))
+    angle = ops.maximum(angle, 1e-4)  # sin(s angle)/sin(angle) is s there, to 1e-8
+    share = ops.reshape(share, (-1, 1))
+    way = (ops.sin((1.0 - share) * angle) * a + ops.sin(share * angle) * b) / ops.sin(angle)
+    return way * ((1.0 - share) * lengths[0] + share * lengths[1])
 
 
 def straight(a, b, steps=8):

@@ -58,7 +58,7 @@ class ClassifierGuidance(Guidance):
             return
         symbols = [keras.KerasTensor((None, *model.image_shape)), keras.KerasTensor((None,))]
         try:
-            count = classifier(symbols).shape[-1]
+            count = classifier.compute_output_spec(symbols).shape[-1]  # a call would add to its graph each time
         except Exception as error:
             raise ValueError(
                 f"classifier: expected a network that maps [x_t, t] to logits, x_t of shape (B, {', '.join(map(str, model.image_shape))}); "

@@ -6,7 +6,7 @@ import numpy as np
 from keras import ops
 
 from kgen.core import checks
-from kgen.core.sphere import slerp
+from kgen.core.sphere import slerp, slerp_rows
 from kgen.diffusion.ddpm import check_model
 from kgen.diffusion.samplers import DDIMSampler
 
@@ -62,13 +62,8 @@ def interpolate_rows(model, a, b, share, values, steps):
         steps: int, up and down.
     """
     first, second = (invert_rows(model, x, values, steps) for x in (a, b))
-    lengths = [ops.sqrt(ops.sum(ops.square(v), axis=(1, 2, 3), keepdims=True)) for v in (first, second)]
-    first, second = (v / ops.maximum(length, 1e-6) for v, length in zip((first, second), lengths, strict=True))
-    cosine = ops.clip(ops.sum(first * second, axis=(1, 2, 3), keepdims=True), -1.0, 1.0)
-    angle = ops.maximum(ops.arccos(cosine), 1e-4)  # sin(s angle)/sin(angle) is s there, to 1e-8
-    share = ops.reshape(share, (-1, 1, 1, 1))
-    z = (ops.sin((1.0 - share) * angle) * first + ops.sin(share * angle) * second) / ops.sin(angle)
-    z = z * ((1.0 - share) * lengths[0] + share * lengths[1])
+    z = slerp_rows(*(ops.reshape(v, (ops.shape(v)[0], -1)) for v in (first, second)), share)
+    z = ops.reshape(z, (-1, *model.image_shape))
     seeds = ops.zeros((ops.shape(a)[0], 2), dtype="int32")
     return model.sample_rows(seeds, values, sampler=DDIMSampler(steps), x=z)
 

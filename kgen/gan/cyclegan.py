@@ -227,8 +227,8 @@ class CycleGAN(AdversarialModel):
         losses = _mean(LeastSquaresLoss().discriminator(real_logits, fake_logits))
 
         def function(x):
-            logits = self.augmented(critic, x, random.fold_in(batch.seeds, 2), training)
-            return _mean(run_network(getattr(self, critic), logits))
+            seen = self.augmented(critic, x, random.fold_in(batch.seeds, 2), training)
+            return _mean(run_network(getattr(self, critic), seen))
 
         return Turn(losses, {f"{critic}_loss": losses}, function, real[which], fake, real_logits, state)
 
