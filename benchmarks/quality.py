@@ -1,9 +1,11 @@
 """Time to quality: the same U-Net, data and minutes for kgen's defaults and for a plain diffusers loop.
 
-    python benchmarks/quality.py --data digits --minutes 5             both, each in a process of its own, in turns; prints a table
-    python benchmarks/quality.py --data digits --minutes 5 --who kgen  one of them; prints a line of JSON
+    python benchmarks/quality.py --data digits --minutes 5 20             both, each in a process of its own, in turns; prints a table
+    python benchmarks/quality.py --data digits --minutes 5 20 --together  both at once, one core each
+    python benchmarks/quality.py --data digits --minutes 5 --who kgen     one of them; prints a line of JSON for each of the minutes
 
-Both train for so many minutes after their first step, which compiles, without classes, in batches of 64, and keep an average of the weights.
+Both train for so many minutes after their first step, which compiles, without classes, in batches of 64, and keep an average of the weights;
+several minutes are looked at in one training, whose clock stands still meanwhile (neither has a schedule that would know its end).
 kgen: ``DDPM(shape).compile()`` and its own sampler. diffusers: ``UNet2DModel`` of the same sizes, noise prediction, its linear schedule, AdamW
 1e-3, an average of decay 0.999, ``DDIMScheduler``. Both draw 1,000 samples in 50 steps; the Fréchet distance to the training data is of the
 features of kgen's frozen classifier, beside the floor, that of test data.
@@ -31,14 +33,15 @@ def batches(x, seed):
 
 
 def limited(step, x, minutes, seed):
-    """Takes steps for so many minutes after the first; returns how many."""
-    stream, count = batches(x, seed), 1
+    """Takes steps, and yields how many there were when each of ``minutes`` has passed since the first; what is done then is not counted."""
+    stream, count, spent = batches(x, seed), 1, 0.0
     step(next(stream))
-    end = time.perf_counter() + 60 * minutes
-    while time.perf_counter() < end:
-        step(next(stream))
-        count += 1
-    return count
+    for limit in minutes:
+        start = time.perf_counter() - spent
+        while (spent := time.perf_counter() - start) < 60 * limit:
+            step(next(stream))
+            count += 1
+        yield count
 
 
 def of_kgen(x, minutes, seed):
@@ -49,11 +52,11 @@ def of_kgen(x, minutes, seed):
     keras.utils.set_random_seed(seed)
     model = kgen.diffusion.DDPM(x.shape[1:])
     model.compile()
-    steps = limited(model.train_on_batch, x, minutes, seed)
-    model.sample(256, seed=seed)  # compiles
-    start = time.perf_counter()
-    samples = model.sample(SAMPLES, seed=seed + 1, steps=STEPS)
-    return steps, samples, time.perf_counter() - start
+    for count in limited(model.train_on_batch, x, minutes, seed):
+        model.sample(256, seed=seed, steps=STEPS)  # compiles
+        start = time.perf_counter()
+        samples = model.sample(SAMPLES, seed=seed + 1, steps=STEPS)
+        yield count, samples, time.perf_counter() - start
 
 
 def of_diffusers(x, minutes, seed):
@@ -90,81 +93,90 @@ def of_diffusers(x, minutes, seed):
         optimizer.step()
         average.step(net.parameters())
 
-    count = limited(step, x, minutes, seed)
-    average.copy_to(net.parameters())
-    net.eval()
     sampler = DDIMScheduler(1000)
     sampler.set_timesteps(STEPS)
-    start, found = time.perf_counter(), []
-    with torch.inference_mode():
-        for i in range(0, SAMPLES, 256):
-            noisy = torch.randn(min(256, SAMPLES - i), x.shape[-1], *x.shape[1:3])
-            for t in sampler.timesteps:
-                noisy = sampler.step(net(noisy, t).sample, t, noisy).prev_sample
-            found.append(np.moveaxis(noisy.clamp(-1, 1).numpy(), 1, -1))
-    return count, np.concatenate(found), time.perf_counter() - start
+    for count in limited(step, x, minutes, seed):
+        average.store(net.parameters())
+        average.copy_to(net.parameters())
+        net.eval()
+        start, found = time.perf_counter(), []
+        with torch.inference_mode():
+            for i in range(0, SAMPLES, 256):
+                noisy = torch.randn(min(256, SAMPLES - i), x.shape[-1], *x.shape[1:3])
+                for t in sampler.timesteps:
+                    noisy = sampler.step(net(noisy, t).sample, t, noisy).prev_sample
+                found.append(np.moveaxis(noisy.clamp(-1, 1).numpy(), 1, -1))
+        yield count, np.concatenate(found), time.perf_counter() - start
+        average.restore(net.parameters())
+        net.train()
 
 
 def measured(who, data, minutes, seed):
-    """The figures of one of them, as a dict."""
+    """The figures of one of them when each of ``minutes`` has passed, a dict each."""
     import kgen
 
     x, _ = kgen.data.load(data, split="train")
     test, _ = kgen.data.load(data, split="test")
-    steps, samples, seconds = {"kgen": of_kgen, "diffusers": of_diffusers}[who](x, minutes, seed)
-    report = kgen.metrics.fidelity_report(samples, train=x, test=test, extractor=kgen.metrics.load_classifier(data))
-    distance = report["frechet_distance"]
-    return {
-        "who": who,
-        "data": data,
-        "minutes": minutes,
-        "seed": seed,
-        "steps": steps,
-        "frechet_distance": distance["value"],
-        "floor": distance["floor"],
-        "seconds_per_1000_samples": round(seconds * 1000 / SAMPLES, 1),
-    }
+    found = {"kgen": of_kgen, "diffusers": of_diffusers}[who](x, minutes, seed)
+    for passed, (steps, samples, seconds) in zip(minutes, found, strict=True):
+        report = kgen.metrics.fidelity_report(samples, train=x, test=test, extractor=kgen.metrics.load_classifier(data))
+        distance = report["frechet_distance"]
+        yield {
+            "who": who,
+            "data": data,
+            "minutes": passed,
+            "seed": seed,
+            "steps": steps,
+            "frechet_distance": distance["value"],
+            "floor": distance["floor"],
+            "seconds_per_1000_samples": round(seconds * 1000 / SAMPLES, 1),
+        }
+
+
+def started(who, given, seed, core=None):
+    """A process that measures one of them, on ``core`` alone where it is given."""
+    # Keras on TensorFlow for both: the classifier that judges is the same program.
+    environment = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "1", **os.environ}
+    command = [sys.executable, __file__, "--who", who, "--data", given.data, "--seed", str(seed), "--minutes"]
+    command += [str(m) for m in given.minutes]
+    pinned = [] if core is None else ["taskset", "-c", str(core)]
+    return subprocess.Popen([*pinned, *command], env=environment, stdout=subprocess.PIPE, text=True)
+
+
+def printed(process):
+    """Prints the rows that a process of ``started`` measures."""
+    lines = process.communicate()[0].splitlines()
+    if process.returncode:
+        raise SystemExit(f"It failed with status {process.returncode}: {' '.join(process.args)}")
+    for r in (json.loads(line) for line in lines if line.startswith("{")):
+        cells = [f"{r['frechet_distance']:.1f} ({r['floor']:.1f})", str(r["seconds_per_1000_samples"])]
+        row = [r["who"], r["data"], f"{r['minutes']:g}", str(r["seed"]), f"{r['steps']:,}", *cells]
+        print("|", " | ".join(row), "|", flush=True)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", default="digits", choices=["digits", "fashion_mnist"])
-    parser.add_argument("--minutes", type=float, default=5.0)
+    parser.add_argument("--minutes", type=float, nargs="+", default=[5.0])
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--together", action="store_true", help="both at once, one core each")
     parser.add_argument("--who", choices=["kgen", "diffusers"])
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
+    given.minutes.sort()
     if given.who:
-        print(json.dumps(measured(given.who, given.data, given.minutes, given.seed)))
+        for row in measured(given.who, given.data, given.minutes, given.seed):
+            print(json.dumps(row), flush=True)
         return
-    print(
-        "| who | data | minutes | seed | steps | Fréchet distance (floor) | seconds for 1,000 samples |\n|---|---|---|---|---|---|---|"
-    )
+    columns = ["who", "data", "minutes", "seed", "steps", "Fréchet distance (floor)", "seconds for 1,000 samples"]
+    print("|", " | ".join(columns), "|\n" + "|---" * len(columns) + "|", flush=True)
     for seed in range(given.seeds):
-        for who in ("kgen", "diffusers"):
-            # Keras on TensorFlow for both: the classifier that judges is the same program.
-            command = [
-                sys.executable,
-                __file__,
-                "--who",
-                who,
-                "--data",
-                given.data,
-                "--minutes",
-                str(given.minutes),
-                "--seed",
-                str(seed),
-            ]
-            environment = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "1", **os.environ}
-            done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-            r = json.loads(done.stdout.splitlines()[-1])
-            cells = [f"{r['frechet_distance']:.1f} ({r['floor']:.1f})", str(r["seconds_per_1000_samples"])]
-            print(
-                "|",
-                " | ".join([who, r["data"], f"{r['minutes']:g}", str(seed), f"{r['steps']:,}", *cells]),
-                "|",
-                flush=True,
-            )
+        if given.together:
+            for process in [started("kgen", given, seed, core=0), started("diffusers", given, seed, core=1)]:
+                printed(process)
+        else:
+            for who in ("kgen", "diffusers"):
+                printed(started(who, given, seed))
 
 
 if __name__ == "__main__":

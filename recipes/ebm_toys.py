@@ -30,7 +30,7 @@ def main(
 
         model = kgen.energy.EnergyModel(
             (2,),
-            objective=kgen.energy.ContrastiveDivergence(steps=20, buffer_size=5000, restart=0.05, alpha=1e-3),
+            criterion=kgen.energy.ContrastiveDivergence(steps=20, buffer_size=5000, restart=0.05, alpha=1e-3),
             sampler=kgen.energy.MALASampler(step_size=0.15, steps=1000),
             reference_scale=2.5,
             ema=0.999,

@@ -5,6 +5,7 @@ trained = trained_models({"ddpm": Case(lambda: DDPM(...)), ...})
 """
 
 import dataclasses
+import inspect
 from collections.abc import Callable
 
 import keras
@@ -145,6 +146,16 @@ def test_configuration_round_trip(trained):
     np.testing.assert_allclose(
         again.sample(3, seed=0, **case.sample), model.sample(3, seed=0, **case.sample), atol=1e-6
     )
+
+
+def test_what_a_constructor_takes_is_kept_under_its_name(trained):
+    """What describes a default network alone is that network's; ``layers`` is Keras's own name, of what a model consists of."""
+    model, _ = trained
+    networks = [n for n in vars(model).values() if isinstance(n, keras.Model)]
+    taken = set(inspect.signature(type(model).__init__).parameters) - {"self", "kwargs", "layers"}
+    theirs = {name for network in networks for name in network.get_config()}
+    lost = {name for name in taken if not hasattr(model, name) and name.removeprefix("generator_") not in theirs}
+    assert not lost
 
 
 def endpoint_inputs(endpoint, rows):

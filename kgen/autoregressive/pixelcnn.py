@@ -87,6 +87,16 @@ class PixelCNN(GenerativeModel):
         self.network = network
         self.keep_average_of("network")
 
+    @property
+    def components(self):
+        """Logistics per pixel."""
+        return self.mixture.components
+
+    @property
+    def levels(self):
+        """Number of values that a pixel can have."""
+        return self.mixture.levels
+
     def call(self, inputs, training=False):
         """The parameters of each pixel's mixture, for x, or for [x, label] where there are classes."""
         return self.network(inputs, training=training)
@@ -283,8 +293,8 @@ class PixelCNN(GenerativeModel):
             "image_shape": list(self.image_shape),
             "channels": self.channels,
             "blocks": self.blocks,
-            "components": self.mixture.components,
-            "levels": self.mixture.levels,
+            "components": self.components,
+            "levels": self.levels,
             "num_classes": self.conditions["label"].num_classes if self.num_classes else None,
             "dropout": self.dropout,
             **({"network": keras.saving.serialize_keras_object(self.network)} if self._given else {}),

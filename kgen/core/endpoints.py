@@ -17,6 +17,7 @@ class TensorSpec:
             one must be given.
         kind: what it is to whoever gives it: "label", "vector", "image", "sequence", "mask", or "number" and "array" of anything else.
         choices: names of the values from 0 on, such as those of classes, or None.
+        unit: what it is measured in, or None.
         levels: how many equally spaced values from ``low`` to ``high`` there are, where no other is taken; or None.
     """
 
@@ -28,6 +29,7 @@ class TensorSpec:
     default: float | None = None
     kind: str = "array"
     choices: tuple | None = None
+    unit: str | None = None
     levels: int | None = None
 
 

@@ -67,7 +67,7 @@ class Run:
         if self.folder.exists() and not self.folder.is_dir():
             raise NotADirectoryError(f"out: expected a folder, {self.folder} is a file.")
         self._fresh = False
-        self._metrics = {}
+        self._metrics, self._asked = {}, []
 
     def path(self, name):
         """The path of a file in the folder; the first call moves an earlier run's files out of the way."""
@@ -114,6 +114,7 @@ class Run:
         """
         self.path("")
         presets.place(model, self.folder, dtype=dtype, averaged=True, license=license)
+        self._asked = presets.asked(model)
 
     def save_samples(self, images, columns=None):
         """Writes ``samples.png``, a grid of images (N, H, W, C) in [-1, 1]."""
@@ -167,12 +168,13 @@ class Run:
             temporary.write_text(text + "\n", encoding="utf-8")
 
     def write_card(self, description):
-        """Writes the card, ``README.md``: what the model is, its figures beside their floors, and how it was made."""
+        """Writes the card, ``README.md``: what the model is, what it is conditioned on, its figures beside their floors, and how it was made."""
         lines = [
             f"# {self.folder.name}",
             "",
             description.strip(),
             "",
+            *self._asked,
             "| figure | value | floor | unit | samples |",
             "|---|---|---|---|---|",
         ]

@@ -37,6 +37,7 @@ class CaptionedDiffusion(DDPM):
             dropout=text_dropout,
         )
         super().__init__(image_shape, conditions=[text], name=name, **kwargs)
+        self.tokenizer, self.length, self.text_dropout = tokenizer, text.length, text.dropout
 
     def tokens(self, texts):
         """int32 tokens (N, length) of texts, to train on: the shorter ones filled up by a token that does not count."""
@@ -45,6 +46,5 @@ class CaptionedDiffusion(DDPM):
     def get_config(self):
         config = super().get_config()
         del config["conditions"]
-        text = self.conditions["text"]
-        tokenizer = keras.saving.serialize_keras_object(text.tokenizer)
-        return {**config, "tokenizer": tokenizer, "length": text.length, "text_dropout": text.dropout}
+        tokenizer = keras.saving.serialize_keras_object(self.tokenizer)
+        return {**config, "tokenizer": tokenizer, "length": self.length, "text_dropout": self.text_dropout}

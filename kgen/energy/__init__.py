@@ -1,12 +1,7 @@
 """Energy-based models: restricted Boltzmann machines, models of any network, and the Markov chains that sample from them."""
 
+from kgen.energy.criteria import ContrastiveDivergence, Criterion, DenoisingScoreMatching, SlicedScoreMatching
 from kgen.energy.energy_model import EnergyModel
-from kgen.energy.objectives import (
-    ContrastiveDivergence,
-    DenoisingScoreMatching,
-    Objective,
-    SlicedScoreMatching,
-)
 from kgen.energy.partition import Partition
 from kgen.energy.rbm import RBM
 from kgen.energy.visibles import BernoulliVisible, GaussianVisible, Visible
@@ -16,13 +11,13 @@ __all__ = [
     "RBM",
     "BernoulliVisible",
     "ContrastiveDivergence",
+    "Criterion",
     "DenoisingScoreMatching",
     "EnergyModel",
     "GaussianVisible",
     "HMCSampler",
     "LangevinSampler",
     "MALASampler",
-    "Objective",
     "Partition",
     "Sampler",
     "SlicedScoreMatching",

@@ -5,7 +5,7 @@ import math
 import keras
 from keras import layers
 
-from kgen.energy.objectives import ContrastiveDivergence
+from kgen.energy.criteria import ContrastiveDivergence
 from kgen.layers import silu
 from kgen.networks import ConvEncoder
 
@@ -50,7 +50,7 @@ def default_network(shape, dtype=None):
     return keras.Model(x, energy, name="network")
 
 
-def default_objective(shape):
+def default_criterion(shape):
     """Contrastive divergence; for images with few chains, each of which has gone far after minutes, and noise on the data.
 
     With 10,000 chains, as in the paper, each has been moved twice after 300 steps of batches of 64: none has arrived anywhere. The noise

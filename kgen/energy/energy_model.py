@@ -16,8 +16,8 @@ from keras import ops
 from kgen import backend
 from kgen.core import Endpoint, GenerativeModel, TensorSpec, checks, random
 from kgen.core.endpoints import SEED
-from kgen.energy import objectives
-from kgen.energy.defaults import default_network, default_objective, is_image
+from kgen.energy import criteria
+from kgen.energy.defaults import default_criterion, default_network, is_image
 from kgen.numerics import chains
 
 NOISE = 0x5EED  # the stream of seeds from which chains get their starts; the steps use the rows' own
@@ -30,7 +30,7 @@ class EnergyModel(GenerativeModel):
     Args:
         shape: shape of one example: (H, W, C) for images in [-1, 1], or any shape, such as (D,).
         network: f, maps (B, *shape) to (B, 1). By default convolutions for images, else three dense layers.
-        objective: "contrastive_divergence", "denoising_score_matching", "sliced_score_matching", or an ``Objective``; by default contrastive
+        criterion: "contrastive_divergence", "denoising_score_matching", "sliced_score_matching", or a ``Criterion``; by default contrastive
             divergence with settings that suit the shape.
         sampler: "langevin", "mala", "hmc", or a ``Sampler``: what ``sample`` runs, and a step of what contrastive divergence runs.
         reference_scale: s, in units of x. Chains start in N(0, s^2 I). Choose it no smaller than the data's own spread.
@@ -44,7 +44,7 @@ class EnergyModel(GenerativeModel):
         shape,
         network=None,
         *,
-        objective=None,
+        criterion=None,
         sampler="langevin",
         reference_scale=1.0,
         ema=None,
@@ -52,16 +52,16 @@ class EnergyModel(GenerativeModel):
         dtype=None,
     ):
         shape = checks.shape("shape", shape)
-        objective = default_objective(shape) if objective is None else objectives.get(objective)
-        self.log_names = ("loss", *objective.log_names)
+        criterion = default_criterion(shape) if criterion is None else criteria.get(criterion)
+        self.log_names = ("loss", *criterion.log_names)
         super().__init__(ema=ema, conditions=[], name=name, dtype=dtype)
         self.shape = shape
         self.reference_scale = checks.in_range("reference_scale", reference_scale, 1e-6, 1e6)
-        self.objective_function = objective
+        self.criterion = criterion
         self.sampler = chains.get(sampler)
         self.network = default_network(self.shape, self.dtype_policy) if network is None else network
         _check_network(self.network, self.shape)
-        objective.build(self)
+        criterion.build(self)
         self.keep_average_of("network")
 
     def default_optimizer(self):
@@ -77,7 +77,7 @@ class EnergyModel(GenerativeModel):
         return len(x)
 
     def objective(self, batch, training):
-        return self.objective_function.losses(self, ops.cast(batch.x, "float32"), training, batch.seeds)
+        return self.criterion.losses(self, ops.cast(batch.x, "float32"), training, batch.seeds)
 
     def fit(self, x=None, y=None, batch_size=None, epochs=1, verbose="auto", callbacks=None, **kwargs):
         """As ``GenerativeModel.fit``; training also stops where a chain diverges, and a warning names the step size."""
@@ -184,10 +184,17 @@ class EnergyModel(GenerativeModel):
             **super().get_config(),
             "shape": list(self.shape),
             "network": keras.saving.serialize_keras_object(self.network),
-            "objective": keras.saving.serialize_keras_object(self.objective_function),
+            "criterion": keras.saving.serialize_keras_object(self.criterion),
             "sampler": keras.saving.serialize_keras_object(self.sampler),
             "reference_scale": self.reference_scale,
         }
+
+    @classmethod
+    def from_config(cls, config):
+        if "objective" in config:  # what kgen 0.1 called it
+            config = {**config, "criterion": config["objective"]}
+            del config["objective"]
+        return super().from_config(config)
 
 
 class StopOnDivergence(keras.callbacks.Callback):
@@ -199,7 +206,7 @@ class StopOnDivergence(keras.callbacks.Callback):
             warnings.warn(
                 f"Training stopped at batch {batch + 1} of this epoch: chains of {self.model.sampler!r} diverged "
                 f"(|x| > {chains.LIMIT:g}, or an energy or gradient that is not finite). Those were stopped and started again from "
-                "noise. Lower step_size, lower the learning rate, or raise the objective's alpha.",
+                "noise. Lower step_size, lower the learning rate, or raise the criterion's alpha.",
                 RuntimeWarning,
                 stacklevel=2,
             )

@@ -58,7 +58,7 @@ class Flow(GenerativeModel):
         self.num_classes = own[0].count if own else None
         self.dequantization = None if dequantize is None else Dequantization(dequantize, logit)
         self.likelihood = "exact" if dequantize is None else "bound"
-        self._given_logit = logit
+        self.logit = logit
         self.chain = Chain([as_step(i, s) for i, s in enumerate(steps)], name="chain")
         self.chain.build(self.shape, self.num_classes or 0)
         self.chain.check(self._condition(np.zeros(1, "int32")))
@@ -66,6 +66,16 @@ class Flow(GenerativeModel):
             shape=(), initializer="zeros", trainable=False, dtype="int32", name="initialized"
         )
         self.keep_average_of("chain")
+
+    @property
+    def steps(self):
+        """The steps, the first nearest to the data."""
+        return self.chain.steps
+
+    @property
+    def dequantize(self):
+        """The number of levels, or None."""
+        return None if self.dequantization is None else self.dequantization.levels
 
     @property
     def z_shape(self):
@@ -309,10 +319,10 @@ class Flow(GenerativeModel):
         return {
             **super().get_config(),
             "shape": list(self.shape),
-            "steps": [keras.saving.serialize_keras_object(s) for s in self.chain.steps],
+            "steps": [keras.saving.serialize_keras_object(s) for s in self.steps],
             "num_classes": self.conditions["label"].num_classes if self.num_classes else None,
-            "dequantize": None if self.dequantization is None else self.dequantization.levels,
-            "logit": self._given_logit,
+            "dequantize": self.dequantize,
+            "logit": self.logit,
         }
 
     @classmethod

@@ -27,5 +27,5 @@ class MAF(StackedFlow):
     def __init__(self, shape, *, layers=5, widths=(128, 128), direct=True, name="maf", **kwargs):
         widths = tuple(widths)
         steps = autoregressions_of("layers", layers, AffineTransform(), widths, direct)
-        arguments = {"layers": layers, "widths": list(widths), "direct": direct}
+        arguments = {"layers": layers, "widths": widths, "direct": direct}
         super().__init__(shape, steps, arguments, name=name, **kwargs)

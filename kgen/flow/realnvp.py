@@ -67,7 +67,7 @@ class RealNVP(StackedFlow):
             steps = couplings_of(shape, "couplings", couplings, AffineTransform(), widths, dropout)
         else:
             raise ValueError(f"scales: expected None without convolutions, received {scales!r}.")
-        arguments = {"couplings": couplings, "widths": list(widths), "dropout": dropout}
+        arguments = {"couplings": couplings, "widths": widths, "dropout": dropout}
         arguments |= {"convolutional": convolutional, "scales": scales}
         super().__init__(shape, steps, arguments, name=name, **kwargs)
 

@@ -49,5 +49,5 @@ class NeuralSplineFlow(StackedFlow):
         else:
             steps = couplings_of(shape, "layers", layers, transform, widths, dropout)
         arguments = {"layers": layers, "bins": bins, "bound": bound, "autoregressive": autoregressive}
-        arguments |= {"widths": list(widths), "dropout": dropout, "direct": direct}
+        arguments |= {"widths": widths, "dropout": dropout, "direct": direct}
         super().__init__(shape, steps, arguments, name=name, **kwargs)

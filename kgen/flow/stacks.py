@@ -19,11 +19,14 @@ class StackedFlow(Flow):
     def __init__(self, shape, steps, arguments, **kwargs):
         super().__init__(shape, steps, **kwargs)
         self._arguments = arguments
+        for name, value in arguments.items():
+            if name != "layers":  # Keras's own name, of what a model consists of
+                setattr(self, name, value)
 
     def get_config(self):
         config = super().get_config()
         del config["steps"]
-        return {**config, **self._arguments}
+        return {**config, **{name: list(v) if isinstance(v, tuple) else v for name, v in self._arguments.items()}}
 
     @classmethod
     def from_config(cls, config):

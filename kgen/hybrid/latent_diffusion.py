@@ -22,6 +22,11 @@ from kgen.hybrid.frozen import frozen_copy
 MEASURED = 10_000  # examples that shift and scale are measured on, at most
 
 
+def _of_prior(name):
+    """A property: what the diffusion model of the latents has under this name."""
+    return property(lambda self: getattr(self.prior, name), doc=f"The diffusion model's ``{name}``.")
+
+
 @keras.saving.register_keras_serializable(package="kgen")
 class LatentDiffusion(GenerativeModel):
     """A diffusion model in the latent space of a trained autoencoder.
@@ -89,6 +94,14 @@ class LatentDiffusion(GenerativeModel):
         self.scale = self.add_weight(
             shape=channels, initializer="zeros", trainable=False, dtype="float32", name="scale"
         )
+
+    network = _of_prior("network")
+    schedule = _of_prior("schedule")
+    prediction = _of_prior("prediction")
+    times = _of_prior("times")
+    weight = _of_prior("weight")
+    label_dropout = _of_prior("label_dropout")
+    sampler = _of_prior("sampler")
 
     @property
     def data_name(self):

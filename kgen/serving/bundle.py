@@ -56,6 +56,23 @@ def read_manifest(version):
     return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
 
 
+def choices(folder):
+    """Names of the values of inputs, such as those of classes: a dict from an input's name to a list.
+
+    Args:
+        folder: of an export: a version's, or that of the versions, whose newest counts.
+    Raises:
+        ValueError: there is no manifest.
+    """
+    folder = pathlib.Path(folder)
+    versions = sorted((p for p in folder.glob("[0-9]*") if p.name.isdecimal()), key=lambda p: int(p.name))
+    manifest = read_manifest(versions[-1] if versions else folder)
+    if not manifest:
+        raise ValueError(f"export: expected the folder of an export, with a {MANIFEST}, received {str(folder)!r}.")
+    inputs = [pair for endpoint in manifest["endpoints"].values() for pair in endpoint["inputs"].items()]
+    return {name: tensor["choices"] for name, tensor in inputs if tensor.get("choices")}
+
+
 def _manifest(version, model, endpoints, functions, default, batch_sizes, base):
     import tensorflow as tf
 
@@ -79,7 +96,8 @@ def _described(endpoint, function):
     """An endpoint's inputs and outputs with their shapes, None for the number of rows, and what they are: range, unit."""
     inputs = {}
     for name, spec in endpoint.inputs.items():
-        bounds = {k: getattr(spec, k) for k in ("low", "high", "default", "choices") if getattr(spec, k) is not None}
+        said = ("low", "high", "default", "choices", "unit")
+        bounds = {k: getattr(spec, k) for k in said if getattr(spec, k) is not None}
         inputs[name] = {"shape": [None, *spec.shape], "dtype": spec.dtype, "doc": spec.doc, **bounds}
     outputs = {}
     for name, tensor in function.structured_outputs.items():

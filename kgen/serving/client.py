@@ -7,7 +7,7 @@ import numpy as np
 
 from kgen.core import checks
 from kgen.serving import marking
-from kgen.serving.bundle import BATCH_SIZES
+from kgen.serving.bundle import BATCH_SIZES, choices
 from kgen.serving.capi import StatusError, as_strings, check_fits
 from kgen.serving.protobuf import DTYPES, STRING
 
@@ -41,12 +41,24 @@ class Client:
         timeout: seconds that one request may take.
         retries: how often a request is sent again.
         batch_sizes: numbers of rows of single requests, those that the model was exported with; more rows go in several requests.
+        export: the folder of the export, where this machine has it: classes go by their names then, ``labels="sneaker"``.
     Raises:
         ImportError: ``protocol="grpc"`` where tensorflow-serving-api is not installed.
         ValueError: an argument is out of range.
     """
 
-    def __init__(self, host, model, *, protocol="rest", version=None, timeout=60.0, retries=4, batch_sizes=BATCH_SIZES):
+    def __init__(
+        self,
+        host,
+        model,
+        *,
+        protocol="rest",
+        version=None,
+        timeout=60.0,
+        retries=4,
+        batch_sizes=BATCH_SIZES,
+        export=None,
+    ):
         from kgen.serving import transports
 
         checks.one_of("protocol", protocol, ("rest", "grpc"))
@@ -58,6 +70,7 @@ class Client:
         self._batch_sizes = sorted({checks.positive_int("batch_sizes", size) for size in batch_sizes}, reverse=True)
         if not self._batch_sizes:
             raise ValueError(f"batch_sizes: expected integers of at least 1, such as {BATCH_SIZES}, received none.")
+        self._choices = {} if export is None else choices(export)
         self._transport = getattr(transports, protocol.capitalize())(host, model, version, timeout)
         self._signatures = None
 
@@ -87,6 +100,7 @@ class Client:
                 Where rows have a value out of range, it is a ValueError too, and says which rows, which input and what is expected.
         """
         wanted = self.signatures()[checks.one_of("signature", signature, sorted(self.signatures()))]
+        inputs = {name: self._number(name, value, wanted) for name, value in inputs.items()}
         rows, answers, start = _rows(signature, wanted, inputs), [], 0
         n = len(next(iter(rows.values())))
         for size in self._parts(n):
@@ -106,7 +120,7 @@ class Client:
         Args:
             n: how many.
             seed: int, or None for another result each time.
-            labels: for a model with classes: one int for all rows, or (n,) ints.
+            labels: for a model with classes: one int for all rows, or (n,) ints; or names, see ``export``.
             **inputs: what else the signature takes, such as ``guidance=2.0`` or ``temperature=0.8``.
         Returns:
             numpy array (n, ...): images as floats in [-1, 1].
@@ -135,6 +149,18 @@ class Client:
 
     def __exit__(self, *error):
         self.close()
+
+    def _number(self, name, value, signature):
+        """``value`` with the number of each name that the export knows; what is no text, or is to be one, as it is."""
+        if name not in signature.inputs or signature.inputs[name].dtype == STRING:
+            return value
+        names = checks.texts(np.asarray(value))
+        if names is None:
+            return value
+        known = self._choices.get(name)
+        if known is None:
+            raise ValueError(f"{name}: the server knows no names. Pass numbers, or make the client with export=.")
+        return np.vectorize(lambda text: known.index(checks.one_of(name, str(text), known)), otypes=["int32"])(names)
 
     def _parts(self, n):
         """n as a sum of batch sizes, the largest first: none is padded, and none is new to a server that compiled those of the export."""

@@ -204,6 +204,7 @@ def _written(tensor):
     low, high = tensor.get("low", "-inf"), tensor.get("high", "inf")
     ends = "" if (low, high) == ("-inf", "inf") else f" in [{low}, {high}]"
     doc = f": {tensor['doc']}" if tensor["doc"] else ""
+    doc += f", {tensor['unit']}" if tensor.get("unit") else ""
     if tensor.get("choices"):
         doc += " (" + ", ".join(f"{i} {name}" for i, name in enumerate(tensor["choices"])) + ")"
     return re.sub(r"\s+", " ", f"({shape}) {tensor['dtype']}{ends}{doc}").replace("|", "\\|")

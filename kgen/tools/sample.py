@@ -69,10 +69,10 @@ def sample(path, n, seed, labels, condition, prompt, out, backend, **options):
             raise click.UsageError(f"--labels: expected integers such as 7 or 0,1,2,3, received {labels!r}.")
         given["labels"] = values[0] if len(values) == 1 else values
     given |= conditions_of(model, condition)
-    tokenizer = getattr(model, "tokenizer", None)
-    if prompt is not None and tokenizer is None:
+    writes = getattr(model, "tokenizer", None) is not None and callable(getattr(model, "generate", None))
+    if prompt is not None and not writes:
         raise click.UsageError(f"--prompt: {type(model).__name__} does not continue text.")
-    if texts and tokenizer is not None:
+    if texts and writes:
         return write_texts(model, prompt, n or 1, seed, given)
     if out.exists():
         raise click.UsageError(f"--out: {out} exists. Name another file, or remove it first.")

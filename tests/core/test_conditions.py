@@ -184,7 +184,7 @@ def test_rows_to_sample():
 def test_what_they_say_of_themselves():
     specs = Conditions(ALL).specs()
     assert specs["label"].choices == ("cat", "dog", "cow") and (specs["label"].high, specs["label"].default) == (3, 3)
-    assert specs["vector"].doc == "2 numbers, metres" and specs["vector"].kind == "vector"
+    assert (specs["vector"].doc, specs["vector"].unit) == ("2 numbers", "metres") and specs["vector"].kind == "vector"
     assert specs["low"].shape == (2, 2, 1) and specs["text_mask"].kind == "mask"
     assert specs["low"].default == 0.0 and specs["vector"].default is specs["text_mask"].default is None
     for low, default in ((-1.0, 0.0), (0.5, None)):  # zeros out of range would be refused by a server

@@ -11,6 +11,7 @@ from PIL import Image
 
 import kgen
 from kgen.core import Run, pictures, run
+from kgen.core.conditions import VectorCondition
 
 FIGURES = {
     "frechet_distance": {"value": np.float32(1.25), "unit": "squared distance", "floor": 0.5, "samples": 1000},
@@ -52,6 +53,19 @@ def test_a_run_leaves_what_it_says(tmp_path):
     )
     assert "| frechet distance | 1.25 | 0.5 | squared distance | 1000 |" in card
     assert "| nats | -3 |  | nats per example |  |" in card
+
+
+def test_the_card_says_what_samples_are_conditioned_on(tmp_path):
+    size = VectorCondition(2, low=0.0, unit="metres", name="size", dropout=0.1)
+    model = kgen.diffusion.DDPM((2,), num_classes=["cat", "dog"], conditions=[size], ema=None)
+    run = Run(tmp_path / "run")
+    run.save_preset(model)
+    run.write_card("A model.")
+    model.save_to_preset(tmp_path / "preset")
+    for folder in ("run", "preset"):
+        card = (tmp_path / folder / "README.md").read_text()
+        assert "\nSamples are conditioned on:\n\n- `labels` (label): class, one of cat, dog, may be left out\n" in card
+        assert "- `size` (vector): 2 numbers, metres, in [0.0, inf], may be left out\n\n" in card
 
 
 def test_pictures_and_text_beside_the_samples(tmp_path):

@@ -47,13 +47,13 @@ trained = trained_models(
         ),
         "energy replay buffer, averaged": Case(
             lambda: of_images(
-                objective=ContrastiveDivergence(steps=3, buffer_size=50), sampler=LangevinSampler(0.1, 4), ema=0.9
+                criterion=ContrastiveDivergence(steps=3, buffer_size=50), sampler=LangevinSampler(0.1, 4), ema=0.9
             ),
             falls=None,
         ),
         "energy denoising": Case(
-            lambda: of_points(objective=DenoisingScoreMatching(0.5), sampler=HMCSampler(0.1, 3, 3)),
-            (np.tile(POINTS, (8, 1)),),  # more steps: the objective draws noise
+            lambda: of_points(criterion=DenoisingScoreMatching(0.5), sampler=HMCSampler(0.1, 3, 3)),
+            (np.tile(POINTS, (8, 1)),),  # more steps: the criterion draws noise
             output="samples",
         ),
     }

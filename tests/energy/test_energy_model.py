@@ -1,4 +1,4 @@
-"""Energies that are known, recovered from samples by each objective."""
+"""Energies that are known, recovered from samples by each criterion."""
 
 import keras
 import numpy as np
@@ -46,7 +46,7 @@ def normal_draws(n=2048):
 
 
 @pytest.mark.parametrize(
-    ("objective", "noise"),
+    ("criterion", "noise"),
     [
         (DenoisingScoreMatching(0.3), 0.3),
         (SlicedScoreMatching(), 0.0),
@@ -54,8 +54,8 @@ def normal_draws(n=2048):
     ],
     ids=lambda v: type(v).__name__ if not isinstance(v, float) else None,
 )
-def test_a_gaussians_energy_is_recovered(objective, noise):
-    model = EnergyModel((1,), Quadratic(), objective=objective, sampler=MALASampler(0.5), reference_scale=3.0, ema=0.95)
+def test_a_gaussians_energy_is_recovered(criterion, noise):
+    model = EnergyModel((1,), Quadratic(), criterion=criterion, sampler=MALASampler(0.5), reference_scale=3.0, ema=0.95)
     steps = 240
     rate = keras.optimizers.schedules.CosineDecay(0.1, steps)
     model.compile(keras.optimizers.Adam(rate))
@@ -77,7 +77,7 @@ def test_a_mixtures_energy_is_recovered():
     model = EnergyModel(
         (1,),
         MLP((1,), (1,), widths=(32, 32)),
-        objective=DenoisingScoreMatching(sigma),
+        criterion=DenoisingScoreMatching(sigma),
         sampler=MALASampler(0.4, 100),
         reference_scale=3.0,
         ema=0.99,
@@ -109,8 +109,8 @@ def test_three_to_one_by_weights_is_three_to_one_by_copies(buffer_size):
     steps = []
     for x, weight in (copies, weights):
         keras.utils.set_random_seed(0)
-        objective = ContrastiveDivergence(steps=3, buffer_size=buffer_size, restart=0.0, alpha=0.1)
-        model = EnergyModel((1,), Quadratic(), objective=objective, sampler=LangevinSampler(0.3))
+        criterion = ContrastiveDivergence(steps=3, buffer_size=buffer_size, restart=0.0, alpha=0.1)
+        model = EnergyModel((1,), Quadratic(), criterion=criterion, sampler=LangevinSampler(0.3))
         model.compile(keras.optimizers.SGD(1.0))
         model.fit(x, sample_weight=weight, batch_size=6000, verbose=0)
         steps.append([float(ops.convert_to_numpy(v)) for v in model.trainable_variables])
@@ -123,8 +123,8 @@ def test_the_buffer_holds_chains_and_restarts_some():
         return ops.convert_to_numpy(model.buffer)
 
     def step(restart, **kwargs):
-        objective = ContrastiveDivergence(steps=1, buffer_size=8, restart=restart)
-        model = EnergyModel((2,), objective=objective, sampler=LangevinSampler(1e-4), reference_scale=1.0, **kwargs)
+        criterion = ContrastiveDivergence(steps=1, buffer_size=8, restart=restart)
+        model = EnergyModel((2,), criterion=criterion, sampler=LangevinSampler(1e-4), reference_scale=1.0, **kwargs)
         before = buffer(model)
         model.compile("sgd")
         model.fit(np.zeros((5, 2), "float32"), batch_size=5, verbose=0)
@@ -140,7 +140,7 @@ def test_the_buffer_holds_chains_and_restarts_some():
 
 
 def test_evaluation_changes_nothing():
-    model = EnergyModel((2,), objective=ContrastiveDivergence(buffer_size=8), sampler=LangevinSampler(0.1))
+    model = EnergyModel((2,), criterion=ContrastiveDivergence(buffer_size=8), sampler=LangevinSampler(0.1))
     model.compile("sgd")
     before = [ops.convert_to_numpy(w) for w in model.weights]
     x = np.zeros((5, 2), "float32")
@@ -153,7 +153,7 @@ def test_evaluation_changes_nothing():
 
 def test_a_diverging_chain_stops_training_and_sampling():
     model = EnergyModel(
-        (2,), objective=ContrastiveDivergence(buffer_size=20, steps=40), sampler=LangevinSampler(4.0, 40)
+        (2,), criterion=ContrastiveDivergence(buffer_size=20, steps=40), sampler=LangevinSampler(4.0, 40)
     )
     model.compile("sgd")
     with pytest.warns(
@@ -181,7 +181,7 @@ def test_images_are_clipped():
     [
         (lambda: EnergyModel((2,), MLP((2,), (2,))), r"network: expected outputs \(B, 1\).*received \(None, 2\)"),
         (lambda: EnergyModel((2,), MLP((3,), (1,))), r"network: expected a network of inputs \(B, 2\)"),
-        (lambda: EnergyModel((2,), objective="cd"), "objective: expected one of 'contrastive_divergence'"),
+        (lambda: EnergyModel((2,), criterion="cd"), "criterion: expected one of 'contrastive_divergence'"),
         (lambda: EnergyModel((2,), reference_scale=0), "reference_scale: expected a number"),
         (lambda: ContrastiveDivergence(restart=2.0), r"restart: expected a number in \[0, 1\], received 2.0"),
         (lambda: DenoisingScoreMatching(0.0), "sigma: expected a number"),

@@ -169,6 +169,24 @@ def test_samples(client, session):
     assert np.abs(client.sample(3, labels=2) - client.sample(3, labels=2)).max() > 1e-3
 
 
+def test_classes_go_by_their_names_where_the_export_is_at_hand(rest, exported):
+    host = f"localhost:{rest.server_address[1]}"
+    client, bare = kgen.serving.Client(host, NAME, export=exported), kgen.serving.Client(host, NAME)
+    wanted = bare.sample(3, seed=5, labels=[2, 2, 0])
+    np.testing.assert_array_equal(client.sample(3, seed=5, labels=["hen", "hen", "cat"]), wanted)
+    np.testing.assert_array_equal(client.sample(2, seed=5, labels="hen"), wanted[:2])
+    with pytest.raises(
+        ValueError, match="label: expected one of 'cat', 'dog', 'hen', 'cow', received 'hem'. Did you mean 'hen'"
+    ):
+        client.sample(2, labels="hem")
+    with pytest.raises(
+        ValueError, match="label: the server knows no names. Pass numbers, or make the client with export="
+    ):
+        bare.sample(2, labels="hen")
+    with pytest.raises(ValueError, match="export: expected the folder of an export, with a manifest.json"):
+        kgen.serving.Client(host, NAME, export=exported / "nowhere")
+
+
 def test_samples_are_the_models(tmp_path):
     network = kgen.networks.UNet((4, 4, 1), channels=(8,), blocks=1, attention=[False], groups=4, num_classes=3)
     sampler = kgen.diffusion.DDIMSampler(3)

@@ -123,7 +123,7 @@ def test_a_presets_folder_is_a_path(tmp_path):
     assert result.exit_code == 2 and "--out: name the folder to export to" in result.stderr
 
 
-def test_sample_draws_points_and_prints_texts(tmp_path):
+def test_sample_draws_points_and_prints_texts(tmp_path, monkeypatch):
     points, texts = tmp_path / "points", tmp_path / "texts"
     kgen.Run(points).save_model(kgen.gan.GAN((2,), 3))
     result = run("sample", points, "--seed", 0, "--out", tmp_path / "points.png")
@@ -139,6 +139,15 @@ def test_sample_draws_points_and_prints_texts(tmp_path):
     for arguments, start in (((), ""), (("--prompt", "ab"), "ab")):
         result = run("sample", texts, "--seed", 0, "--max-new-tokens", 4, *arguments)
         assert result.exit_code == 0 and result.output.startswith(start) and len(result.output) > len(start)
+    # A model of captions has a tokenizer too, and draws pictures.
+    size = tokenizer.vocabulary_size
+    text = SequenceCondition(4, size + 1, padding=size, tokenizer=tokenizer, dropout=0.1)
+    network = kgen.networks.UNet((4, 4, 1), (8,), 1, (False,), groups=4, conditions=[text])
+    captioned = kgen.diffusion.CaptionedDiffusion((4, 4, 1), tokenizer, 4, network=network, sampler=DDIMSampler(1))
+    kgen.Run(tmp_path / "captioned").save_model(captioned)
+    monkeypatch.chdir(tmp_path)
+    result = run("sample", tmp_path / "captioned", "--condition", "text=on")
+    assert result.exit_code == 0 and "16 samples: samples.png" in result.output, result.output
     result = run("sample", points, "--prompt", "ab")
     assert result.exit_code == 2 and "GAN does not continue text" in result.stderr
 

@@ -87,10 +87,10 @@ class VectorCondition(Condition):
         self.low, self.high, self.unit = low, high, unit
 
     def specs(self):
-        doc = f"{self.size} numbers" + (f", {self.unit}" if self.unit else "")
         within = (self.low is None or self.low <= 0) and (self.high is None or self.high >= 0)
         default = 0.0 if self.optional and within else None  # a server refuses what is out of range
-        return {self.name: TensorSpec((self.size,), "float32", doc, self.low, self.high, default, kind=self.kind)}
+        doc, bounds = f"{self.size} numbers", (self.low, self.high, default)
+        return {self.name: TensorSpec((self.size,), "float32", doc, *bounds, kind=self.kind, unit=self.unit)}
 
     def check(self, value, n, argument=None):
         argument = argument or self.name

@@ -35,7 +35,13 @@ ROOMS = (
 KGEN_MODULE = re.compile(rf"kgen\.(({'|'.join(ROOMS)})(\.[a-z_0-9]+)+|core\.conditions(\.[a-z_]+)?)")
 
 # Modules that held classes in kgen 0.1, which its files name.
-GONE = {"kgen.autoregressive.tokenizers", "kgen.energy.samplers", "kgen.flow.presets", "kgen.layers.causal"}
+GONE = {
+    "kgen.autoregressive.tokenizers",
+    "kgen.energy.objectives",
+    "kgen.energy.samplers",
+    "kgen.flow.presets",
+    "kgen.layers.causal",
+}
 
 # Keras's own, by module. What computes from its inputs alone is here; what reads a file, runs a function or prepares data is not.
 KERAS = {

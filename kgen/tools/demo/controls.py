@@ -77,7 +77,8 @@ def label_of(keyword):
 def _info(spec):
     low, high = spec.low, spec.high
     bounds = f"; {low:g} to {high:g}" if low is not None and high is not None and spec.shape != () else ""
-    return f"{spec.doc}{bounds}"
+    unit = f", {spec.unit}" if spec.unit else ""
+    return f"{spec.doc}{unit}{bounds}"
 
 
 def _choice(keyword, spec, needed, count):

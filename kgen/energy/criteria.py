@@ -11,7 +11,7 @@ from kgen.core.config import Configured, resolve
 from kgen.numerics.ode import per_row
 
 
-class Objective(Configured):
+class Criterion(Configured):
     """Base class. It is data: what it keeps between steps are weights of the model."""
 
     log_names = ()
@@ -34,7 +34,7 @@ class Objective(Configured):
 
 
 @keras.saving.register_keras_serializable(package="kgen")
-class ContrastiveDivergence(Objective):
+class ContrastiveDivergence(Criterion):
     """Maximum likelihood with chains in place of the model's own samples.
 
     grad -ln p(x) = grad E(x) - <grad E(x')>_p is the gradient of E(x) - E(x'), where x' comes from chains of ``steps`` steps of the
@@ -110,7 +110,7 @@ class ContrastiveDivergence(Objective):
 
 
 @keras.saving.register_keras_serializable(package="kgen")
-class DenoisingScoreMatching(Objective):
+class DenoisingScoreMatching(Criterion):
     """1/2 |sigma s(x + sigma e) + e|^2 with the score s = -grad E and e from N(0, I).
 
     Its minimum is the score of the data with noise N(0, sigma^2 I) added: no chain is run, and the energy is learned up to a
@@ -133,7 +133,7 @@ class DenoisingScoreMatching(Objective):
 
 
 @keras.saving.register_keras_serializable(package="kgen")
-class SlicedScoreMatching(Objective):
+class SlicedScoreMatching(Criterion):
     """v^T grad(v^T s(x)) + 1/2 |s(x)|^2 with the score s = -grad E and one random direction v from N(0, I) for each example.
 
     Its minimum is the score of the data itself, without noise; it takes third derivatives of the network,
@@ -155,11 +155,11 @@ class SlicedScoreMatching(Objective):
         return losses, {}
 
 
-def get(objective):
-    """An ``Objective`` from itself, one of three names, or its configuration."""
+def get(criterion):
+    """A ``Criterion`` from itself, one of three names, or its configuration."""
     names = {
         "contrastive_divergence": ContrastiveDivergence,
         "denoising_score_matching": DenoisingScoreMatching,
         "sliced_score_matching": SlicedScoreMatching,
     }
-    return resolve("objective", objective, Objective, names)
+    return resolve("criterion", criterion, Criterion, names)
