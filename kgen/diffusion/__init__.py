@@ -46,6 +46,7 @@ from kgen.diffusion.noisy_classifier import NoisyClassifier
 from kgen.diffusion.operators import AveragePooling, GaussianBlur, Grey, Masking, Operator
 from kgen.diffusion.pndm import PNDMSampler
 from kgen.diffusion.posterior import PosteriorGuidance, posterior_sample
+from kgen.diffusion.posterior_restoration import PosteriorRestoration
 from kgen.diffusion.predictions import (
     DataPrediction,
     Estimate,
@@ -140,6 +141,7 @@ __all__ = [
     "Operator",
     "PNDMSampler",
     "PosteriorGuidance",
+    "PosteriorRestoration",
     "Prediction",
     "PredictorCorrectorSampler",
     "ProgressiveDistillation",

@@ -118,12 +118,25 @@ def posterior_sample(model, y, operator, *, noise=0.0, iterations=1, **sampling)
     _check_operator(operator, model.image_shape, y)
 
     def rows(seeds, values, strength, *, sampler, guide, y, noise):
-        around = PosteriorGuidance(y, operator, noise, iterations, guide)
-        strength = ops.ones_like(noise) if strength is None else strength
-        return model.sample_rows(seeds, values, strength, sampler=sampler, guide=around)
+        measured = (y, operator, noise, iterations)
+        return posterior_rows(model, seeds, *measured, values, strength, sampler=sampler, guide=guide)
 
     own = {"y": y.astype("float32"), "noise": np.full((len(y),), noise, "float32")}
     return model.asked(len(y), **sampling).run(model, ("posterior_sample", operator, iterations), rows, **own)
+
+
+def posterior_rows(model, seeds, y, operator, noise, iterations, values=None, strength=None, *, guide=None, **options):
+    """``posterior_sample`` of row seeds: float32 tensor (B, *image_shape).
+
+    Args:
+        model: a ``DDPM``.
+        y, noise: float tensors (B, ...) and (B,).
+        operator, iterations: as in ``PosteriorGuidance``.
+        seeds, values, strength, guide: as in ``DDPM.sample_rows``, as are its ``sampler`` and ``steps``.
+    """
+    around = PosteriorGuidance(y, operator, noise, iterations, guide)
+    strength = ops.ones_like(noise) if strength is None else strength
+    return model.sample_rows(seeds, values, strength, guide=around, **options)
 
 
 def _check_operator(operator, shape, y):

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from keras import ops
 
+import kgen
+from kgen.core import random
 from kgen.core.conditions import Conditions
 from kgen.diffusion import (
     DDPM,
@@ -17,6 +19,7 @@ from kgen.diffusion import (
     Grey,
     Masking,
     PosteriorGuidance,
+    PosteriorRestoration,
     posterior_sample,
 )
 from kgen.diffusion.schedules import like
@@ -153,6 +156,33 @@ def test_what_each_operator_makes_of_results_is_what_was_measured_within_its_noi
         rest = ops.convert_to_numpy(measure(ops.convert_to_tensor(drawn))) - y
         assert 0.6 * noise < rest.std() < 1.15 * noise, (measure, rest.std() / noise)
         assert np.abs(drawn - x).mean() > 0.05  # drawn, not restored
+
+
+def test_a_model_of_a_model_and_what_measures_it(tmp_path):
+    network = kgen.networks.MLP((2, 2, 1), (2, 2, 1), widths=(8,), time=True)
+    model = DDPM((2, 2, 1), network=network, prediction="data", sampler=DDIMSampler(3), ema=None)
+    pair = PosteriorRestoration(model, AveragePooling(2), iterations=2)
+    y = np.float32([0.5, -0.2, 1.1]).reshape(3, 1, 1, 1)
+    wanted = posterior_sample(model, y, AveragePooling(2), noise=0.1, iterations=2, seed=0)
+    np.testing.assert_array_equal(pair.restore(y, noise=0.1, seed=0), wanted)
+    pair.save_to_preset(tmp_path / "pair")
+    again = kgen.from_preset(tmp_path / "pair")
+    np.testing.assert_allclose(again.restore(y, noise=0.1, seed=0), wanted, atol=1e-5)
+    (endpoint,) = again.endpoints()
+    rows = {
+        "seed": random.row_seeds(0, 3),
+        "y": y,
+        "noise": np.full((3,), 0.1, "float32"),
+        "steps": np.int32([3, 3, 3]),
+    }
+    served = endpoint.function(**{name: ops.convert_to_tensor(value) for name, value in rows.items()})["images"]
+    np.testing.assert_allclose(ops.convert_to_numpy(served), wanted, atol=1e-5)
+    with pytest.raises(NotImplementedError, match="train its model by itself"):
+        pair.objective(None, training=True)
+    with pytest.raises(ValueError, match="operator: .* is of images with red, green and blue"):
+        PosteriorRestoration(model, Grey())
+    with pytest.raises(TypeError, match="operator: expected an Operator"):
+        PosteriorRestoration(model, ops.square)
 
 
 def test_clipped_images_with_one_iteration():

@@ -98,10 +98,13 @@ def test_served_as_in_the_model(family, tmp_path):
     rng = np.random.default_rng(2)
     for weight in model.weights:  # a fresh U-Net returns zeros; variances and counts are not to become negative
         weight.assign(ops.convert_to_numpy(weight) + 0.1 * np.abs(rng.standard_normal(weight.shape)).astype("float32"))
-    kgen.serving.export(model, tmp_path, batch_sizes=(1, 3))
+    # One number of rows and several are two programs to XLA; that both are served is shown by two, and by the contract that each model
+    # answers both.
+    sizes = (1, 3) if family in ("vae", "gpt") else (3,)
+    kgen.serving.export(model, tmp_path, batch_sizes=sizes)
     report = kgen.serving.verify(tmp_path, model, repeats=1)
     signatures = {"serving_default", *(n for e in model.endpoints() for n in (e.name, f"{e.name}_xla"))}
-    assert {a.signature for a in report} == signatures and len(report) == 2 * len(signatures)
+    assert {a.signature for a in report} == signatures and len(report) == len(sizes) * len(signatures)
     assert report.ok, f"\n{report}"
 
 

@@ -14,6 +14,7 @@ from kgen.core import random
 from kgen.diffusion import (
     DDPM,
     EDM,
+    AveragePooling,
     Cascade,
     ConsistencyDistillation,
     ConsistencyModel,
@@ -21,6 +22,7 @@ from kgen.diffusion import (
     DDIMSampler,
     FlowMatching,
     InpaintingModel,
+    PosteriorRestoration,
     ProgressiveDistillation,
     Reflow,
     SuperResolution,
@@ -106,6 +108,7 @@ def test_students_and_pictures_from_files(tmp_path, monkeypatch):
             "plain": plain,
             "larger": larger,
             "cascade": Cascade([small, larger]),
+            "measured": PosteriorRestoration(plain, AveragePooling(2)),
         }
     )
     ask = answers(model, tmp_path)
@@ -125,7 +128,11 @@ def test_students_and_pictures_from_files(tmp_path, monkeypatch):
             np.testing.assert_allclose(ask(signature, **asked), expected, rtol=1e-4, atol=1e-4, err_msg=signature)
             forms.add(signature)
     wanted = {f"{use}_{form}" for use in ("inpaint_known", "inpaint_plain", "translate_plain") for form in FORMS}
-    assert wanted | {"interpolate_plain_png", "sample_larger_png", "sample_consistency", "sample_cascade"} <= forms
+    assert (
+        wanted
+        | {"interpolate_plain_png", "sample_larger_png", "sample_consistency", "sample_cascade", "restore_measured_png"}
+        <= forms
+    )
 
 
 def png(pixels):
