@@ -75,7 +75,7 @@ class DDPM(GenerativeModel):
         conditions: further conditions, ``kgen.core.conditions``; train by ``fit({"image": x, name: value, ...})``.
         sampler: the sampler of ``sample`` and of the exported endpoint: "ddim" (50 steps), "ancestral" (1000), or a ``Sampler``.
         clip: whether estimates of x_0 are clipped to [-1, 1]; by default for images only. The noise is then what clipped data leaves of x_t;
-            "data" takes the noise as the network says, as diffusers' DDIM does.
+            "data" takes the noise as the network says, as diffusers' DDIM does. Maps of latents, which know no range, need False.
         uncertainty: whether the loss at each time is measured in units of what is typical there, which is learnt: see ``LogVariance``.
         ema: decay of the averaged weights that sampling uses, or None.
     """
@@ -186,7 +186,7 @@ class DDPM(GenerativeModel):
     # Training.
 
     def check_examples(self, x):
-        (checks.images if self.is_image else checks.rows)("x", x, self.image_shape)
+        (checks.images if self.is_image and self.clip else checks.rows)("x", x, self.image_shape)
         return len(x)
 
     def objective(self, batch, training):

@@ -35,7 +35,8 @@ class PriorRefit(GenerativeModel):
     - a ``CodePixelCNN``, or a ``GPT`` of as many tokens as there are codes, row by row: the integer codes of a ``VQVAE``, those of all
       levels of a ``VQVAE2``;
     - a ``PixelCNN`` of (h, w, 1) with as many levels as there are codes: those of a ``VQVAE`` whose neighbouring codes are alike;
-    - any other (``GaussianMixture``, a ``Flow``, another ``VAE``): continuous latents, of a VAE drawn from q(z | x).
+    - any other (``GaussianMixture``, a ``Flow``, another ``VAE``, a ``DDPM``, of maps with ``clip=False``): continuous latents, of a VAE
+      drawn from q(z | x).
 
     Conditions of the prior, such as classes, are those of the pair: ``fit(x, labels)``, ``sample(n, labels=...)``; so are those of the
     autoencoder.
@@ -290,8 +291,9 @@ class _Latents:
         except ValueError as error:
             kind = type(self.prior).__name__
             raise ValueError(
-                f"prior: a {kind} of {wanted} does not take latents, which may be any numbers ({error}). Diffusion on maps of them is "
-                f"kgen.hybrid.LatentDiffusion; as a prior take kgen.vae.GaussianMixture({wanted}), or for vectors a flow or a second VAE."
+                f"prior: a {kind} of {wanted} does not take latents, which may be any numbers ({error}). A diffusion model of "
+                f"maps takes them with clip=False, as in kgen.hybrid.LatentDiffusion; or take kgen.vae.GaussianMixture({wanted}), or for "
+                "vectors a flow or a second VAE."
             ) from error
 
     def codes(self, x, seeds, **values):

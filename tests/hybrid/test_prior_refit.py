@@ -7,7 +7,7 @@ from keras import ops
 
 import kgen
 from kgen.autoregressive import GPT, CodePixelCNN, PixelCNN
-from kgen.diffusion import DDPM
+from kgen.diffusion import DDPM, DDIMSampler
 from kgen.flow import MAF
 from kgen.hybrid import AutoencoderKL, PriorRefit
 from kgen.networks import MLP, LadderDecoder, LadderEncoder, SpatialDecoder, SpatialEncoder
@@ -170,6 +170,11 @@ def test_wrong_arguments(refit):
     gpt = GPT(5, 4, layers=1, heads=1, width=8)
     maps, mlp = AutoencoderKL((4, 4, 1), 2, channels=(4,)), MLP((2, 2, 2), (2, 2, 2), widths=(4,), time=True)
     assert PriorRefit(maps, GaussianMixture((2, 2, 2), 2)).sample(1, seed=0).shape == (1, 4, 4, 1)
+    diffusion = PriorRefit(maps, DDPM((2, 2, 2), network=mlp, clip=False, sampler=DDIMSampler(2)))
+    diffusion.compile("adam", jit_compile=False)
+    diffusion.fit(RNG.uniform(-1, 1, (8, 4, 4, 1)).astype("float32"), verbose=0)
+    drawn = diffusion.prior.sample(2, seed=0)
+    np.testing.assert_allclose(diffusion.sample(2, seed=0), maps.decode(drawn), atol=1e-5)
     for call, kind, message in [
         (lambda: PriorRefit(gpt, refit.prior), TypeError, "autoencoder: expected a trained"),
         (lambda: PriorRefit(refit.autoencoder, "mixture"), TypeError, "prior: expected a model such as"),
@@ -182,7 +187,7 @@ def test_wrong_arguments(refit):
         (
             lambda: PriorRefit(maps, DDPM((2, 2, 2), network=mlp)),
             ValueError,
-            "on maps of them is kgen.hybrid.LatentDiff",
+            "maps takes them with clip=False",
         ),
         (lambda: refit.sample(1, labels=0), ValueError, "this model has no classes"),
     ]:
