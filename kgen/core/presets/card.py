@@ -20,7 +20,7 @@ def asked(model):
     for condition in model.conditions:
         spec = next(iter(condition.specs().values()))
         says = [spec.choices and "one of " + ", ".join(spec.choices), spec.unit]
-        if not spec.choices and (spec.low, spec.high) != (None, None):
+        if not spec.choices and condition.kind != "image" and (spec.low, spec.high) != (None, None):
             high = spec.high - 1 if condition.kind == "label" and condition.optional else spec.high
             says.append(f"in [{'-inf' if spec.low is None else spec.low}, {'inf' if high is None else high}]")
         says.append("may be left out" if condition.optional else None)
