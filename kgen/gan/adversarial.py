@@ -176,6 +176,11 @@ class AdversarialModel(GenerativeModel):
             return x
         return self.augmentation(x, seeds, self.state_of(f"{critic}_augmentation"))
 
+    def adversarial_values(self, player, fake_logits, real_logits=None):
+        """The ``adversarial_loss`` of what ``player`` made, by its logits (B, ...): (B,)."""
+        step = {"step": self.optimizer[player].iterations} if self.adversarial_loss.follows_steps else {}
+        return mean_of_rows(self.adversarial_loss.generator(fake_logits, real_logits, **step))
+
     def update(self, batch):
         if batch.weight is not None:
             self._refuse_weights()
@@ -273,6 +278,11 @@ class AdversarialModel(GenerativeModel):
     def get_config(self):
         augmentation = self.augmentation and keras.saving.serialize_keras_object(self.augmentation)
         return {**super().get_config(), "augmentation": augmentation}
+
+
+def mean_of_rows(x):
+    """The mean over each row: (B,)."""
+    return ops.mean(x, axis=tuple(range(1, len(x.shape)))) if len(x.shape) > 1 else x
 
 
 def _dealt(batch, k, n):

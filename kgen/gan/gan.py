@@ -213,13 +213,8 @@ class GAN(AdversarialModel):
         fake_logits = critic(self.generate(z, batch.conditions, training), 1)
         pairs = self.adversarial_loss.pairs
         real_logits = critic(ops.cast(batch.x, "float32"), 0) if pairs else None
-        values = self.generator_values(fake_logits, real_logits)
+        values = self.adversarial_values("generator", fake_logits, real_logits)
         return Turn(values, {"generator_loss": values}, self._of_latent(generator, batch), fake=z)
-
-    def generator_values(self, fake_logits, real_logits=None):
-        """The adversarial loss of samples by their logits, (B,)."""
-        step = {"step": self.optimizer["generator"].iterations} if self.adversarial_loss.follows_steps else {}
-        return self.adversarial_loss.generator(fake_logits, real_logits, **step)
 
     def _of_latent(self, generator, batch):
         """The generator as a function of z alone, for its regularisers."""

@@ -11,7 +11,7 @@ from kgen.core.config import Configured, resolve
 
 
 class Loss(Configured):
-    """Base class. Logits and losses are float tensors (B,), one per example."""
+    """Base class. Logits and losses are float tensors (B,), one per example, or (B, ...), several of each, such as those of patches."""
 
     pairs = False  # whether the generator's loss compares with real examples
     follows_steps = False  # whether the generator's loss takes ``step``, how many the generator has taken

@@ -7,14 +7,9 @@ from keras import ops
 
 from kgen.core import Endpoint, TensorSpec, checks, random
 from kgen.gan import losses
-from kgen.gan.adversarial import AdversarialModel, Player, Turn
+from kgen.gan.adversarial import AdversarialModel, Player, Turn, mean_of_rows
 from kgen.gan.networks import is_image, run_network, run_once
 from kgen.gan.regularizers import get as get_regularizers
-
-
-def mean_of_rows(x):
-    """The mean over each row: (B,)."""
-    return ops.mean(x, axis=tuple(range(1, len(x.shape)))) if len(x.shape) > 1 else x
 
 
 class PairedGAN(AdversarialModel):
@@ -61,8 +56,6 @@ class PairedGAN(AdversarialModel):
                     f"{argument}: {type(self).__name__} is of images, expected (H, W, C), received {shape}."
                 )
         self.adversarial_loss = losses.get(adversarial_loss)
-        if self.adversarial_loss.follows_steps:
-            raise ValueError("adversarial_loss: expected a loss of each image, received one that ranks a batch's.")
         self.adversarial_weight = checks.in_range("adversarial_weight", adversarial_weight, 0.0, 1e6)
         self.regularizers = get_regularizers(regularizers)
         self.generator, self.critic = generator, critic
@@ -130,7 +123,7 @@ class PairedGAN(AdversarialModel):
         x, y = self.pair(batch)
         made, critic = self.make(x, training), self._critic(batch, training)
         real_logits = critic(self.seen(x, y), 0) if self.adversarial_loss.pairs else None
-        adversarial = mean_of_rows(self.adversarial_loss.generator(critic(self.seen(x, made), 1), real_logits))
+        adversarial = self.adversarial_values("generator", critic(self.seen(x, made), 1), real_logits)
         distance = self.distance(y, made)
         values = self.adversarial_weight * adversarial + distance
         return Turn(values, {"generator_loss": values, "adversarial": adversarial, "distance": distance})

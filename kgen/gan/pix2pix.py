@@ -14,7 +14,8 @@ import keras
 from keras import ops
 
 from kgen.core import checks
-from kgen.gan.paired import PairedGAN, mean_of_rows
+from kgen.gan.adversarial import mean_of_rows
+from kgen.gan.paired import PairedGAN
 from kgen.networks import PatchCritic, SkipUNet
 
 

@@ -83,7 +83,7 @@ class ReadingGAN(GAN):
         fake_logits, readings = self._seen(batch, self.generate(z, batch.conditions, training), 1, training)
         pairs = self.adversarial_loss.pairs
         real_logits = self._seen(batch, ops.cast(batch.x, "float32"), 0, training)[0] if pairs else None
-        losses = self.generator_values(fake_logits, real_logits)
+        losses = self.adversarial_values("generator", fake_logits, real_logits)
         losses = losses + self.reading_weight * self.reading_losses(readings, batch, z, False)[0]
         return Turn(losses, {"generator_loss": losses}, self._of_latent(generator, batch), fake=z)
 

@@ -13,8 +13,9 @@ from keras import ops
 
 from kgen.core import checks
 from kgen.core.averages import frozen_network
+from kgen.gan.adversarial import mean_of_rows
 from kgen.gan.networks import run_once
-from kgen.gan.paired import PairedGAN, mean_of_rows
+from kgen.gan.paired import PairedGAN
 from kgen.networks import SRCritic, SRResNet
 
 

@@ -140,7 +140,7 @@ class StyleGAN2(GAN):
         fake, w = self.training_samples(batch.seeds, training)
         critic, synthesis = self._critic(batch, training), self.network_for(training, "generator").synthesis
         real_logits = critic(ops.cast(batch.x, "float32"), 0) if self.adversarial_loss.pairs else None
-        losses = self.generator_values(critic(fake, 1), real_logits)
+        losses = self.adversarial_values("generator", critic(fake, 1), real_logits)
 
         def function(w):
             return ops.cast(synthesis([self.in_every_layer(w), random.fold_in(batch.seeds, 12)]), "float32")

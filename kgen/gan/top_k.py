@@ -15,7 +15,7 @@ class TopK(losses.Loss):
     They weigh 1 / share, so that the gradient is the mean over them. In evaluation, too. Samples between modes, which the critic sees through,
     no longer pull the generator away from the data.
 
-    The rows of the whole batch are ranked, on several replicas too.
+    The rows of the whole batch are ranked, on several replicas too, and by the mean of their logits where each has several, as of patches.
 
     Args:
         loss: the other loss, a name or a ``Loss``.
@@ -42,12 +42,14 @@ class TopK(losses.Loss):
 
     def generator(self, fake_logits, real_logits=None, step=0):
         share = ops.cast(self.share(step), "float32") if callable(self.share) else self.share
-        logits = backend.gather(ops.stop_gradient(fake_logits))
+        own = ops.mean(ops.reshape(ops.stop_gradient(fake_logits), (ops.shape(fake_logits)[0], -1)), axis=-1)
+        logits = backend.gather(own)
         rows = ops.cast(ops.shape(logits)[0], "float32")
         kept = ops.ceil(share * rows - 1e-4)  # 1e-4: a share of 0.3 of 10 rows is 3 of them
         places = ops.argsort(ops.argsort(-logits))  # the place of each row, 0 for the largest
         places = inputs.own_rows(places, ops.shape(fake_logits)[0])
         chosen = ops.cast(ops.cast(places, "float32") < kept, "float32")
+        chosen = ops.reshape(chosen, (-1, *[1] * (len(fake_logits.shape) - 1)))
         return self.loss.generator(fake_logits, real_logits) * chosen * rows / ops.maximum(kept, 1.0)
 
     def get_config(self):

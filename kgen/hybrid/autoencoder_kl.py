@@ -14,9 +14,8 @@ from kgen.core import GenerativeModel, TensorSpec, checks, random
 from kgen.core.averages import frozen_network
 from kgen.core.config import own_copy
 from kgen.gan import losses
-from kgen.gan.adversarial import AdversarialModel, Player, Turn
+from kgen.gan.adversarial import AdversarialModel, Player, Turn, mean_of_rows
 from kgen.gan.networks import run_once
-from kgen.gan.paired import mean_of_rows
 from kgen.networks import PatchCritic, SpatialDecoder, SpatialEncoder
 from kgen.networks.perceptual import perceptual_distance
 from kgen.vae import VAE, GaussianLikelihood
@@ -129,8 +128,6 @@ class AutoencoderKL(AdversarialModel, VAE):
         self.features = None if features is None else frozen_network(features)
         self.perceptual = checks.in_range("perceptual", perceptual, 0.0, 1e6)
         self.adversarial_loss = losses.get(adversarial_loss)
-        if self.adversarial_loss.follows_steps:
-            raise ValueError("adversarial_loss: expected a loss of each image, received one that ranks a batch's.")
         self.adversarial_weight = checks.in_range("adversarial_weight", adversarial_weight, 0.0, 1e6)
         self.critic_start = int(checks.in_range("critic_start", critic_start, 0, 2**31))
         self.start_players()
@@ -171,7 +168,7 @@ class AutoencoderKL(AdversarialModel, VAE):
         seen = ops.zeros_like(reconstruction) if self.features is None else perceptual_distance(self.features, x, made)
         cost, logs = self.penalty(parameters, z, batch, training)
         real = self._logits(x, batch, 0, training) if self.adversarial_loss.pairs else None
-        adversarial = mean_of_rows(self.adversarial_loss.generator(self._logits(made, batch, 1, training), real))
+        adversarial = self.adversarial_values("autoencoder", self._logits(made, batch, 1, training), real)
         total = reconstruction + self.perceptual * seen + cost / math.prod(self.image_shape)
         total = total + self._begun("autoencoder", training) * self.adversarial_weight * adversarial
         parts = {"reconstruction": reconstruction, "perceptual": seen, "adversarial": adversarial}
