@@ -198,6 +198,11 @@ class GenerativeModel(backend.TrainStep, keras.Model):
         batch = self.to_batch(data, training=False)
         return self._log(self.measure(batch), batch)
 
+    def also_log(self, name):
+        """Called in ``__init__`` for what ``update`` logs beside ``log_names``, where that depends on the arguments."""
+        self.log_names = (*self.log_names, name)
+        self._trackers[name] = keras.metrics.Mean(name=name)
+
     def _log(self, logs, batch, finite=None):
         size = inputs.rows_of(batch.x)
         for name, value in logs.items():

@@ -101,6 +101,8 @@ class AdversarialModel(GenerativeModel):
                 self.keep_state(f"{name}_regularizer_{i}", regularizer.state())
             if player.critic and self.augmentation is not None:
                 self.keep_state(f"{name}_augmentation", self.augmentation.state())
+                if "p" in self._state_names[f"{name}_augmentation"]:  # how often it augments, which is worth watching
+                    self.also_log(f"{name}_augmentation_p")
 
     # What is remembered from step to step.
 
@@ -230,6 +232,8 @@ class AdversarialModel(GenerativeModel):
                 self.set_state(key, values, where=ops.equal(step % regularizer.every, 0))
         if player.critic and self.augmentation is not None:
             self._adapt(f"{name}_augmentation", logits)
+            if f"{name}_augmentation_p" in self.log_names:
+                logs = {**logs, f"{name}_augmentation_p": self.state_of(f"{name}_augmentation")["p"]}
         return logs, penalty
 
     def _penalty(self, key, regularizer, turn, seeds, step):

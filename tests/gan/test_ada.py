@@ -135,10 +135,11 @@ def test_in_training_p_follows_the_critic_and_is_saved(tmp_path):
     x = images(1, n=32, size=4)
     confident = model(p=0.5)
     confident.compile(keras.optimizers.SGD(0.0))
-    for bias, batches, end in ((-5.0, 8, 0.0), (5.0, 5, 0.8)):  # lost first; p moves every fourth batch
+    for bias, batches, end, mean in ((-5.0, 8, 0.0, 0.1875), (5.0, 5, 0.8, 0.62)):  # lost first; p moves every fourth batch
         confident.discriminator_augmentation_p.assign(0.5)
         confident.discriminator.set_weights([*confident.discriminator.get_weights()[:-1], np.full(1, bias, "float32")])
-        confident.fit(np.tile(x, (batches, 1, 1, 1)), batch_size=32, verbose=0)
+        history = confident.fit(np.tile(x, (batches, 1, 1, 1)), batch_size=32, verbose=0).history
+        assert history["discriminator_augmentation_p"] == [pytest.approx(mean)]
         assert float(ops.convert_to_numpy(confident.discriminator_augmentation_p)) == pytest.approx(end)
     confident.save(tmp_path / "m.keras")
     again = kgen.load(tmp_path / "m.keras")
