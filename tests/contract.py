@@ -15,6 +15,7 @@ from keras import ops
 
 import kgen
 from kgen import backend
+from kgen.backend import keras_private
 from kgen.core import random
 
 RNG = np.random.default_rng(0)
@@ -151,7 +152,7 @@ def test_configuration_round_trip(trained):
 def test_what_a_constructor_takes_is_kept_under_its_name(trained):
     """What describes a default network alone is that network's; ``layers`` is Keras's own name, of what a model consists of."""
     model, _ = trained
-    networks = [n for n in vars(model).values() if isinstance(n, keras.Model)]
+    networks = [n for n in keras_private.flatten_layers(model) if n is not model and isinstance(n, keras.Model)]
     taken = set(inspect.signature(type(model).__init__).parameters) - {"self", "kwargs", "layers"}
     theirs = {name for network in networks for name in network.get_config()}
     lost = {name for name in taken if not hasattr(model, name) and name.removeprefix("generator_") not in theirs}
