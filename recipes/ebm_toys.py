@@ -79,7 +79,9 @@ def main(
         train_seconds=round(seconds, 1),
     )
     run.write_card(
-        f"Energy models of {data}, trained by contrastive divergence with Metropolis-adjusted Langevin chains of 20 steps from the data. The "
+        f"Energy models of {data}, trained by contrastive divergence with Metropolis-adjusted Langevin chains of 20 steps from the data. "
+        "Samples are chains of 1,000 steps from noise: each ends in the part that it meets first, so that they weigh the parts otherwise than the "
+        "density does. The "
         "floors of this card are the divergences from the data to a Gaussian of the same mean and covariance. model.keras and the "
         "export hold the last of them."
     )
