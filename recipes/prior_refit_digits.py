@@ -31,13 +31,10 @@ def main(
 
     shape, d = vae.latent_shape, vae.latent_dim
     encoder, decoder = kgen.networks.MLP(shape, (2 * d,)), kgen.networks.MLP(shape, shape)
-    analytic = kgen.vae.GaussianLikelihood("analytic")  # codes are near a thin set: the deviation follows how near
     priors = {
         "mixture": kgen.vae.GaussianMixture(shape, min(40, max(1, len(x) // 30))),
         "flow": kgen.flow.RealNVP(shape, couplings=6, widths=(64, 64), dropout=0.1, ema=0.99),
-        "second_vae": kgen.vae.VAE(
-            shape, d, encoder=encoder, decoder=decoder, observation=analytic, kl_warmup=200, ema=0.99
-        ),
+        "second_vae": kgen.vae.VAE(shape, d, encoder=encoder, decoder=decoder, kl_warmup=200, ema=0.99),
     }
     models = {"standard_normal": vae, **{name: kgen.hybrid.PriorRefit(vae, prior) for name, prior in priors.items()}}
 
