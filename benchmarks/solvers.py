@@ -90,7 +90,9 @@ def plot(found, path, title):
 @click.option("--data", help="The dataset; by default what stands after the first _ of the model's name.")
 @click.option("--calls", default="5,10,20,50", show_default=True, help="Network calls.")
 @click.option("--only", default=",".join(n for n in SOLVERS if "," not in n), help="Solvers, by their short names.")
-@click.option("--xla/--no-xla", default=True, help="Whether loops are compiled by XLA: half a minute for each solver and number.")
+@click.option(
+    "--xla/--no-xla", default=True, help="Whether loops are compiled by XLA: half a minute for each solver and number."
+)
 @click.option("--grids", default="own", show_default=True, help="own, or names of grids, separated by commas.")
 def main(model, data, calls, only, xla, grids):
     """Measures the solvers on MODEL, a preset's name or a path."""
