@@ -1,4 +1,4 @@
-"""EDM (Karras et al. 2022) on Fashion-MNIST, conditioned on the class: preconditioning, log-normal noise, Heun's method."""
+"""EDM (Karras et al. 2022) on Fashion-MNIST, conditioned on the class: preconditioning, log-normal noise, sampled by a stochastic solver."""
 
 import time
 
@@ -31,8 +31,16 @@ def main(
         num_classes=num_classes,
         dropout=0.05,
     )
-    # Fashion-MNIST in [-1, 1] has standard deviation 0.7.
-    model = kgen.diffusion.EDM(x.shape[1:], network=network, sigma_data=float(x.std()), num_classes=classes, ema=0.999)
+    # Noise on the way takes away what a small network gets wrong before: by 18 steps of Heun's method, 35 calls, samples lie half as far again
+    # from the data. Fashion-MNIST in [-1, 1] has standard deviation 0.7.
+    model = kgen.diffusion.EDM(
+        x.shape[1:],
+        network=network,
+        sigma_data=float(x.std()),
+        num_classes=classes,
+        sampler=kgen.diffusion.DPMSolverMultistepSampler(30, stochastic=True, grid="karras"),
+        ema=0.999,
+    )
     steps = epochs * -(-len(x) // batch_size)
     learning_rate = keras.optimizers.schedules.CosineDecay(
         0.0, steps, warmup_target=1e-3, warmup_steps=min(500, steps // 5)
@@ -89,8 +97,8 @@ def main(
         seconds_per_1000_samples=round(sample_seconds / count * 1000, 2),
     )
     run.write_card(
-        f"A class-conditional diffusion model of {data} by the design of Karras et al. (EDM). Samples are in [-1, 1]; they are drawn by Heun's "
-        "method in 18 steps, 35 calls of the network."
+        f"A class-conditional diffusion model of {data} by the design of Karras et al. (EDM). Samples are in [-1, 1]; they are drawn by "
+        "SDE-DPM-Solver++ in 30 steps, a call of the network each."
     )
     run.export(model)
     if not stop.interrupted:
