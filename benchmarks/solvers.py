@@ -69,16 +69,23 @@ def table(found):
 
 
 def plot(found, path, title):
+    """One line for each solver, on the grid that suits it best; those that never come near are left to the table."""
+    import matplotlib
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.add_subplot(
         xscale="log", yscale="log", xlabel="network calls", ylabel="Fréchet distance", title=title
     )
-    for name, row in found.items():
-        if name == "training data":
-            axes.axhline(row["0"]["distance"], color="grey", linestyle=":", label="floor")
-            continue
+    axes.set_prop_cycle(color=matplotlib.colormaps["tab20"].colors)
+    axes.axhline(found["training data"]["0"]["distance"], color="grey", linestyle=":", label="floor")
+    nearest = {n: min(v["distance"] for v in row.values()) for n, row in found.items() if n != "training data"}
+    best = {}
+    for name in sorted(nearest, key=nearest.get):
+        if nearest[name] < 20 * nearest[min(nearest, key=nearest.get)]:
+            best.setdefault(name.split(" (")[0], name)
+    for name in best.values():
+        row = found[name]
         points = sorted((int(calls), v["distance"]) for calls, v in row.items())
         axes.plot(*zip(*points, strict=True), marker="o", label=name)
     axes.legend(fontsize=7, ncols=2)
