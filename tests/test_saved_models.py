@@ -6,7 +6,6 @@ import json
 import pathlib
 import subprocess
 
-import keras
 import pytest
 
 import kgen
@@ -67,7 +66,6 @@ def test_each_of_them_loads(committed, folder):
     if folder not in committed:
         pytest.skip("not committed")
     assert kgen.load(ROOT / "saved_models" / folder).count_params() > 0
-    keras.backend.clear_session()
 
 
 def test_there_are_some(committed):
