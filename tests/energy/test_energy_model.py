@@ -222,3 +222,12 @@ def test_in_half_precision_the_hidden_layers_are(shape):
     model.compile()
     assert np.isfinite(model.fit(x, batch_size=8, verbose=0).history["loss"]).all()
     assert {v.dtype for v in model.trainable_variables} == {"float32"} and model.energy(x).dtype == "float32"
+
+
+def test_a_configuration_of_0_1_loads():
+    """It says objective, and names a module that is gone."""
+    model = EnergyModel((2,), criterion=DenoisingScoreMatching(0.3))
+    config = keras.saving.serialize_keras_object(model)
+    old = config["config"].pop("criterion")
+    config["config"]["objective"] = {**old, "module": "kgen.energy.objectives"}
+    assert keras.saving.deserialize_keras_object(config).criterion == model.criterion

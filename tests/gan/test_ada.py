@@ -135,10 +135,8 @@ def test_in_training_p_follows_the_critic_and_is_saved(tmp_path):
     x = images(1, n=32, size=4)
     confident = model(p=0.5)
     confident.compile(keras.optimizers.SGD(0.0))
-    for bias, batches, end, mean in (
-        (-5.0, 8, 0.0, 0.1875),
-        (5.0, 5, 0.8, 0.62),
-    ):  # lost first; p moves every fourth batch
+    # Lost first; p moves every fourth batch.
+    for bias, batches, end, mean in ((-5.0, 8, 0.0, 0.1875), (5.0, 5, 0.8, 0.62)):
         confident.discriminator_augmentation_p.assign(0.5)
         confident.discriminator.set_weights([*confident.discriminator.get_weights()[:-1], np.full(1, bias, "float32")])
         history = confident.fit(np.tile(x, (batches, 1, 1, 1)), batch_size=32, verbose=0).history
