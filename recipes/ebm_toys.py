@@ -53,9 +53,12 @@ def main(
         p = np.exp(log_p)
         figures[f"kl_{name}"] = {
             "value": float(np.sum(np.where(p > 0, p * (log_p - (log_q - log_z)), 0.0)) * STEP**2),
-            "unit": "nats, KL(data || model), by quadrature",
-            "floor": _gaussian_divergence(x, density),
+            "unit": "nats, KL(data ‖ model), by quadrature",
             "samples": len(grid),
+        }
+        figures[f"gaussians_kl_{name}"] = {
+            "value": _gaussian_divergence(x, density),
+            "unit": "nats, the same of a Gaussian of the data's mean and covariance",
         }
         samples = model.sample(4000, seed=0, batch_size=2000)
         panels = {
@@ -81,9 +84,7 @@ def main(
     run.write_card(
         f"Energy models of {data}, trained by contrastive divergence with Metropolis-adjusted Langevin chains of 20 steps from the data. "
         "Samples are chains of 1,000 steps from noise: each ends in the part that it meets first, so that they weigh the parts otherwise than the "
-        "density does. The "
-        "floors of this card are the divergences from the data to a Gaussian of the same mean and covariance. model.keras and the "
-        "export hold the last of them."
+        "density does. model.keras and the export hold the last of them."
     )
     run.export(model)
     if not stop.interrupted:

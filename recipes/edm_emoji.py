@@ -13,7 +13,7 @@ import kgen
 
 def main(
     data="emoji",
-    epochs=125,
+    epochs=335,
     batch_size=64,
     seed=0,
     out="saved_models/edm_emoji",
@@ -30,10 +30,17 @@ def main(
     mirrored = np.concatenate([x, x[:, :, ::-1]])
     labels = None if y is None else np.concatenate([y, y])
 
-    network = kgen.networks.UNet(
-        x.shape[1:], channels=(32, 64, 96), blocks=1, attention=(8,), num_classes=num_classes, dropout=0.1
+    network = kgen.networks.UNet(x.shape[1:], channels=(32, 64, 96), blocks=1, attention=(8,), num_classes=num_classes)
+    # Flat shapes of few colours are decided at more noise than photographs are, for which the paper's mean is -1.2.
+    model = kgen.diffusion.EDM(
+        x.shape[1:],
+        network=network,
+        sigma_data=float(x.std()),
+        num_classes=classes,
+        times=kgen.diffusion.LogNormalTimes(-0.6, 1.2),
+        sampler=kgen.diffusion.DPMSolverMultistepSampler(30, stochastic=True, grid="karras"),
+        ema=0.999,
     )
-    model = kgen.diffusion.EDM(x.shape[1:], network=network, sigma_data=float(x.std()), num_classes=classes, ema=0.999)
     steps = epochs * -(-len(mirrored) // batch_size)
     learning_rate = keras.optimizers.schedules.CosineDecay(
         0.0, steps, warmup_target=1e-3, warmup_steps=min(500, steps // 5)
@@ -85,7 +92,7 @@ def main(
     )
     run.write_card(
         f"A diffusion model of {data} in colour by the design of Karras et al. (EDM), conditioned on the group of characters. Samples are in "
-        "[-1, 1]; they are drawn by Heun's method in 18 steps, 35 calls of the network. nearest.png shows the samples that lie nearest to "
+        "[-1, 1]; they are drawn by SDE-DPM-Solver++ in 30 steps, a call of the network each. nearest.png shows the samples that lie nearest to "
         "training pictures, above them."
     )
     run.export(model)

@@ -13,6 +13,7 @@ from kgen.vae.likelihoods import (
     DiscretizedLogisticLikelihood,
     GaussianLikelihood,
     Likelihood,
+    MeanAndLevelsLikelihood,
 )
 from kgen.vae.mixture import GaussianMixture
 from kgen.vae.posteriors import DiagonalGaussianPosterior, FullGaussianPosterior, PointPosterior, Posterior
@@ -46,6 +47,7 @@ __all__ = [
     "HierarchicalVAE",
     "InfoVAE",
     "Likelihood",
+    "MeanAndLevelsLikelihood",
     "PointPosterior",
     "Posterior",
     "Prior",

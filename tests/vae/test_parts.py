@@ -15,6 +15,7 @@ from kgen.vae import (
     FullGaussianPosterior,
     GaussianLikelihood,
     GaussianMixturePrior,
+    MeanAndLevelsLikelihood,
     StandardNormalPrior,
 )
 
@@ -24,6 +25,7 @@ LIKELIHOODS = {
     "bernoulli": (BernoulliLikelihood(), np.array([-1.0, 1.0])),
     "categorical": (CategoricalLikelihood(LEVELS), np.linspace(-1, 1, LEVELS)),
     "discretized_logistic": (DiscretizedLogisticLikelihood(2, LEVELS), np.linspace(-1, 1, LEVELS)),
+    "mean_and_levels": (MeanAndLevelsLikelihood(2, LEVELS), np.linspace(-1, 1, LEVELS)),
 }
 
 
@@ -42,7 +44,8 @@ def test_probabilities_sum_to_one_and_samples_follow_them(name):
     assert counts.sum() == n
     assert stats.chisquare(counts, p / p.sum() * n).pvalue > 1e-4
     mean = float(ops.convert_to_numpy(likelihood.mean(parameters))[0, 0])
-    np.testing.assert_allclose(mean, (p * values).sum(), atol=1e-5)
+    wanted = np.clip(raw[0, 0, 0], -1, 1) if name == "mean_and_levels" else (p * values).sum()
+    np.testing.assert_allclose(mean, wanted, atol=1e-5)
 
 
 def test_gaussian_is_scipys():
@@ -50,6 +53,16 @@ def test_gaussian_is_scipys():
     parameters = ops.convert_to_tensor(loc[..., None])
     value = ops.convert_to_numpy(GaussianLikelihood(0.3).log_prob(parameters, ops.convert_to_tensor(x)))
     np.testing.assert_allclose(value, stats.norm(loc, 0.3).logpdf(x).sum(1), rtol=1e-5)
+
+
+def test_levels_lie_around_the_mean_that_is_given():
+    one, around = DiscretizedLogisticLikelihood(1), MeanAndLevelsLikelihood(1)
+    x = ops.convert_to_tensor(np.array([[0.5, -1.0]], "float32"))
+    # A logistic at 0.3: the mean 0.2 and 0.1 beyond it, or directly.
+    beside = ops.convert_to_tensor(np.array([[[0.2, 0.0, 0.1, -1.0]] * 2], "float32"))
+    direct = ops.convert_to_tensor(np.array([[[0.0, np.arctanh(0.3 / 1.5), -1.0]] * 2], "float32"))
+    found, wanted = (ops.convert_to_numpy(m.log_prob(p, x)) for m, p in ((around, beside), (one, direct)))
+    np.testing.assert_allclose(found, wanted, rtol=1e-5)
 
 
 def test_split_puts_the_parameters_last():
