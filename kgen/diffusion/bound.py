@@ -25,7 +25,8 @@ def variational_bound(denoise, schedule, x, seeds, levels, num_samples):
         x: float tensor (B, ...), in [-1, 1].
         seeds: int32 tensor (B, 2), row seeds.
         levels: number of levels that the data has: 256 for bytes.
-        num_samples: how many of the terms k = 2 .. T are evaluated, one from each of as many equal strata; all of them if T - 1 or more.
+        num_samples: how many of the terms k = 2 .. T are evaluated, drawn as ``chances`` says, one from each of as many strata of equal
+            chance; all of them if T - 1 or more.
     Returns:
         float32 tensor (B,), nats.
     Reference:
@@ -42,13 +43,22 @@ def variational_bound(denoise, schedule, x, seeds, levels, num_samples):
     def noisy(t, draw):
         return schedule.add_noise(x, t, random.normal(seeds, shape, draw))
 
+    every = num_samples == terms
+    if not every:
+        chance = chances(schedule, steps)
+        up_to = ops.cumsum(chance)[None]
+
     def body(i, bound):
-        # Term k = 2 + floor((i + u) terms / num_samples): stratified, and exact where num_samples == terms.
-        u = random.uniform(random.fold_in(seeds, 1), (), draw=i)
-        k = 2.0 + ops.clip(ops.floor((ops.cast(i, "float32") + u) * (terms / num_samples)), 0.0, terms - 1.0)
+        if every:
+            term, weight = i * ops.ones_like(seeds[:, 0]), 1.0
+        else:
+            u = (ops.cast(i, "float32") + random.uniform(random.fold_in(seeds, 1), (), draw=i)) / num_samples
+            term = ops.minimum(ops.sum(ops.cast(up_to <= u[:, None], "int32"), axis=-1), terms - 1)
+            weight = 1.0 / (num_samples * ops.take(chance, term))
+        k = 2.0 + ops.cast(term, "float32")
         t, s = k / steps, (k - 1.0) / steps
         estimate = denoise(noisy(t, i + 2), t)
-        return bound - terms / num_samples * total(divergence(schedule, x, estimate, t, s))
+        return bound - weight * total(divergence(schedule, x, estimate, t, s))
 
     bound = ops.fori_loop(0, num_samples, body, 0.0 * ones)
     first = ones / steps
@@ -58,6 +68,17 @@ def variational_bound(denoise, schedule, x, seeds, levels, num_samples):
     variance = like(ops.square(sigma), x)
     prior = 0.5 * (like(ops.square(alpha), x) * ops.square(x) + variance - 1.0 - ops.log(variance))
     return bound - total(prior)
+
+
+def chances(schedule, steps):
+    """How likely each of the terms k = 2 .. T is drawn: float32 tensor (T - 1,), of sum 1.
+
+    Half of it is equal for all; half goes by (snr(t_{k-1}) - snr(t_k)) / (1 + snr(t_k)), which a term is twice of where the data are Gaussian
+    of deviation 1. Terms of little noise are far larger than others: drawn as often as these, they make up the scatter of the estimate.
+    """
+    snr = schedule.snr(ops.arange(1, steps + 1, dtype="float32") / steps)
+    weight = (snr[:-1] - snr[1:]) / (1.0 + snr[1:])
+    return 0.5 / (steps - 1) + 0.5 * weight / ops.sum(weight)
 
 
 def divergence(schedule, x, estimate, t, s):

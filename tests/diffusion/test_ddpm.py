@@ -152,6 +152,22 @@ def test_bound_is_the_sum_of_its_terms_for_gaussian_data():
     assert abs(difference.mean()) < 5 * difference.std() / math.sqrt(len(x))
 
 
+def test_a_fiftieth_of_the_bounds_terms_tells_it_to_a_nat_in_twenty():
+    """Terms of little noise are a thousand times as large as most: drawn as often as those, 20 of 999 are 96 nats off."""
+    schedule, scale = CosineSchedule(), 0.5
+
+    def denoise(x_t, t):
+        alpha, sigma = (ops.reshape(f(t), (-1, 1)) for f in (schedule.alpha, schedule.sigma))
+        return Estimate(alpha * scale**2 / (alpha**2 * scale**2 + sigma**2) * x_t, None)
+
+    x = np.round(np.clip(scale * np.random.default_rng(0).normal(size=(300, 20)), -0.98, 0.98) * 127.5 + 127.5)
+    x, seeds = ops.convert_to_tensor((x / 127.5 - 1).astype("float32")), random.row_seeds(0, 300)
+    every, few = (ops.convert_to_numpy(variational_bound(denoise, schedule, x, seeds, 256, n)) for n in (999, 20))
+    np.testing.assert_allclose(every.mean(), -118.7, atol=1.5)
+    assert (few - every).std() < 8.0
+    assert abs((few - every).mean()) < 5 * (few - every).std() / math.sqrt(300)
+
+
 def test_a_learned_variance_at_its_lower_bound_gives_the_same_bound():
     schedule, rng = LinearSchedule(num_steps=20, beta_start=0.01, beta_end=0.4), np.random.default_rng(0)
     x = ops.convert_to_tensor((np.round(rng.uniform(-1, 1, (50, 6)) * 127.5 + 127.5) / 127.5 - 1).astype("float32"))
