@@ -179,8 +179,13 @@ def main():
     print("|", " | ".join(columns), "|\n" + "|---" * len(columns) + "|", flush=True)
     for seed in range(given.seeds):
         if given.together:
-            for process in [started("kgen", given, seed, core=0), started("diffusers", given, seed, core=1)]:
-                printed(process)
+            both = [started("kgen", given, seed, core=0), started("diffusers", given, seed, core=1)]
+            try:
+                for process in both:
+                    printed(process)
+            finally:  # where one failed, the other does not go on alone
+                for process in both:
+                    process.terminate()
         else:
             for who in ("kgen", "diffusers"):
                 printed(started(who, given, seed))
