@@ -31,7 +31,7 @@ def main(
     labels = None if y is None else np.concatenate([y, y])
 
     network = kgen.networks.UNet(x.shape[1:], channels=(32, 64, 96), blocks=1, attention=(8,), num_classes=num_classes)
-    # Flat shapes of few colours are decided at more noise than photographs are, for which the paper's mean is -1.2.
+    # At more noise than the paper's mean of -1.2; not compared with it.
     model = kgen.diffusion.EDM(
         x.shape[1:],
         network=network,

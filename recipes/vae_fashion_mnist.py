@@ -136,7 +136,7 @@ def main(
         "likelihood. "
         f"Its prior is a mixture of {components} Gaussians with full covariances, fitted to the codes of the training images after "
         "training; figures of the standard normal that it was trained with stand beside, and standard_normal.png shows its samples. "
-        "Samples are the means of p(x | z), in [-1, 1]."
+        "Samples are the first decoder's means, in [-1, 1]."
     )
     run.export(refit)
     if not stop.interrupted:

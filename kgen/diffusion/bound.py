@@ -73,8 +73,8 @@ def variational_bound(denoise, schedule, x, seeds, levels, num_samples):
 def chances(schedule, steps):
     """How likely each of the terms k = 2 .. T is drawn: float32 tensor (T - 1,), of sum 1.
 
-    Half of it is equal for all; half goes by (snr(t_{k-1}) - snr(t_k)) / (1 + snr(t_k)), which a term is twice of where the data are Gaussian
-    of deviation 1. Terms of little noise are far larger than others: drawn as often as these, they make up the scatter of the estimate.
+    Half of it is equal for all; half goes by (snr(t_{k-1}) - snr(t_k)) / (1 + snr(t_k)), twice what a term is for each value of standard normal
+    data. Terms of little noise are far larger than others: drawn as often as these, they make up the scatter of the estimate.
     """
     snr = schedule.snr(ops.arange(1, steps + 1, dtype="float32") / steps)
     weight = (snr[:-1] - snr[1:]) / (1.0 + snr[1:])

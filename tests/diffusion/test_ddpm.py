@@ -152,8 +152,8 @@ def test_bound_is_the_sum_of_its_terms_for_gaussian_data():
     assert abs(difference.mean()) < 5 * difference.std() / math.sqrt(len(x))
 
 
-def test_a_fiftieth_of_the_bounds_terms_tells_it_to_a_nat_in_twenty():
-    """Terms of little noise are a thousand times as large as most: drawn as often as those, 20 of 999 are 96 nats off."""
+def test_a_fiftieth_of_the_terms_tells_the_bound_to_a_fifteenth():
+    """Terms of little noise are far larger than most: drawn as often as those, 20 of 999 scatter by 96 nats."""
     schedule, scale = CosineSchedule(), 0.5
 
     def denoise(x_t, t):
