@@ -21,7 +21,13 @@ def main(
         x.shape[1:], channels=(24, 48), blocks=1, attention=(False, True), num_classes=num_classes, dropout=0.1
     )
     model = kgen.diffusion.DDPM(
-        x.shape[1:], network=network, schedule="cosine", prediction="velocity", num_classes=num_classes, ema=0.998
+        x.shape[1:],
+        network=network,
+        schedule="cosine",
+        prediction="velocity",
+        num_classes=num_classes,
+        sampler="ddim",
+        ema=0.998,
     )
     steps = epochs * -(-len(x) // batch_size)
     learning_rate = keras.optimizers.schedules.CosineDecay(0.0, steps, warmup_target=2e-3, warmup_steps=steps // 20)

@@ -20,7 +20,13 @@ def main(
     # Tokens are patches of 2x2 pixels.
     network = kgen.networks.DiT(x.shape[1:], patch_size=2, width=128, depth=6, heads=4, num_classes=num_classes)
     model = kgen.diffusion.DDPM(
-        x.shape[1:], network=network, schedule="cosine", prediction="velocity", num_classes=num_classes, ema=0.999
+        x.shape[1:],
+        network=network,
+        schedule="cosine",
+        prediction="velocity",
+        num_classes=num_classes,
+        sampler="ddim",
+        ema=0.999,
     )
     steps = epochs * -(-len(x) // batch_size)
     learning_rate = keras.optimizers.schedules.CosineDecay(0.0, steps, warmup_target=1e-3, warmup_steps=steps // 20)

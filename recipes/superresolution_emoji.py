@@ -34,7 +34,9 @@ def main(
         conditions=[kgen.diffusion.SmallerPicture(low_shape, 2)],
     )
     # What is to be drawn is what bicubic enlargement leaves open: the network finds the rest from the small picture.
-    model = kgen.diffusion.SuperResolution(model_shape, 2, network=network, prediction="velocity", ema=0.999)
+    model = kgen.diffusion.SuperResolution(
+        model_shape, 2, network=network, prediction="velocity", sampler="ddim", ema=0.999
+    )
     steps = epochs * -(-len(mirrored) // batch_size)
     learning_rate = keras.optimizers.schedules.CosineDecay(
         0.0, steps, warmup_target=1e-3, warmup_steps=min(500, steps // 5)

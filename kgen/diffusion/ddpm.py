@@ -27,7 +27,7 @@ from kgen.diffusion import guidance as guidances
 from kgen.diffusion import laws, predictions, samplers, schedules
 from kgen.diffusion import likelihood as likelihoods
 from kgen.diffusion.bound import variational_bound
-from kgen.diffusion.defaults import default_network
+from kgen.diffusion.defaults import default_network, default_sampler
 from kgen.diffusion.denoiser import Denoiser
 from kgen.diffusion.log_variance import LogVariance
 
@@ -73,7 +73,8 @@ class DDPM(GenerativeModel):
         num_classes: number of classes, or a list of their names, or None. With classes, train by ``fit(x, labels)``.
         label_dropout: share of training examples whose label is hidden, in [0, 1): what guidance and sampling without a class need.
         conditions: further conditions, ``kgen.core.conditions``; train by ``fit({"image": x, name: value, ...})``.
-        sampler: the sampler of ``sample`` and of the exported endpoint: "ddim" (50 steps), "ancestral" (1000), or a ``Sampler``.
+        sampler: the sampler of ``sample`` and of the exported endpoint: "ddim" (50 steps), "ancestral" (1000), or a ``Sampler``. By default
+            ``default_sampler(image_shape)``: noise on the way for images, none for other data.
         clip: whether estimates of x_0 are clipped to [-1, 1]; by default for images only. The noise is then what clipped data leaves of x_t;
             "data" takes the noise as the network says, as diffusers' DDIM does. Maps of latents, which know no range, need False.
         uncertainty: whether the loss at each time is measured in units of what is typical there, which is learnt: see ``LogVariance``.
@@ -94,7 +95,7 @@ class DDPM(GenerativeModel):
         num_classes=None,
         label_dropout=0.1,
         conditions=(),
-        sampler="ddim",
+        sampler=None,
         clip=None,
         uncertainty=False,
         ema=0.999,
@@ -109,7 +110,7 @@ class DDPM(GenerativeModel):
         self.schedule = schedules.get(schedule)
         self.prediction = predictions.get(prediction)
         self.times, self.weight = laws.get_times(times), laws.get_weight(weight)
-        self.sampler = samplers.get(sampler)
+        self.sampler = default_sampler(self.image_shape) if sampler is None else samplers.get(sampler)
         if isinstance(clip, str):
             checks.one_of("clip", clip, ["data"])
         self.clip = self.is_image if clip is None else clip if clip == "data" else bool(clip)

@@ -55,7 +55,7 @@ class LatentDiffusion(GenerativeModel):
         num_classes=None,
         label_dropout=0.1,
         conditions=(),
-        sampler="ddim",
+        sampler=None,
         ema=0.999,
         name="latent_diffusion",
         dtype=None,

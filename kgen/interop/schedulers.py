@@ -112,14 +112,22 @@ def configuration(model):
     prediction = names.get(type(model.prediction).__name__)
     if prediction is None:
         raise ValueError(f"prediction: diffusers has {', '.join(PREDICTIONS.values())}; received {model.prediction!r}.")
-    if type(model.sampler) is diffusion.DDIMSampler and model.clip is True:
+    sampler = model.sampler
+    if type(sampler) is diffusion.DPMSolverMultistepSampler and sampler.stochastic:  # what images get by default
+        warnings.warn(
+            "sampler: the folder names DDIM, as diffusers' pipelines hold no SDE-DPM-Solver++. There, pipeline.scheduler = "
+            "DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config, algorithm_type='sde-dpmsolver++') draws by it.",
+            stacklevel=3,
+        )
+        sampler = diffusion.DDIMSampler(model.schedule.num_steps or 50, grid="trailing")
+    if type(sampler) is diffusion.DDIMSampler and model.clip is True:
         warnings.warn(
             "clip: diffusers' DDIM computes with the noise that the network says; this model with that of clipped data. For the same samples "
             "call the pipeline with use_clipped_model_output=True, or save a model with clip='data'.",
             stacklevel=3,
         )
     process, steps = _process(model.schedule), model.schedule.num_steps
-    sampler, grid = model.sampler, type(model.sampler.grid).__name__.removesuffix("Grid").lower()
+    grid = type(sampler.grid).__name__.removesuffix("Grid").lower()
     own = {"DDIMScheduler": {"set_alpha_to_one": True}}
     if type(sampler) is diffusion.DDIMSampler and sampler.eta == 0:
         of = "DDIMScheduler"
