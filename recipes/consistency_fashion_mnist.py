@@ -85,11 +85,12 @@ def main(
                 **report["frechet_distance"],
                 "unit": f"Fréchet distance, {steps} steps",
             }
-        images = diffusion.sample(count, seed=1, labels=labels)
+        flow = kgen.diffusion.HeunSampler(18)  # the way that the student learns to take in one step: no noise on it
+        images = diffusion.sample(count, seed=1, labels=labels, sampler=flow)
         report = kgen.metrics.fidelity_report(images, train=x, test=x_test, extractor=classifier)
         figures["teachers_frechet_distance"] = {
             **report["frechet_distance"],
-            "unit": f"Fréchet distance, {diffusion.sampler!r}",
+            "unit": f"Fréchet distance, {flow!r}",
         }
     run.save_metrics(
         figures,
