@@ -76,7 +76,7 @@ def default_sampler(shape):
     """The sampler that draws best of those measured: SDE-DPM-Solver++ in 30 calls for images (H, W, C), DDIM in 50 for other data.
 
     Noise on the way takes away what the network got wrong before: after five minutes of training digits lie half as far from the data as
-    DDIM's (``benchmarks/DEFAULTS.md``). Points in the plane, of which little can be got wrong, are drawn no better with it.
+    DDIM's, after more and better training as far (``benchmarks/DEFAULTS.md``). Points in the plane are drawn worse with it.
 
     Args:
         shape: shape of one example.
