@@ -46,10 +46,8 @@ def default_unet(image_shape, num_classes=None, conditions=(), outputs=1, dtype=
     elif side <= 12:
         channels, blocks = (32, 64), 1
     elif side <= 28:
-        channels, blocks = (
-            (16, 32, 64),
-            1,
-        )  # a CPU takes three times the steps of the next, which tell more than width (benchmarks/DEFAULTS.md)
+        # In minutes on a CPU more steps are worth more than more channels (benchmarks/DEFAULTS.md).
+        channels, blocks = (16, 32, 64), 1
     elif side <= 32:
         channels, blocks = (64, 128, 128), 1
     else:

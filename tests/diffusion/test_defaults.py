@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from kgen.diffusion import DDPM, DDIMSampler
+from kgen.diffusion import DDPM, DDIMSampler, DPMSolverMultistepSampler
 from kgen.diffusion.defaults import default_network
 from kgen.networks import DiT, UNet
 
@@ -22,6 +22,14 @@ def test_sequences_get_a_unet_of_theirs():
         model.check_examples(np.zeros((4, 12, 2), "float32"))
     with pytest.raises(ValueError, match=r"network: expected a network that takes \[x_t, t\].*\(B, 12, 2\)"):
         DDPM((12, 2), network=UNet((8, 2), (4,), 1, (), groups=2))
+
+
+def test_images_are_drawn_with_noise_on_the_way_and_small_ones_by_a_narrow_network():
+    image = DDPM((28, 28, 1), ema=None)
+    assert image.sampler == DPMSolverMultistepSampler(30, stochastic=True)
+    assert image.network.get_config()["channels"] == [16, 32, 64] and image.network.count_params() < 1e6
+    assert DDPM((2,), ema=None).sampler == DDPM((8, 2), ema=None).sampler == DDIMSampler(50)
+    assert DDPM.from_config(image.get_config()).sampler == image.sampler
 
 
 def test_a_transformer_learns():
