@@ -104,7 +104,7 @@ def main():
     file = FOLDER / "served.json"
     found = json.loads(file.read_text()) if file.exists() else {}
     for name in names:
-        found[name] = measure(name) | {"machine": describe(os.cpu_count())}
+        found[name] = measure(name) | {"machine": describe(len(os.sched_getaffinity(0)))}
         file.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
         machines = sorted({figures["machine"] for figures in found.values()})
         missing = sorted(set(shipped()) - set(found))

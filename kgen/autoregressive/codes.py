@@ -31,7 +31,9 @@ class CodePixelCNN(GenerativeModel):
     Args:
         code_shapes: shapes of the maps from the top, such as ((7, 7), (14, 14)); sides of one divide those of the next.
         num_codes: number of codes K, of every level.
-        channels, blocks, num_classes, dropout, ema: as in ``PixelCNN``, of each level's network.
+        channels, blocks: as in ``PixelCNN``, of every level's network, or a sequence with one for each level from the top: the codes of
+            the top are few, so that a wide network costs little there, and what is wrong in them is wrong in all below.
+        num_classes, dropout, ema: as in ``PixelCNN``.
         width: length of the vectors that stand for codes.
     Raises:
         ValueError: an argument out of range.
@@ -69,15 +71,26 @@ class CodePixelCNN(GenerativeModel):
         self.network = CodeNet(
             self.code_shapes,
             self.num_codes,
-            checks.positive_int("channels", channels),
-            checks.positive_int("blocks", blocks),
+            self._of_levels("channels", channels),
+            self._of_levels("blocks", blocks),
             self.num_classes,
             checks.in_range("dropout", dropout, 0.0, 0.9),
             checks.positive_int("width", width),
             dtype=self.dtype_policy,
         )
-        self.channels, self.blocks, self.dropout, self.width = channels, blocks, dropout, width
+        own = self.network.get_config()
+        self.channels, self.blocks, self.dropout, self.width = own["channels"], own["blocks"], dropout, width
         self.keep_average_of("network")
+
+    def _of_levels(self, name, value):
+        """``value`` once it is a positive int, or a list of one for each level."""
+        if np.ndim(value) == 0:
+            return checks.positive_int(name, value)
+        if len(value) != len(self.code_shapes):
+            raise ValueError(
+                f"{name}: expected an int, or one for each of the {len(self.code_shapes)} levels from the top, received {value}."
+            )
+        return [checks.positive_int(name, n) for n in value]
 
     @property
     def size(self):

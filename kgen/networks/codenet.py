@@ -23,7 +23,8 @@ class CodeNet(keras.Model):
     Args:
         code_shapes: shapes of the maps from the top, two numbers or fewer each.
         num_codes: K, of every level.
-        channels, blocks, num_classes, dropout: as in ``PixelNet``, of each level.
+        channels, blocks: as in ``PixelNet``, of every level, or a sequence with one for each.
+        num_classes, dropout: as in ``PixelNet``, of every level.
         width: length of the vectors that stand for codes.
     Call:
         codes, or [codes, label] where there are classes: int (B, n), all maps from the top, row by row; int (B,).
@@ -52,8 +53,8 @@ class CodeNet(keras.Model):
         self._arguments = {
             "code_shapes": [list(shape) for shape in code_shapes],
             "num_codes": num_codes,
-            "channels": channels,
-            "blocks": blocks,
+            "channels": channels if isinstance(channels, int) else list(channels),
+            "blocks": blocks if isinstance(blocks, int) else list(blocks),
             "num_classes": num_classes,
             "dropout": dropout,
             "width": width,
@@ -67,18 +68,19 @@ class CodeNet(keras.Model):
         ]
         for embedding in self.vectors:
             embedding.build()
+        channels, blocks = ([n] * len(self.maps) if isinstance(n, int) else n for n in (channels, blocks))
         self.looks, self.pixels = [], []
-        for i, (h, w) in enumerate(self.maps):
+        for i, ((h, w), wide, deep) in enumerate(zip(self.maps, channels, blocks, strict=True)):
             context = None
             if i:
                 seen = keras.Input((h, w, i * width), name="above")
-                f = layers.Conv2D(channels, 3, padding="same", name="conv_in")(seen)
+                f = layers.Conv2D(wide, 3, padding="same", name="conv_in")(seen)
                 for j in range(2):
-                    more = layers.Conv2D(channels, 3, padding="same", name=f"conv_{j}_1")(silu(f))
-                    f = f + layers.Conv2D(channels, 3, padding="same", name=f"conv_{j}_2")(silu(more))
+                    more = layers.Conv2D(wide, 3, padding="same", name=f"conv_{j}_1")(silu(f))
+                    f = f + layers.Conv2D(wide, 3, padding="same", name=f"conv_{j}_2")(silu(more))
                 self.looks.append(keras.Model(seen, f, name=f"looks_{i}"))
-                context = channels
-            settings = (num_codes, channels, blocks, num_classes, dropout, context)
+                context = wide
+            settings = (num_codes, wide, deep, num_classes, dropout, context)
             # The code itself is a channel beside its vector, so that ``generate``, whose pixels are both, can tell what it drew.
             self.pixels.append(PixelNet((h, w, 1 + width), *settings, dtype=self.dtype_policy, name=f"pixels_{i}"))
         self.built = True

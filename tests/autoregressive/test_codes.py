@@ -20,7 +20,7 @@ CODES[:, 2:] = (CODES[:, 2:] + RNG.integers(0, 2, (64, 2))) % 3
 
 
 def small(shapes=((1, 1), (2, 2)), **kwargs):
-    return CodePixelCNN(shapes, 3, channels=4, blocks=1, width=3, **kwargs)
+    return CodePixelCNN(shapes, 3, **{"channels": 4, "blocks": 1, "width": 3} | kwargs)
 
 
 trained = trained_models(
@@ -85,8 +85,18 @@ def test_codes_below_are_drawn_given_those_above(model):
         np.testing.assert_allclose(counts / 400, p[top] / p[top].sum(), atol=0.08)
 
 
+def test_levels_have_networks_of_their_own_sizes():
+    levels = CodePixelCNN(((2, 2), (4, 4)), 3, channels=(8, 4), blocks=(2, 1), width=3, ema=None)
+    for i, (channels, blocks) in enumerate(((8, 2), (4, 1))):
+        alike = CodePixelCNN(((2, 2), (4, 4)), 3, channels=channels, blocks=blocks, width=3, ema=None)
+        assert levels.network.pixels[i].count_params() == alike.network.pixels[i].count_params()
+    again = CodePixelCNN.from_config(levels.get_config())
+    assert [w.shape for w in again.weights] == [w.shape for w in levels.weights]
+
+
 def test_wrong_arguments(model):
     cases = [
+        (lambda: small(channels=(4, 4, 4)), r"channels: expected an int, or one for each of the 2 levels"),
         (
             lambda: model.sample(2, labels=0, above=np.zeros((2, 2), "int32")),
             r"above: expected integer codes \(2, m\) of the first levels, m among \[1\]; received int32 of shape \(2, 2\)",
