@@ -19,8 +19,9 @@ def main(
 ):
     keras.utils.set_random_seed(seed)
 
-    x, _ = kgen.data.load(data, split="train", image_size=image_size)
-    x_test, _ = kgen.data.load(data, split="test", image_size=image_size)
+    x, y = kgen.data.load(data, split="train", image_size=image_size)
+    x_test, y_test = kgen.data.load(data, split="test", image_size=image_size)
+    classes = None if y is None else kgen.data.class_names(data, y)
 
     # Short codes and few of them: the fewer there are, the better they are told apart by the prior.
     sides = [(x.shape[1] // n, x.shape[2] // n) for n in (4, 2)]
@@ -46,10 +47,13 @@ def main(
     )
     train_seconds = time.perf_counter() - start
 
-    # The prior: the codes of the top, and those below given all of the top.
-    prior = kgen.autoregressive.CodePixelCNN(model.code_shapes, model.num_codes, channels=32, blocks=4, ema=0.999)
+    # The prior: the codes of the top given the class, and those below given all of the top. What is wrong in the few codes of the top is wrong
+    # in the whole picture, so that the wider network is theirs.
+    prior = kgen.autoregressive.CodePixelCNN(
+        model.code_shapes, model.num_codes, channels=(48, 32), blocks=(5, 4), num_classes=classes, ema=0.999
+    )
     pair = kgen.hybrid.PriorRefit(model, prior)
-    prior_epochs = epochs + epochs // 3
+    prior_epochs = epochs + epochs // 2 + 1
     steps = prior_epochs * -(-len(x) // batch_size)
     learning_rate = keras.optimizers.schedules.CosineDecay(
         0.0, steps, warmup_target=2e-3, warmup_steps=min(200, steps // 2)
@@ -60,9 +64,10 @@ def main(
     start = time.perf_counter()
     history_prior = pair.fit(
         x,
+        y,
         epochs=prior_epochs,
         batch_size=batch_size,
-        validation_data=(x_test,),
+        validation_data=(x_test,) if y is None else (x_test, y_test),
         callbacks=[stop_prior, checkpoint_prior],
     )
     prior_seconds = time.perf_counter() - start
@@ -72,18 +77,20 @@ def main(
     run.save_preset(pair, dtype="float16")  # half the size, the same figures
     run.save_facts(pair, x_test)  # what kgen demo shows of the data
     run.save_curves(history)
-    run.save_samples(pair.sample(100, seed=0))
+    labels = {} if y is None else {"labels": [i % len(classes) for i in range(100)]}
+    run.save_samples(pair.sample(100, seed=0, **labels), columns=10)
     run.save_picture("independent", model.sample(100, seed=0))
     reconstructions = model.reconstruct(x_test)
     # Rows of test images: originals, what both levels make of them, and what the top makes of them with draws of the level below.
     few = min(10, len(x_test))
     top = int(np.prod(model.code_shapes[0]))
-    mixed = pair.prior.sample(few, seed=0, above=model.encode(x_test[:few])[:, :top])
+    labels = {} if y is None else {"labels": y_test[:few]}
+    mixed = pair.prior.sample(few, seed=0, above=model.encode(x_test[:few])[:, :top], **labels)
     rows = np.concatenate([x_test[:few], reconstructions[:few], model.decode(mixed)])
     run.save_picture("reconstructions", rows, columns=few)
 
     error = float(np.square(reconstructions - x_test).mean())
-    bits = pair.evaluate(x_test, batch_size=batch_size, verbose=0, return_dict=True)
+    bits = pair.evaluate(x_test, y_test, batch_size=batch_size, verbose=0, return_dict=True)
     length = len(mixed[0]) * np.log2(model.num_codes)
     figures = {
         "mean_squared_error": {"value": error, "unit": "of values in [-1, 1]", "samples": len(x_test)},
@@ -96,13 +103,19 @@ def main(
     if data in kgen.metrics.classifiers():
         classifier = kgen.metrics.load_classifier(data)
         count = min(10_000, len(x))
+        labels = None if y is None else y[:count]
         generated = {
-            "": pair.sample(count, seed=1),
-            "independent_": model.sample(count, seed=1),
-            "reconstruction_": model.reconstruct(x[:count]),  # of training images: the test images are the reference
+            "": (pair.sample(count, seed=1, labels=labels), labels),
+            "independent_": (model.sample(count, seed=1), None),
+            "reconstruction_": (
+                model.reconstruct(x[:count]),
+                None,
+            ),  # of training images: the test images are the reference
         }
-        for what, images in generated.items():
-            report = kgen.metrics.fidelity_report(images, train=x, test=x_test, extractor=classifier)
+        for what, (images, labels) in generated.items():
+            report = kgen.metrics.fidelity_report(
+                images, train=x, test=x_test, extractor=classifier, labels=labels, test_labels=y_test
+            )
             figures |= {f"{what}{name}": figure for name, figure in report.items()}
     run.save_metrics(
         figures,
@@ -121,9 +134,10 @@ def main(
     )
     shapes = " above ".join(" x ".join(map(str, shape)) for shape in model.code_shapes)
     run.write_card(
-        f"A VQ-VAE-2 of {data}, each image as {shapes} codes out of {model.num_codes}, and a PixelCNN of the codes, of which those of the "
-        "lower level are drawn given all of the top. independent.png, and figures called so, draw every code by its frequency at its "
-        "place alone. reconstructions.png has test images, their reconstructions, and images of their top codes with draws of those below."
+        f"A VQ-VAE-2 of {data}, each image as {shapes} codes out of {model.num_codes}, and a PixelCNN of the codes given the class, of "
+        "which those of the lower level are drawn given all of the top. independent.png, and figures called so, draw every code by its "
+        "frequency at its place alone. reconstructions.png has test images, their reconstructions, and images of their top codes with draws "
+        "of those below."
     )
     run.export(pair)
     if not (stop.interrupted or stop_prior.interrupted):

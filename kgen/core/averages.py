@@ -21,7 +21,7 @@ class Averages:
 
     def __init__(self, model):
         self._model = model
-        self.decays, self.networks = {}, {}
+        self._decays, self.networks = {}, {}
 
     def keep(self, name, decay, networks):
         """Begins an average ``name`` of the networks that are the model's attributes ``networks``; called in ``__init__``.
@@ -32,7 +32,7 @@ class Averages:
             networks: names of attributes.
         """
         model = self._model
-        self.decays[name] = decay if callable(decay) else checks.in_range(name, decay, 0.0, 0.999999)
+        self._decays[name] = decay if callable(decay) else checks.in_range(name, decay, 0.0, 0.999999)
         self.networks[name] = tuple(networks)
         for network in networks:
             source = getattr(model, network)
@@ -49,7 +49,7 @@ class Averages:
 
     def steps(self):
         """The counters of all averages."""
-        return [getattr(self._model, f"{name}_step") for name in self.decays]
+        return [getattr(self._model, f"{name}_step") for name in self._decays]
 
     def reset(self):
         """Sets every copy to its network, as at the start."""
@@ -59,7 +59,7 @@ class Averages:
 
     def update(self, finite=True):
         """Takes one step of every average, unless ``finite`` (a boolean scalar tensor) is false."""
-        for name, decay in self.decays.items():
+        for name, decay in self._decays.items():
             counter = getattr(self._model, f"{name}_step")
             step = ops.convert_to_tensor(counter)
             wanted = decay(step) if callable(decay) else ops.minimum(decay, (1.0 + step) / (10.0 + step))

@@ -371,8 +371,11 @@ class GenerativeModel(backend.TrainStep, keras.Model):
         )
 
     def configuration_is_read(self):
-        """From here on the configuration is frozen."""
-        object.__setattr__(self, "_read", True)
+        """From here on the configuration is frozen, and that of the models within."""
+        if not self.__dict__.get("_read"):
+            for layer in keras_private.flatten_layers(self):
+                if isinstance(layer, GenerativeModel):
+                    object.__setattr__(layer, "_read", True)
 
     def make_train_function(self, force=False):
         self.configuration_is_read()

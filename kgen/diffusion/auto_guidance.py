@@ -53,6 +53,7 @@ class AutoGuidance(Guidance):
         return list(self.weaker.variables)
 
     def around(self, denoiser, conditions, strength):
+        self.weaker.configuration_is_read()
         return _Auto(denoiser, self.weaker, strength)
 
 

@@ -78,6 +78,8 @@ class ClassifierGuidance(Guidance):
         return list(getattr(self.classifier, "variables", []))
 
     def around(self, denoiser, conditions, strength):
+        if isinstance(self.classifier, NoisyClassifier):
+            self.classifier.configuration_is_read()
         return _Classified(denoiser, self.classifier, self.label, strength)
 
 

@@ -137,6 +137,11 @@ def test_what_a_compiled_function_has_read_is_not_changed(read):
         AttributeError, match="size: it cannot be changed, since compiled functions of this Named have read it"
     ):
         model.size = 3
+    around = Named()
+    around.inner = Named()
+    around.compiled_function(X)
+    with pytest.raises(AttributeError, match="size: it cannot be changed"):
+        around.inner.size = 3
     with pytest.raises(AttributeError, match="name: LabelCondition is not changed once it is made"):
         from kgen.core.conditions import LabelCondition
 

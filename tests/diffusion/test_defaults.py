@@ -32,6 +32,34 @@ def test_images_are_drawn_with_noise_on_the_way_and_small_ones_by_a_narrow_netwo
     assert DDPM.from_config(image.get_config()).sampler == image.sampler
 
 
+@pytest.mark.once("the sizes of a network are no backend's")
+@pytest.mark.parametrize(
+    "shape, channels, attention, millions",
+    [
+        ((7, 7, 4), [64], [True], 0.96),
+        ((8, 8, 3), [32, 64], [False, True], 0.7),
+        ((14, 14, 1), [32, 64], [False, True], 0.7),
+        ((27, 27, 1), [64], [False], 0.85),
+        ((28, 28, 3), [16, 32, 64], [False, True, True], 0.7),
+        ((30, 30, 3), [64, 128], [False, True], 2.8),
+        ((32, 32, 3), [64, 128, 128], [False, True, True], 4.6),
+        ((64, 64, 3), [64, 128, 128, 256], [False, False, True, True], 18.5),
+    ],
+)
+def test_width_depth_and_attention_follow_the_sides(shape, channels, attention, millions):
+    network = default_network(shape)
+    config = network.get_config()
+    assert (config["channels"], config["attention"]) == (channels, attention)
+    assert abs(network.count_params() / 1e6 / millions - 1) < 0.02
+
+
+def test_networks_made_by_default_compute_in_the_models_precision():
+    for shape in ((8, 8, 1), (2,)):
+        network = DDPM(shape, ema=None, dtype="mixed_bfloat16").network
+        assert {layer.compute_dtype for layer in network.layers if layer.weights} <= {"bfloat16", "float32"}
+        assert any(layer.compute_dtype == "bfloat16" for layer in network.layers if layer.weights)
+
+
 def test_a_transformer_learns():
     keras.utils.set_random_seed(0)
     x = np.broadcast_to(np.where(np.eye(4)[..., None] > 0, 0.8, -0.8), (64, 4, 4, 1)).astype("float32")
