@@ -57,6 +57,7 @@ def main(
 
     run = kgen.Run(out)
     run.save_model(model)
+    run.save_preset(model, dtype="float16")  # half the size, the same figures
     run.save_curves(history)
     order = np.argsort(kgen.apply.anomaly.scores(model, x_test, by="reconstruction"))
     run.save_picture("samples", x_test[order[-64:]])  # the most unusual test images

@@ -32,6 +32,7 @@ def main(data="python", epochs=3, batch_size=16, seed=0, out="saved_models/gpt_p
 
     run = kgen.Run(out)
     run.save_model(model)
+    run.save_preset(model, dtype="float16")  # half the size, the same figures
     run.save_curves(history)
     prompts = ["def ", "class ", "import ", '    """Return ']
     written = model.generate(prompts, max_new_tokens=180, temperature=0.8, top_p=0.95, seed=0)

@@ -124,7 +124,8 @@ def save(model, folder):
         for name, value in (files if config["num_class_embeds"] else {INDEX: index, **files}).items():
             (temporary / name).write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
         arrays = {k: np.ascontiguousarray(v) for k, v in arrays.items()}
-        safetensors.numpy.save_file(arrays, temporary / UNET / WEIGHTS, metadata={"format": "pt"})
+        # Not by save_file, whose files are for their owner alone to read.
+        (temporary / UNET / WEIGHTS).write_bytes(safetensors.numpy.save(arrays, metadata={"format": "pt"}))
     return folder
 
 
