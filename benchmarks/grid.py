@@ -22,7 +22,7 @@ FILE = pathlib.Path(__file__).with_suffix(".json")
 LATENT, WIDTH, BATCH, ROWS = 10, 128, 256, 200_000
 
 
-def critic(minibatch=False):
+def discriminator(minibatch=False):
     """Three dense layers; with ``minibatch``, the last sees how near the other rows are."""
     x = h = keras.Input((2,))
     for _ in range(3):
@@ -36,12 +36,12 @@ def spectral():
     return gan.Discriminator((2,), (WIDTH,) * 3, spectral=True)
 
 
-def make(kind=gan.GAN, critic=critic, faster=1.0, **kwargs):
-    """A function of the number of steps that makes the model; its critic learns ``faster`` times as fast as its generator."""
+def make(kind=gan.GAN, discriminator=discriminator, faster=1.0, **kwargs):
+    """A function of the number of steps that makes the model; its discriminator learns ``faster`` times as fast as its generator."""
 
     def made(steps):
         generator = gan.Generator(LATENT, (2,), widths=(WIDTH,) * 3)
-        model = kind((2,), LATENT, generator=generator, discriminator=critic(), ema=0.999, **kwargs)
+        model = kind((2,), LATENT, generator=generator, discriminator=discriminator(), ema=0.999, **kwargs)
 
         def adam(learning_rate):
             learning_rate = keras.optimizers.schedules.CosineDecay(learning_rate, steps)
@@ -71,7 +71,7 @@ MODELS = {
     "DRAGAN": plain(regularizers=gan.DRAGAN(1.0, scale=0.1)),
     "LeCam": plain(regularizers=gan.LeCam(0.3)),
     "unrolled, 5 steps": plain(unrolled=gan.Unrolling(5, 0.05)),
-    "minibatch discrimination": plain(critic=lambda: critic(minibatch=True)),
+    "minibatch discrimination": plain(discriminator=lambda: discriminator(minibatch=True)),
     "two time scales": plain(faster=4.0),
     "gan_grid, the recipe": gan_grid.make,
 }

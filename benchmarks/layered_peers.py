@@ -81,7 +81,7 @@ class _Synthesis(nn.Module):
         return image
 
 
-class _StyleCritic(nn.Module):
+class _StyleDiscriminator(nn.Module):
     def __init__(self):
         super().__init__()
         widths = _style_widths()
@@ -117,11 +117,11 @@ def stylegan2_train(batch, steps, compiled=False):
     mapping = nn.Sequential(
         *[_Equalized(sizes.STYLE_LATENT, sizes.STYLE_LATENT, rate=0.01) for _ in range(sizes.STYLE_DEPTH)]
     )
-    synthesis, critic = _Synthesis(), _StyleCritic()
+    synthesis, discriminator = _Synthesis(), _StyleDiscriminator()
     depth = 2 * len(_style_widths())
     settings = {"lr": 2e-3, "betas": (0.0, 0.99)}
     g_opt = torch.optim.Adam([*mapping.parameters(), *synthesis.parameters()], **settings)
-    d_opt = torch.optim.Adam(critic.parameters(), **settings)
+    d_opt = torch.optim.Adam(discriminator.parameters(), **settings)
     mean = torch.zeros(sizes.STYLE_LATENT)
 
     def samples(rows):
@@ -134,11 +134,11 @@ def stylegan2_train(batch, steps, compiled=False):
         with torch.no_grad():
             fake, w = samples(len(x))
         mean.lerp_(w.mean(0), 0.005)
-        d_loss = (F.softplus(-critic(x)) + F.softplus(critic(fake))).mean()
+        d_loss = (F.softplus(-discriminator(x)) + F.softplus(discriminator(fake))).mean()
         d_opt.zero_grad()
         d_loss.backward()
         d_opt.step()
-        g_loss = F.softplus(-critic(samples(len(x))[0])).mean()
+        g_loss = F.softplus(-discriminator(samples(len(x))[0])).mean()
         g_opt.zero_grad()
         g_loss.backward()
         g_opt.step()

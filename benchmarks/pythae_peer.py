@@ -55,12 +55,12 @@ def deterministic(kind, **kwargs):
 
 
 def factor(size):
-    """With pythae's critic; pythae's encoder sees half of each batch, so that here batches of that size are the same work."""
+    """With pythae's discriminator; pythae's encoder sees half of each batch, so that here batches of that size are the same work."""
     z = h = keras.Input((LATENT,))
     before = LATENT
     for _ in range(5):
         h, before = layers.LeakyReLU(0.2)(dense(1000, before)(h)), 1000
-    return variational(hybrid.FactorVAE, correlation=2.0, critic=keras.Model(z, dense(1, before)(h)))(size)
+    return variational(hybrid.FactorVAE, correlation=2.0, discriminator=keras.Model(z, dense(1, before)(h)))(size)
 
 
 def vamp(size):
@@ -109,7 +109,7 @@ def of_kgen(make, x, test, epochs, seed):
     varied = not isinstance(model, vae.Autoencoder)
     halves = isinstance(model, hybrid.FactorVAE)
     adam = keras.optimizers.Adam(1e-3)
-    model.compile({"vae": adam, "critic": keras.optimizers.Adam(1e-3)} if halves else adam)
+    model.compile({"vae": adam, "discriminator": keras.optimizers.Adam(1e-3)} if halves else adam)
     batch = BATCH // 2 if halves else BATCH
     # As many steps as the peer takes: of halves of its batches, half of the data.
     rng = np.random.default_rng(seed)
@@ -145,9 +145,9 @@ def of_pythae(kind, options, x, test, epochs, seed):
     configuration = getattr(pythae, f"{kind.__name__}Config", None) or getattr(pythae, f"{kind.__name__}_Config")
     loss = {"reconstruction_loss": "bce"} if varied else {}
     model = kind(configuration(input_dim=(x.shape[1],), latent_dim=LATENT, **loss, **options))
-    critic = list(model.discriminator.parameters()) if kind is pythae.FactorVAE else []
-    own = [p for p in model.parameters() if not any(p is c for c in critic)]
-    optimizers = [torch.optim.Adam(group, lr=1e-3) for group in (own, critic) if group]
+    discriminator = list(model.discriminator.parameters()) if kind is pythae.FactorVAE else []
+    own = [p for p in model.parameters() if not any(p is c for c in discriminator)]
+    optimizers = [torch.optim.Adam(group, lr=1e-3) for group in (own, discriminator) if group]
     rng, data = np.random.default_rng(seed), torch.from_numpy(x)
     for _ in range(epochs):
         order = rng.permutation(len(x))
@@ -155,9 +155,9 @@ def of_pythae(kind, options, x, test, epochs, seed):
             found = model({"data": data[order[i : i + BATCH]]}, dataset_size=len(x))
             for optimizer in optimizers:
                 optimizer.zero_grad()
-            if critic:
+            if discriminator:
                 found.autoencoder_loss.backward(inputs=own, retain_graph=True)
-                found.discriminator_loss.backward(inputs=critic)
+                found.discriminator_loss.backward(inputs=discriminator)
             else:
                 found.loss.backward()
             for optimizer in optimizers:

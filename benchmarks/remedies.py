@@ -26,9 +26,9 @@ REMEDIES = {
 
 
 def dcgan(**kwargs):
-    """With a critic that normalises spectra: R1 is of each example, and BatchNormalization mixes them."""
-    critic = Discriminator(sizes.VAE_IMAGE, sizes.GAN_WIDTHS, spectral=True)
-    kwargs = {"discriminator": critic, "ema": None, **kwargs}
+    """With a discriminator that normalises spectra: R1 is of each example, and BatchNormalization mixes them."""
+    discriminator = Discriminator(sizes.VAE_IMAGE, sizes.GAN_WIDTHS, spectral=True)
+    kwargs = {"discriminator": discriminator, "ema": None, **kwargs}
     return sizes.VAE_IMAGE, DCGAN(sizes.VAE_IMAGE, sizes.GAN_LATENT, widths=sizes.GAN_WIDTHS, **kwargs)
 
 

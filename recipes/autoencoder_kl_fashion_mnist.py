@@ -25,7 +25,7 @@ def main(
     classifier = kgen.metrics.load_classifier(data) if data in kgen.metrics.classifiers() else None
     features = None if classifier is None or classifier.image_shape != shape else classifier.maps
 
-    # The critic of patches begins when there is something to judge, and says little: it is to sharpen, not to invent.
+    # The discriminator of patches begins when there is something to judge, and says little: it is to sharpen, not to invent.
     steps = epochs * -(-len(x) // batch_size)
     model = kgen.hybrid.AutoencoderKL(
         shape,
@@ -33,13 +33,16 @@ def main(
         features=features,
         perceptual=0.2,
         adversarial_weight=0.01,
-        critic_start=steps // 3,
+        discriminator_start=steps // 3,
         beta=1e-3,  # of all values of an image together; it holds the codes near the origin
         ema=0.999,
     )
     learning_rate = keras.optimizers.schedules.CosineDecay(1e-3, steps)
     model.compile(
-        {"autoencoder": keras.optimizers.Adam(learning_rate, beta_1=0.5), "critic": keras.optimizers.Adam(2e-4, 0.5)}
+        {
+            "autoencoder": keras.optimizers.Adam(learning_rate, beta_1=0.5),
+            "discriminator": keras.optimizers.Adam(2e-4, 0.5),
+        }
     )
 
     stop = kgen.callbacks.GracefulStop()  # Ctrl-C ends training; the rest still runs
@@ -95,8 +98,8 @@ def main(
         train_seconds=round(train_seconds, 1),
     )
     run.write_card(
-        f"An autoencoder of {data} (Rombach et al. 2022): maps of latents {model.latent_shape}, a perceptual distance and a critic of patches. "
-        "samples.png shows test images, each row above its reconstructions: what draws codes is another model, such as "
+        f"An autoencoder of {data} (Rombach et al. 2022): maps of latents {model.latent_shape}, a perceptual distance and a discriminator of patches."
+        " samples.png shows test images, each row above its reconstructions: what draws codes is another model, such as "
         "latent_diffusion_fashion_mnist. The perceptual distance is of the same classifier's maps as the figures of the reconstructions."
     )
     run.export(model)

@@ -74,10 +74,10 @@ def optimizer(model, steps):
         return keras.optimizers.schedules.CosineDecay(rate, steps)
 
     own = keras.optimizers.AdamW(decaying(2e-3), weight_decay=1e-3)
-    if not hasattr(model, "critic"):
+    if not hasattr(model, "discriminator"):
         return own
-    # A critic that goes on at full speed while the encoder slows down wins, and the codes are then its alone.
-    return {"vae": own, "critic": keras.optimizers.Adam(decaying(5e-4), beta_1=0.5, beta_2=0.9)}
+    # A discriminator that goes on at full speed while the encoder slows down wins, and the codes are then its alone.
+    return {"vae": own, "discriminator": keras.optimizers.Adam(decaying(5e-4), beta_1=0.5, beta_2=0.9)}
 
 
 def has_prior(model):

@@ -26,11 +26,14 @@ def main(data="emoji", epochs=10, batch_size=4, seed=0, out="saved_models/cycleg
     a, a_test = (np.repeat(v.mean(-1, keepdims=True), b.shape[-1], axis=-1) for v in (a, a_test))
     a, b = (np.concatenate([v, v[:, :, ::-1]]) for v in (a, b))
 
-    # Identity keeps a translator from moving colours about; here nearly all colours are new, so that it weighs little. Critics judge patches of
-    # 34 pixels, about as large as the pictures; what they are shown is moved and cut, in the colours that it has.
-    critics = {n: kgen.networks.PatchCritic(b.shape[1:], strided=2, name=n) for n in ("critic_a", "critic_b")}
+    # Identity keeps a translator from moving colours about; here nearly all colours are new, so that it weighs little. Discriminators judge patches
+    # of 34 pixels, about as large as the pictures; what they are shown is moved and cut, in the colours that it has.
+    discriminators = {
+        n: kgen.networks.PatchDiscriminator(b.shape[1:], strided=2, name=n)
+        for n in ("discriminator_a", "discriminator_b")
+    }
     augmentation = kgen.gan.DiffAugment(("translation", "cutout"))
-    model = kgen.gan.CycleGAN(b.shape[1:], identity=0.5, **critics, augmentation=augmentation, ema=0.999)
+    model = kgen.gan.CycleGAN(b.shape[1:], identity=0.5, **discriminators, augmentation=augmentation, ema=0.999)
     pairs = kgen.data.Unpaired(a, b, batch_size=batch_size, seed=seed)
     # The paper's rate: the same for the first half, then down to nothing.
     half = max(1, epochs * len(pairs) // 2)
@@ -39,7 +42,7 @@ def main(data="emoji", epochs=10, batch_size=4, seed=0, out="saved_models/cycleg
         rate = keras.optimizers.schedules.CosineDecay(2e-4, half, warmup_target=2e-4, warmup_steps=half)
         return keras.optimizers.Adam(rate, beta_1=0.5)
 
-    model.compile({name: optimizer() for name in ("generators", "critic_a", "critic_b")})
+    model.compile({name: optimizer() for name in ("generators", "discriminator_a", "discriminator_b")})
 
     stop = kgen.callbacks.GracefulStop()  # Ctrl-C ends training; the rest still runs
     checkpoint = kgen.callbacks.Checkpoint(f"{out}/checkpoints", every=200, resume=resume)  # kgen train --resume
@@ -79,7 +82,9 @@ def main(data="emoji", epochs=10, batch_size=4, seed=0, out="saved_models/cycleg
         interrupted=stop.interrupted,
         batch_size=batch_size,
         training_steps=int(model.optimizer["generators"].iterations),
-        parameters=sum(n.count_params() for n in (model.a_to_b, model.b_to_a, model.critic_a, model.critic_b)),
+        parameters=sum(
+            n.count_params() for n in (model.a_to_b, model.b_to_a, model.discriminator_a, model.discriminator_b)
+        ),
         train_seconds=round(train_seconds, 1),
     )
     run.write_card(

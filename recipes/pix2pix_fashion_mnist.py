@@ -78,7 +78,7 @@ def main(
         interrupted=stop.interrupted,
         batch_size=batch_size,
         training_steps=int(model.optimizer["generator"].iterations),
-        parameters=model.generator.count_params() + model.critic.count_params(),
+        parameters=model.generator.count_params() + model.discriminator.count_params(),
         train_seconds=round(train_seconds, 1),
     )
     run.write_card(

@@ -23,7 +23,7 @@ def main(
 
     # A quarter of the steps for growth: with two doublings there are four stages of it, each of a sixteenth, and the rest is at full size.
     steps = epochs * -(-len(x) // batch_size)
-    # A Wasserstein critic's penalty at each step is twice the work; R1 at every 16th is as good (Karras et al. 2020, StyleGAN2).
+    # A Wasserstein discriminator's penalty at each step is twice the work; R1 at every 16th is as good (Karras et al. 2020, StyleGAN2).
     model = kgen.gan.ProgressiveGAN(
         x.shape[1:],
         latent_dim=64,

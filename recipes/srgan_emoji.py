@@ -20,17 +20,17 @@ def main(data="emoji", epochs=60, batch_size=32, seed=0, out="saved_models/srgan
     classifier = kgen.metrics.load_classifier(data) if data in kgen.metrics.classifiers() else None
     features = None if classifier is None or classifier.image_shape != shape else classifier.maps
     generator = kgen.networks.SRResNet((shape[0] // 2, shape[1] // 2, shape[2]), 2, width=32, blocks=6)
-    critic = kgen.networks.SRCritic(shape, width=32, dense=256)
+    discriminator = kgen.networks.SRDiscriminator(shape, width=32, dense=256)
 
     # As in the paper, pixels come first: SRResNet, which the GAN then goes on from.
     first_epochs = max(1, epochs // 3)
-    pixels = kgen.gan.SRGAN(shape, 2, generator=generator, critic=critic, adversarial_weight=0.0)
+    pixels = kgen.gan.SRGAN(shape, 2, generator=generator, discriminator=discriminator, adversarial_weight=0.0)
     pixels.compile(
         {
             "generator": keras.optimizers.Adam(
                 keras.optimizers.schedules.CosineDecay(1e-3, first_epochs * -(-len(mirrored) // batch_size))
             ),
-            "critic": keras.optimizers.Adam(0.0),  # nobody listens to it yet
+            "discriminator": keras.optimizers.Adam(0.0),  # nobody listens to it yet
         }
     )
     stop_pixels = kgen.callbacks.GracefulStop()  # Ctrl-C ends training; the rest still runs
@@ -44,7 +44,7 @@ def main(data="emoji", epochs=60, batch_size=32, seed=0, out="saved_models/srgan
         shape,
         2,
         generator=generator,
-        critic=critic,
+        discriminator=discriminator,
         features=features,
         content=0.1,
         pixel=1.0,
@@ -90,7 +90,7 @@ def main(data="emoji", epochs=60, batch_size=32, seed=0, out="saved_models/srgan
         interrupted=stop.interrupted or stop_pixels.interrupted,
         batch_size=batch_size,
         training_steps=int(model.optimizer["generator"].iterations),
-        parameters=model.generator.count_params() + model.critic.count_params(),
+        parameters=model.generator.count_params() + model.discriminator.count_params(),
         train_seconds=round(train_seconds, 1),
     )
     run.write_card(

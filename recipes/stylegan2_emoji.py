@@ -33,7 +33,7 @@ def main(
     x, _ = kgen.data.load(data, split="train", image_size=image_size)
     x_test, _ = kgen.data.load(data, split="test", image_size=image_size)
 
-    # With so few pictures a critic soon knows them by heart: ADA changes what it sees as often as that asks for. The same training without
+    # With so few pictures a discriminator soon knows them by heart: ADA changes what it sees as often as that asks for. The same training without
     # it comes first, and shows what it is worth.
     plain, model = made(x.shape[1:], None), made(x.shape[1:], kgen.gan.ADA(images=100_000))
     checkpoint_plain = kgen.callbacks.Checkpoint(f"{out}/checkpoints/plain", every=500, resume=resume)
@@ -87,7 +87,7 @@ def main(
     run.write_card(
         f"StyleGAN2 (Karras et al. 2020) of {data} with adaptive discriminator augmentation. Samples are in [-1, 1], drawn with the generator's "
         "averaged weights and without truncation. without_ada.png, and figures called so, are of the same training with nothing between "
-        "pictures and critic. In truncation.png the samples' styles go from the mean to their own; in style_mixing.png "
+        "pictures and discriminator. In truncation.png the samples' styles go from the mean to their own; in style_mixing.png "
         "rows share the styles of the smaller sizes, columns those of the larger."
     )
     run.export(model)

@@ -1,4 +1,4 @@
-"""A VAE-GAN of Fashion-MNIST: an autoencoder that a critic's features tell what is alike."""
+"""A VAE-GAN of Fashion-MNIST: an autoencoder that a discriminator's features tell what is alike."""
 
 import time
 
@@ -26,7 +26,7 @@ def main(
     encoder = kgen.networks.ConvEncoder(shape, 2 * 24, channels=(32, 64), dense=128, convs=0)
     decoder = kgen.networks.ConvDecoder(24, shape, channels=(32, 64), dense=128, convs=0)
     # Maps of features, whose places tell where something is. 4x4 convolutions of stride 2 give every pixel as much to say (3x3 ones print
-    # a grid into what the decoder makes); spectral normalisation keeps the critic's word gentle, the last one its features' scale.
+    # a grid into what the decoder makes); spectral normalisation keeps the discriminator's word gentle, the last one its features' scale.
     features = [keras.Input(shape)]
     for width in (32, 64):
         convolution = keras.layers.Conv2D(width, 4, strides=2, padding="same")
@@ -87,7 +87,7 @@ def main(
         interrupted=stop.interrupted,
         batch_size=batch_size,
         training_steps=int(model.optimizer["decoder"].iterations),
-        parameters=sum(n.count_params() for n in (model.encoder, model.decoder, model.features, model.critic)),
+        parameters=sum(n.count_params() for n in (model.encoder, model.decoder, model.features, model.discriminator)),
         train_seconds=round(train_seconds, 1),
     )
     run.write_card(

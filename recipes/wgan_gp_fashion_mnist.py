@@ -21,7 +21,7 @@ def main(
     x, _ = kgen.data.load(data, split="train", image_size=image_size)
     x_test, _ = kgen.data.load(data, split="test", image_size=image_size)
 
-    # The critic has no normalisation: its penalty is one of each image.
+    # The discriminator has no normalisation: its penalty is one of each image.
     shape = x.shape[1:]
     model = kgen.gan.WGANGP(
         shape,
@@ -31,7 +31,7 @@ def main(
         n_critic=1,
         ema=0.999,
     )
-    # Two time scales (Heusel et al. 2017): the critic learns faster, rather than oftener. The paper's rate is 1e-4, for ten times as many
+    # Two time scales (Heusel et al. 2017): the discriminator learns faster, rather than oftener. The paper's rate is 1e-4, for ten times as many
     # steps.
     steps = epochs * -(-len(x) // batch_size)
 
@@ -58,9 +58,9 @@ def main(
     if data in kgen.metrics.classifiers():
         classifier = kgen.metrics.load_classifier(data)
         figures = kgen.metrics.fidelity_report(samples, train=x, test=x_test, extractor=classifier)
-    figures["critic_distance"] = {
+    figures["discriminator_distance"] = {
         "value": history.history["real_logit"][-1] - history.history["fake_logit"][-1],
-        "unit": "Euclidean distance of images, the critic's estimate of Wasserstein-1",
+        "unit": "Euclidean distance of images, the discriminator's estimate of Wasserstein-1",
         "samples": len(x),
     }
     run.save_metrics(
@@ -71,7 +71,7 @@ def main(
         interrupted=stop.interrupted,
         batch_size=batch_size,
         generator_steps=int(model.optimizer["generator"].iterations),
-        critic_steps=int(model.optimizer["discriminator"].iterations),
+        discriminator_steps=int(model.optimizer["discriminator"].iterations),
         parameters=model.generator.count_params() + model.discriminator.count_params(),
         train_seconds=round(train_seconds, 1),
     )

@@ -120,7 +120,7 @@ class GenerativeModel(backend.TrainStep, keras.Model):
         Args:
             loss_fn: function of no arguments that returns a scalar, or ``(scalar, anything)``.
             variables: what to train; the model's trainable variables if None.
-            optimizer: an optimizer, such as ``self.optimizer["critic"]``; the compiled one if None.
+            optimizer: an optimizer, such as ``self.optimizer["discriminator"]``; the compiled one if None.
         Returns:
             what ``loss_fn`` returned beside the scalar, or the scalar.
         """

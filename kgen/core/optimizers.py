@@ -11,7 +11,7 @@ class OptimizerGroup(keras.optimizers.Optimizer):
 
     Keras carries the state of one optimizer through a step and into a file. This one holds the others' state as its own; a
     model's ``update`` applies each member by itself, as often and in whatever order its paper says:
-    ``self.minimize(loss_fn, variables, self.optimizer["critic"])``.
+    ``self.minimize(loss_fn, variables, self.optimizer["discriminator"])``.
 
     Args:
         members: dict from a player's name to its ``keras.optimizers.Optimizer``.

@@ -37,7 +37,7 @@ from kgen.gan.top_k import TopK
 from kgen.gan.unrolled import Unrolling
 from kgen.gan.wgan import WGAN, ClippedWeights
 from kgen.gan.wgan_gp import WGANGP
-from kgen.networks import PatchCritic
+from kgen.networks import PatchDiscriminator
 
 __all__ = [
     "ACGAN",
@@ -75,7 +75,7 @@ __all__ = [
     "MinimaxLoss",
     "NonSaturatingLoss",
     "PairedGAN",
-    "PatchCritic",
+    "PatchDiscriminator",
     "PathLength",
     "Pix2Pix",
     "Player",

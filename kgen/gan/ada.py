@@ -1,10 +1,10 @@
-"""ADA: augmentation of what a critic sees, as strong as its overfitting asks for.
+"""ADA: augmentation of what a discriminator sees, as strong as its overfitting asks for.
 
-Each transformation is applied with probability p. Once every four steps of the critic p moves by a fixed amount, up where
+Each transformation is applied with probability p. Once every four steps of the discriminator p moves by a fixed amount, up where
 
     r_t = E[sign(D(x))],  x data,
 
-is above its target and down where it is below: a critic that knows all of its data has r_t = 1, one that knows nothing 0.
+is above its target and down where it is below: a discriminator that knows all of its data has r_t = 1, one that knows nothing 0.
 
 Reference:
     Karras et al., Training generative adversarial networks with limited data, 2020, section 3.1, Eq. 1, appendix B, and 2.2 on leaks,
@@ -23,7 +23,7 @@ from kgen.gan.networks import is_image
 
 LUMA = np.full((3, 1), 3**-0.5, "float32")  # the direction of grey
 UNIFORMS, NORMALS = 21, 7  # that one image takes
-STEPS = 4  # of the critic, between two changes of p
+STEPS = 4  # of the discriminator, between two changes of p
 SAFE = 0.8  # up to which p samples are not seen to take over the transformations (section 2.2)
 
 
@@ -37,8 +37,8 @@ class ADA(Augmentation):
 
     Args:
         target: of r_t.
-        images: how many the critic sees while p goes from 0 to 1, of which it stops at 0.8; 500,000 in the paper. Small and short trainings take
-            fewer.
+        images: how many the discriminator sees while p goes from 0 to 1, of which it stops at 0.8; 500,000 in the paper. Small and short trainings
+            take fewer.
         p: the first p, in [0, 1]; with ``images`` None it stays.
         pixel, geometric, colour: which transformations there are.
     """

@@ -20,7 +20,7 @@ from kgen.core import GenerativeModel, checks, inputs, random
 from kgen.gan import augmentation as augmentations
 from kgen.layers import MinibatchDiscrimination, MinibatchStandardDeviation
 
-FEW = 16  # rows of a critic's step
+FEW = 16  # rows of a discriminator's step
 COMPARING = (MinibatchDiscrimination, MinibatchStandardDeviation)  # layers of groups of rows
 
 
@@ -31,8 +31,8 @@ class Turn(typing.NamedTuple):
         losses: float (B,).
         logs: dict of what to log, each (B,) or a scalar.
         function: what the player computes, of one tensor, with layers as after training; for its regularisers.
-        real, fake: inputs of ``function``; for a critic, data and samples (see ``Regularizer``).
-        real_logits: of a critic, its logits of the data (B,), or of parts of them (B, ...).
+        real, fake: inputs of ``function``; for a discriminator, data and samples (see ``Regularizer``).
+        real_logits: of a discriminator, its logits of the data (B,), or of parts of them (B, ...).
         state: dict from a key of ``keep_state`` to its next values.
     """
 
@@ -53,14 +53,14 @@ class Player(typing.NamedTuple):
         losses: function of (batch, training) to a ``Turn``.
         steps: of its optimizer in one training step of the model.
         regularizers: tuple of ``Regularizer``.
-        critic: whether it judges data and samples, which then pass the augmentation.
+        discriminator: whether it judges data and samples, which then pass the augmentation.
     """
 
     networks: tuple
     losses: Callable
     steps: int = 1
     regularizers: tuple = ()
-    critic: bool = False
+    discriminator: bool = False
 
 
 class AdversarialModel(GenerativeModel):
@@ -78,7 +78,7 @@ class AdversarialModel(GenerativeModel):
     each replica, as they do with another seed; that is not refused.
 
     Args:
-        augmentation: what data and samples go through before a critic sees them, an ``Augmentation`` or None.
+        augmentation: what data and samples go through before a discriminator sees them, an ``Augmentation`` or None.
         **kwargs: as in ``GenerativeModel``.
     """
 
@@ -99,7 +99,7 @@ class AdversarialModel(GenerativeModel):
                 checks.unmixed_rows(name, "a gradient penalty", *(getattr(self, n) for n in player.networks))
             for i, regularizer in enumerate(player.regularizers):
                 self.keep_state(f"{name}_regularizer_{i}", regularizer.state())
-            if player.critic and self.augmentation is not None:
+            if player.discriminator and self.augmentation is not None:
                 self.keep_state(f"{name}_augmentation", self.augmentation.state())
                 if "p" in self._state_names[f"{name}_augmentation"]:  # how often it augments, which is worth watching
                     self.also_log(f"{name}_augmentation_p")
@@ -172,11 +172,11 @@ class AdversarialModel(GenerativeModel):
                 f"train as one device does takes a multiple of {multiple}; received {rows}."
             )
 
-    def augmented(self, critic, x, seeds, training):
-        """What the player ``critic`` sees of examples ``x`` (B, ...): augmented in training, by row seeds (B, 2)."""
+    def augmented(self, discriminator, x, seeds, training):
+        """What the player ``discriminator`` sees of examples ``x`` (B, ...): augmented in training, by row seeds (B, 2)."""
         if self.augmentation is None or not training:
             return x
-        return self.augmentation(x, seeds, self.state_of(f"{critic}_augmentation"))
+        return self.augmentation(x, seeds, self.state_of(f"{discriminator}_augmentation"))
 
     def adversarial_values(self, player, fake_logits, real_logits=None):
         """The ``adversarial_loss`` of what ``player`` made, by its logits (B, ...): (B,)."""
@@ -230,7 +230,7 @@ class AdversarialModel(GenerativeModel):
                 key = f"{name}_regularizer_{i}"
                 values = regularizer.next_state(self.state_of(key), _means(seen)[0])
                 self.set_state(key, values, where=ops.equal(step % regularizer.every, 0))
-        if player.critic and self.augmentation is not None:
+        if player.discriminator and self.augmentation is not None:
             self._adapt(f"{name}_augmentation", logits)
             if f"{name}_augmentation_p" in self.log_names:
                 logs = {**logs, f"{name}_augmentation_p": self.state_of(f"{name}_augmentation")["p"]}

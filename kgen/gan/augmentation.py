@@ -1,4 +1,4 @@
-"""What stands between data or samples and a critic."""
+"""What stands between data or samples and a discriminator."""
 
 import keras
 
@@ -6,10 +6,10 @@ from kgen.core.config import Configured
 
 
 class Augmentation(Configured):
-    """Base class: changes examples before a critic sees them, real and generated alike, in training alone.
+    """Base class: changes examples before a discriminator sees them, real and generated alike, in training alone.
 
     What is random for a row is drawn from its seed. What changes while training is state: variables of the model, one set for each
-    critic, saved with it.
+    discriminator, saved with it.
     """
 
     def check(self, shape):
@@ -32,11 +32,11 @@ class Augmentation(Configured):
         raise NotImplementedError
 
     def observe(self, real_logits):
-        """What to know of a critic's step, from its logits (B,) of augmented data: a dict of float tensors (B,)."""
+        """What to know of a discriminator's step, from its logits (B,) of augmented data: a dict of float tensors (B,)."""
         return {}
 
     def next_state(self, state, means, rows):
-        """The state after a critic's step.
+        """The state after a discriminator's step.
 
         Args:
             state: dict of float32 tensors.

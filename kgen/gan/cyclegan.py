@@ -1,11 +1,11 @@
 """CycleGAN: translation between two sets of images without pairs.
 
-G maps set a to set b and F maps b to a; a critic of each set tells its images from translations. G and F minimise
+G maps set a to set b and F maps b to a; a discriminator of each set tells its images from translations. G and F minimise
 
     E_a[(D_b(G(a)) - 1)^2] + E_b[(D_a(F(b)) - 1)^2]
     + cycle (E_a|F(G(a)) - a| + E_b|G(F(b)) - b|)  +  identity (E_b|G(b) - b| + E_a|F(a) - a|),
 
-and each critic (D(x) - 1)^2 / 2 on its set and D(x)^2 / 2 on translations, old ones among them.
+and each discriminator (D(x) - 1)^2 / 2 on its set and D(x)^2 / 2 on translations, old ones among them.
 
 Reference:
     Zhu et al., Unpaired image-to-image translation using cycle-consistent adversarial networks, 2017, Eq. 3, sections 4 and 5.2, appendix 7,
@@ -24,7 +24,7 @@ from kgen.gan.losses import LeastSquaresLoss
 from kgen.gan.networks import halvings, is_image, run_network, run_once
 from kgen.gan.pool import ImagePool
 from kgen.gan.regularizers import get as get_regularizers
-from kgen.networks import PatchCritic
+from kgen.networks import PatchDiscriminator
 from kgen.networks.configured import ConfiguredNetwork
 
 DIRECTIONS = {"a_to_b": ("a", "b"), "b_to_a": ("b", "a")}
@@ -93,27 +93,35 @@ def _mean(x):
 
 @keras.saving.register_keras_serializable(package="kgen")
 class CycleGAN(AdversarialModel):
-    """Two translators and a critic of each set, trained on sets without pairs: ``fit(kgen.data.Unpaired(a, b))``.
+    """Two translators and a discriminator of each set, trained on sets without pairs: ``fit(kgen.data.Unpaired(a, b))``.
 
-    The players are "generators" (both translators, which the cycle ties together), "critic_a" and "critic_b". ``compile()`` trains them by
-    the paper's ``Adam(2e-4, beta_1=0.5)``; the paper takes batches of one.
+    The players are "generators" (both translators, which the cycle ties together), "discriminator_a" and "discriminator_b". ``compile()`` trains them
+    by the paper's ``Adam(2e-4, beta_1=0.5)``; the paper takes batches of one.
 
     On several replicas the pools are those of the whole batch.
 
     Args:
         shape: (H, W, C) of the images of both sets, which are in [-1, 1].
         a_to_b, b_to_a: networks from images to images, (B, H, W, C); a ``ResNetTranslator`` by default.
-        critic_a, critic_b: networks from images to one logit or several, (B, ...); a ``PatchCritic`` by default.
+        discriminator_a, discriminator_b: networks from images to one logit or several, (B, ...); a ``PatchDiscriminator`` by default.
         cycle: weight of the cycle loss, lambda in the paper.
         identity: weight of the identity loss; the paper has half of ``cycle``, for painting. 0 leaves it out.
-        pool_size: how many earlier translations each critic is shown again (see ``ImagePool``).
-        regularizers: what is added to the loss of each critic, as in ``GAN``.
-        augmentation: what images and translations go through before a critic sees them, an ``Augmentation`` or None.
+        pool_size: how many earlier translations each discriminator is shown again (see ``ImagePool``).
+        regularizers: what is added to the loss of each discriminator, as in ``GAN``.
+        augmentation: what images and translations go through before a discriminator sees them, an ``Augmentation`` or None.
         ema: decay of averaged translators that evaluation and ``translate`` use, or None as in the paper.
     """
 
     likelihood = "implicit"
-    log_names = ("generators_loss", "adversarial", "cycle", "identity", "critic_a_loss", "critic_b_loss", "penalty")
+    log_names = (
+        "generators_loss",
+        "adversarial",
+        "cycle",
+        "identity",
+        "discriminator_a_loss",
+        "discriminator_b_loss",
+        "penalty",
+    )
 
     def __init__(
         self,
@@ -121,8 +129,8 @@ class CycleGAN(AdversarialModel):
         *,
         a_to_b=None,
         b_to_a=None,
-        critic_a=None,
-        critic_b=None,
+        discriminator_a=None,
+        discriminator_b=None,
         cycle=10.0,
         identity=5.0,
         pool_size=50,
@@ -144,8 +152,16 @@ class CycleGAN(AdversarialModel):
         policy = {"dtype": self.dtype_policy}
         self.a_to_b = ResNetTranslator(self.shape, name="a_to_b", **policy) if a_to_b is None else a_to_b
         self.b_to_a = ResNetTranslator(self.shape, name="b_to_a", **policy) if b_to_a is None else b_to_a
-        self.critic_a = PatchCritic(self.shape, name="critic_a", **policy) if critic_a is None else critic_a
-        self.critic_b = PatchCritic(self.shape, name="critic_b", **policy) if critic_b is None else critic_b
+        self.discriminator_a = (
+            PatchDiscriminator(self.shape, name="discriminator_a", **policy)
+            if discriminator_a is None
+            else discriminator_a
+        )
+        self.discriminator_b = (
+            PatchDiscriminator(self.shape, name="discriminator_b", **policy)
+            if discriminator_b is None
+            else discriminator_b
+        )
         self._check_networks()
         for each in "ab":
             self.keep_state(f"pool_{each}", self._pool.state(self.shape))
@@ -155,7 +171,7 @@ class CycleGAN(AdversarialModel):
         self.keep_average_of(*DIRECTIONS)
 
     def _check_networks(self):
-        for name in (*DIRECTIONS, "critic_a", "critic_b"):
+        for name in (*DIRECTIONS, "discriminator_a", "discriminator_b"):
             output = run_once(name, getattr(self, name), [ops.zeros((1, *self.shape))])
             if name in DIRECTIONS and tuple(output.shape[1:]) != self.shape:
                 sizes = ", ".join(map(str, self.shape))
@@ -165,10 +181,13 @@ class CycleGAN(AdversarialModel):
 
     @property
     def roles(self):
-        critics = {f"critic_{k}": functools.partial(self.critic_losses, k) for k in "ab"}
+        discriminators = {f"discriminator_{k}": functools.partial(self.discriminator_losses, k) for k in "ab"}
         return {
             "generators": Player(tuple(DIRECTIONS), self.generator_losses),
-            **{name: Player((name,), losses, 1, self.regularizers, critic=True) for name, losses in critics.items()},
+            **{
+                name: Player((name,), losses, 1, self.regularizers, discriminator=True)
+                for name, losses in discriminators.items()
+            },
         }
 
     def check_data(self, x, y=None):
@@ -194,8 +213,10 @@ class CycleGAN(AdversarialModel):
     def _translated(self, x, direction, training):
         return run_network(self.network_for(training, direction), x, training=training)
 
-    def _judged(self, critic, x, seeds, training):
-        return run_network(getattr(self, critic), self.augmented(critic, x, seeds, training), training=training)
+    def _judged(self, discriminator, x, seeds, training):
+        return run_network(
+            getattr(self, discriminator), self.augmented(discriminator, x, seeds, training), training=training
+        )
 
     def generator_losses(self, batch, training):
         """The ``Turn`` of both translators."""
@@ -204,7 +225,7 @@ class CycleGAN(AdversarialModel):
         for k, (there, (source, target)) in enumerate(DIRECTIONS.items()):
             back = next(d for d in DIRECTIONS if d != there)
             fake = translated(real[source], there)
-            logits = self._judged(f"critic_{target}", fake, random.fold_in(batch.seeds, 1 + k), training)
+            logits = self._judged(f"discriminator_{target}", fake, random.fold_in(batch.seeds, 1 + k), training)
             adversarial = adversarial + _mean(ops.square(logits - 1.0))
             cycle = cycle + _mean(ops.abs(translated(fake, back) - real[source]))
             if self.identity:
@@ -213,24 +234,24 @@ class CycleGAN(AdversarialModel):
         logs = {"generators_loss": losses, "adversarial": adversarial, "cycle": cycle, "identity": identity}
         return Turn(losses, logs)
 
-    def critic_losses(self, which, batch, training):
-        """The ``Turn`` of the critic of set ``which``, "a" or "b"."""
-        real, critic, key = self._sets(batch), f"critic_{which}", f"pool_{which}"
+    def discriminator_losses(self, which, batch, training):
+        """The ``Turn`` of the discriminator of set ``which``, "a" or "b"."""
+        real, discriminator, key = self._sets(batch), f"discriminator_{which}", f"pool_{which}"
         there, (source, _) = next(item for item in DIRECTIONS.items() if item[1][1] == which)
         fake, state = ops.stop_gradient(self._translated(real[source], there, training)), {}
         if training:
             seeds = backend.gather(random.fold_in(batch.seeds, 1))
             seen, state[key] = self._pool(backend.gather(fake), seeds, self.state_of(key))
             fake = inputs.own_rows(seen, ops.shape(fake)[0])
-        real_logits = self._judged(critic, real[which], random.fold_in(batch.seeds, 2), training)
-        fake_logits = self._judged(critic, fake, random.fold_in(batch.seeds, 3), training)
+        real_logits = self._judged(discriminator, real[which], random.fold_in(batch.seeds, 2), training)
+        fake_logits = self._judged(discriminator, fake, random.fold_in(batch.seeds, 3), training)
         losses = _mean(LeastSquaresLoss().discriminator(real_logits, fake_logits))
 
         def function(x):
-            seen = self.augmented(critic, x, random.fold_in(batch.seeds, 2), training)
-            return _mean(run_network(getattr(self, critic), seen))
+            seen = self.augmented(discriminator, x, random.fold_in(batch.seeds, 2), training)
+            return _mean(run_network(getattr(self, discriminator), seen))
 
-        return Turn(losses, {f"{critic}_loss": losses}, function, real[which], fake, real_logits, state)
+        return Turn(losses, {f"{discriminator}_loss": losses}, function, real[which], fake, real_logits, state)
 
     def call(self, x, training=False):
         """The translation of images of set a to set b."""
@@ -276,7 +297,7 @@ class CycleGAN(AdversarialModel):
         return found
 
     def get_config(self):
-        networks = (*DIRECTIONS, "critic_a", "critic_b")
+        networks = (*DIRECTIONS, "discriminator_a", "discriminator_b")
         return {
             **super().get_config(),
             "shape": list(self.shape),

@@ -1,4 +1,4 @@
-"""DRAGAN: a penalty on the slope of a critic around the data."""
+"""DRAGAN: a penalty on the slope of a discriminator around the data."""
 
 import keras
 from keras import ops

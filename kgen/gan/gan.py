@@ -32,7 +32,7 @@ class GAN(AdversarialModel):
     """A generator and a discriminator, each with an optimizer of its own.
 
     One training step takes ``n_critic`` steps of the discriminator, to which the batch is dealt out, and one of the generator with as many
-    rows. For critic steps of 64 rows, call ``fit(x, batch_size=n_critic * 64)``.
+    rows. For discriminator steps of 64 rows, call ``fit(x, batch_size=n_critic * 64)``.
 
     Data and samples go through the discriminator one after the other, so that its BatchNorm layers, if it has any, see one kind at a time.
 
@@ -145,12 +145,14 @@ class GAN(AdversarialModel):
 
     @property
     def roles(self):
-        critic = Player(("discriminator",), self.discriminator_losses, self.n_critic, self.regularizers, critic=True)
+        discriminator = Player(
+            ("discriminator",), self.discriminator_losses, self.n_critic, self.regularizers, discriminator=True
+        )
         generator_losses = self.generator_losses
         if self.unrolled is not None:
             generator_losses = functools.partial(self.unrolled.generator_losses, self)
         return {
-            "discriminator": critic,
+            "discriminator": discriminator,
             "generator": Player(("generator",), generator_losses, 1, self.generator_regularizers),
         }
 
@@ -177,42 +179,42 @@ class GAN(AdversarialModel):
         """What a network gets beside its rows (B, ...) and the conditions: a dict of tensors (B, ...). Here nothing."""
         return {}
 
-    def judge(self, x, values=None, training=False):
+    def discriminate(self, x, values=None, training=False):
         """D(x), or D(x, ...) with the tensors of conditions by name: float32 logits (B,)."""
         values = {**(values or {}), **self.further(x, "discriminator")}
         return ops.reshape(run_network(self.discriminator, x, values, training), (-1,))
 
-    def _critic(self, batch, training):
+    def _discriminator(self, batch, training):
         """The discriminator of a batch: a function from examples, and which of two draws of the augmentation they get, to logits (B,)."""
 
-        def critic(x, draw, running=training):
+        def discriminator(x, draw, running=training):
             x = self.augmented("discriminator", x, random.fold_in(batch.seeds, 1 + draw), training)
-            return self.judge(x, batch.conditions, running)
+            return self.discriminate(x, batch.conditions, running)
 
-        return critic
+        return discriminator
 
     def discriminator_losses(self, batch, training, through=False):
         """The discriminator's ``Turn``; ``through``: whether gradients reach the generator through the samples."""
         x = ops.cast(batch.x, "float32")
         fake = self.generate(self.latent(batch.seeds), batch.conditions, training)
         fake = fake if through else ops.stop_gradient(fake)
-        critic = self._critic(batch, training)
-        real_logits, fake_logits = critic(x, 0), critic(fake, 1)
+        discriminator = self._discriminator(batch, training)
+        real_logits, fake_logits = discriminator(x, 0), discriminator(fake, 1)
         values = self.adversarial_loss.discriminator(real_logits, fake_logits)
         logs = {"discriminator_loss": values, "real_logit": real_logits, "fake_logit": fake_logits}
 
         def function(x):
-            return critic(x, 0, running=False)
+            return discriminator(x, 0, running=False)
 
         return Turn(values, logs, function, x, fake, real_logits)
 
     def generator_losses(self, batch, training):
         """The generator's ``Turn``."""
         z = self.latent(batch.seeds)
-        critic, generator = self._critic(batch, training), self.network_for(training, "generator")
-        fake_logits = critic(self.generate(z, batch.conditions, training), 1)
+        discriminator, generator = self._discriminator(batch, training), self.network_for(training, "generator")
+        fake_logits = discriminator(self.generate(z, batch.conditions, training), 1)
         pairs = self.adversarial_loss.pairs
-        real_logits = critic(ops.cast(batch.x, "float32"), 0) if pairs else None
+        real_logits = discriminator(ops.cast(batch.x, "float32"), 0) if pairs else None
         values = self.adversarial_values("generator", fake_logits, real_logits)
         return Turn(values, {"generator_loss": values}, self._of_latent(generator, batch), fake=z)
 

@@ -83,7 +83,7 @@ class HingeLoss(Loss):
 class WassersteinLoss(Loss):
     """L_D = D(G(z)) - D(x), L_G = -D(G(z)).
 
-    For a critic D of Lipschitz constant 1, which a ``GradientPenalty`` keeps it near, -L_D is at most the Wasserstein-1 distance.
+    For a discriminator D of Lipschitz constant 1, which a ``GradientPenalty`` keeps it near, -L_D is at most the Wasserstein-1 distance.
     Reference: Arjovsky et al., Wasserstein GAN, 2017, Eq. 2, arXiv 1701.07875.
     """
 

@@ -1,4 +1,4 @@
-"""GANs that make one image of another: a generator with a distance from what it should have made, and a critic."""
+"""GANs that make one image of another: a generator with a distance from what it should have made, and a discriminator."""
 
 import functools
 
@@ -13,24 +13,24 @@ from kgen.gan.regularizers import get as get_regularizers
 
 
 class PairedGAN(AdversarialModel):
-    """The ground of ``Pix2Pix`` and ``SRGAN``: a generator G of images y from images x, and a critic.
+    """The ground of ``Pix2Pix`` and ``SRGAN``: a generator G of images y from images x, and a discriminator.
 
     The generator minimises its adversarial loss times ``adversarial_weight`` and ``distance(y, G(x))``. A subclass says what a batch's x and
-    y are (``pair``), what the critic sees (``seen``), and the distance.
+    y are (``pair``), what the discriminator sees (``seen``), and the distance.
 
     Args:
         source, target: shapes (H, W, C) of x and of y.
         generator: network from x to y.
-        critic: network from what ``seen`` gives to a logit or several, (B, ...).
+        discriminator: network from what ``seen`` gives to a logit or several, (B, ...).
         adversarial_loss: as in ``GAN``.
         adversarial_weight: of the generator's adversarial loss.
-        regularizers: what is added to the critic's loss, as in ``GAN``.
-        augmentation: what the critic's images go through, an ``Augmentation`` or None.
+        regularizers: what is added to the discriminator's loss, as in ``GAN``.
+        augmentation: what the discriminator's images go through, an ``Augmentation`` or None.
         ema: decay of an averaged generator that evaluation and translation use, or None.
     """
 
     likelihood = "implicit"
-    log_names = ("generator_loss", "adversarial", "distance", "critic_loss", "penalty")
+    log_names = ("generator_loss", "adversarial", "distance", "discriminator_loss", "penalty")
     verb = "make"  # the name of its endpoint
 
     def __init__(
@@ -38,7 +38,7 @@ class PairedGAN(AdversarialModel):
         source,
         target,
         generator,
-        critic,
+        discriminator,
         *,
         adversarial_loss,
         adversarial_weight=1.0,
@@ -58,14 +58,14 @@ class PairedGAN(AdversarialModel):
         self.adversarial_loss = losses.get(adversarial_loss)
         self.adversarial_weight = checks.in_range("adversarial_weight", adversarial_weight, 0.0, 1e6)
         self.regularizers = get_regularizers(regularizers)
-        self.generator, self.critic = generator, critic
+        self.generator, self.discriminator = generator, discriminator
         x, y = ops.zeros((1, *self.source)), ops.zeros((1, *self.target))
         made = run_once("generator", self.generator, [x])
         if tuple(made.shape[1:]) != self.target:
             sizes = ", ".join(map(str, self.target))
             raise ValueError(f"generator: expected outputs (B, {sizes}), received {tuple(made.shape)}.")
         seen = self.seen(x, y)
-        run_once("critic", self.critic, [seen])
+        run_once("discriminator", self.discriminator, [seen])
         if self.augmentation is not None:
             self.augmentation.check(tuple(seen.shape[1:]))
         self.start_players()
@@ -78,7 +78,7 @@ class PairedGAN(AdversarialModel):
         raise NotImplementedError
 
     def seen(self, x, y):
-        """What the critic is given."""
+        """What the discriminator is given."""
         return y
 
     def distance(self, y, made):
@@ -90,7 +90,9 @@ class PairedGAN(AdversarialModel):
     @property
     def roles(self):
         return {
-            "critic": Player(("critic",), self.critic_losses, 1, self.regularizers, critic=True),
+            "discriminator": Player(
+                ("discriminator",), self.discriminator_losses, 1, self.regularizers, discriminator=True
+            ),
             "generator": Player(("generator",), self.generator_losses),
         }
 
@@ -98,32 +100,32 @@ class PairedGAN(AdversarialModel):
         """G(x): float32 (B, *target). Averaged weights are used where not training."""
         return run_network(self.network_for(training, "generator"), x, training=training)
 
-    def _critic(self, batch, training):
-        def critic(seen, draw, running=training):
-            seen = self.augmented("critic", seen, random.fold_in(batch.seeds, 1 + draw), training)
-            return run_network(self.critic, seen, training=running)
+    def _discriminator(self, batch, training):
+        def discriminator(seen, draw, running=training):
+            seen = self.augmented("discriminator", seen, random.fold_in(batch.seeds, 1 + draw), training)
+            return run_network(self.discriminator, seen, training=running)
 
-        return critic
+        return discriminator
 
-    def critic_losses(self, batch, training):
-        """The critic's ``Turn``."""
+    def discriminator_losses(self, batch, training):
+        """The discriminator's ``Turn``."""
         x, y = self.pair(batch)
-        critic = self._critic(batch, training)
+        discriminator = self._discriminator(batch, training)
         real, fake = self.seen(x, y), self.seen(x, ops.stop_gradient(self.make(x, training)))
-        real_logits, fake_logits = critic(real, 0), critic(fake, 1)
+        real_logits, fake_logits = discriminator(real, 0), discriminator(fake, 1)
         values = mean_of_rows(self.adversarial_loss.discriminator(real_logits, fake_logits))
-        function = functools.partial(self._mean_logit, critic)
-        return Turn(values, {"critic_loss": values}, function, real, fake, real_logits)
+        function = functools.partial(self._mean_logit, discriminator)
+        return Turn(values, {"discriminator_loss": values}, function, real, fake, real_logits)
 
-    def _mean_logit(self, critic, seen):
-        return mean_of_rows(critic(seen, 0, running=False))
+    def _mean_logit(self, discriminator, seen):
+        return mean_of_rows(discriminator(seen, 0, running=False))
 
     def generator_losses(self, batch, training):
         """The generator's ``Turn``."""
         x, y = self.pair(batch)
-        made, critic = self.make(x, training), self._critic(batch, training)
-        real_logits = critic(self.seen(x, y), 0) if self.adversarial_loss.pairs else None
-        adversarial = self.adversarial_values("generator", critic(self.seen(x, made), 1), real_logits)
+        made, discriminator = self.make(x, training), self._discriminator(batch, training)
+        real_logits = discriminator(self.seen(x, y), 0) if self.adversarial_loss.pairs else None
+        adversarial = self.adversarial_values("generator", discriminator(self.seen(x, made), 1), real_logits)
         distance = self.distance(y, made)
         values = self.adversarial_weight * adversarial + distance
         return Turn(values, {"generator_loss": values, "adversarial": adversarial, "distance": distance})
@@ -159,7 +161,7 @@ class PairedGAN(AdversarialModel):
         return {
             **super().get_config(),
             "generator": keras.saving.serialize_keras_object(self.generator),
-            "critic": keras.saving.serialize_keras_object(self.critic),
+            "discriminator": keras.saving.serialize_keras_object(self.discriminator),
             "adversarial_loss": keras.saving.serialize_keras_object(self.adversarial_loss),
             "adversarial_weight": self.adversarial_weight,
             "regularizers": [keras.saving.serialize_keras_object(r) for r in self.regularizers],

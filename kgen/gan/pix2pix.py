@@ -1,10 +1,11 @@
 """Pix2Pix: translation of images, learned from pairs.
 
-G maps an image x to an image y; the critic D judges pairs by their patches. With L the adversarial loss of pairs (x, y) and (x, G(x)), G minimises
+G maps an image x to an image y; the discriminator D judges pairs by their patches. With L the adversarial loss of pairs (x, y) and (x, G(x)),
+G minimises
 
     L_G + l1 E|y - G(x)|.
 
-The paper halves the critic's objective; Adam takes the same steps either way.
+The paper halves the discriminator's objective; Adam takes the same steps either way.
 
 Reference:
     Isola et al., Image-to-image translation with conditional adversarial networks, 2017, Eq. 1 to 4, arXiv 1611.07004.
@@ -16,12 +17,12 @@ from keras import ops
 from kgen.core import checks
 from kgen.gan.adversarial import mean_of_rows
 from kgen.gan.paired import PairedGAN
-from kgen.networks import PatchCritic, SkipUNet
+from kgen.networks import PatchDiscriminator, SkipUNet
 
 
 @keras.saving.register_keras_serializable(package="kgen")
 class Pix2Pix(PairedGAN):
-    """A U-Net and a critic of patches, trained on pairs: ``fit(x, y)``, then ``translate(x)``.
+    """A U-Net and a discriminator of patches, trained on pairs: ``fit(x, y)``, then ``translate(x)``.
 
     ``compile()`` trains both by the paper's ``Adam(2e-4, beta_1=0.5)``; the paper takes batches of 1 to 10.
 
@@ -29,7 +30,7 @@ class Pix2Pix(PairedGAN):
         source: shape (H, W, C) of the images x, in [-1, 1].
         target: of the images y; as ``source`` by default.
         generator: network from x to y; ``kgen.networks.SkipUNet`` by default.
-        critic: network from x and y, (B, H, W, C + C'), to one logit or several; ``kgen.networks.PatchCritic`` by default.
+        discriminator: network from x and y, (B, H, W, C + C'), to one logit or several; ``kgen.networks.PatchDiscriminator`` by default.
         l1: weight of the distance, lambda in the paper.
         adversarial_loss: as in ``GAN``.
         **kwargs: ``adversarial_weight``, ``regularizers``, ``augmentation``, ``ema`` as in ``PairedGAN``. An augmentation changes x and y alike.
@@ -43,7 +44,7 @@ class Pix2Pix(PairedGAN):
         target=None,
         *,
         generator=None,
-        critic=None,
+        discriminator=None,
         l1=100.0,
         adversarial_loss="non_saturating",
         name="pix2pix",
@@ -59,9 +60,11 @@ class Pix2Pix(PairedGAN):
         if len(source) == len(target) == 3:
             if generator is None:
                 generator = SkipUNet(source, target[-1], name="generator", **policy)
-            if critic is None:
-                critic = PatchCritic((*source[:2], source[-1] + target[-1]), **policy)
-        super().__init__(source, target, generator, critic, adversarial_loss=adversarial_loss, name=name, **kwargs)
+            if discriminator is None:
+                discriminator = PatchDiscriminator((*source[:2], source[-1] + target[-1]), **policy)
+        super().__init__(
+            source, target, generator, discriminator, adversarial_loss=adversarial_loss, name=name, **kwargs
+        )
         self.l1 = checks.in_range("l1", l1, 0.0, 1e6)
 
     def pair(self, batch):

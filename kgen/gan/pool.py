@@ -1,4 +1,4 @@
-"""A pool of earlier samples, from which a critic sees some again."""
+"""A pool of earlier samples, from which a discriminator sees some again."""
 
 import numpy as np
 from keras import ops
@@ -7,7 +7,7 @@ from kgen.core import checks, random
 
 
 class ImagePool:
-    """The last samples of a generator, so that its critic does not forget what it has learned of the ones before.
+    """The last samples of a generator, so that its discriminator does not forget what it has learned of the ones before.
 
     While there is room, samples are put in and returned as they are. After that each of a batch is returned as it is with probability
     1/2; else one of the pool is returned, and the sample takes its place. The samples of one batch take places that differ, so at most
@@ -35,7 +35,7 @@ class ImagePool:
             seeds: int32 (B, 2), row seeds.
             state: dict of tensors, as ``state`` gave it.
         Returns:
-            ``(x, state)``: what the critic is to see, and the next state.
+            ``(x, state)``: what the discriminator is to see, and the next state.
         """
         if not self.size:
             return x, state

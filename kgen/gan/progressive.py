@@ -17,13 +17,13 @@ from kgen.gan.gan import GAN
 from kgen.gan.losses import WassersteinLoss
 from kgen.gan.networks import refuse_classes
 from kgen.gan.regularizers import GradientPenalty, Regularizer
-from kgen.networks import ProgressiveCritic, ProgressiveGenerator
+from kgen.networks import ProgressiveDiscriminator, ProgressiveGenerator
 from kgen.networks.halving import a_number_or_several
 
 
 @keras.saving.register_keras_serializable(package="kgen")
 class Drift(Regularizer):
-    """weight * D(x)^2 of the data: keeps the logits of a Wasserstein critic near zero. Reference: Karras et al. 2018, appendix A.1."""
+    """weight * D(x)^2 of the data: keeps the logits of a Wasserstein discriminator near zero. Reference: Karras et al. 2018, appendix A.1."""
 
     def __init__(self, weight=1e-3, every=1):
         super().__init__(every)
@@ -37,7 +37,7 @@ class Drift(Regularizer):
 class ProgressiveGAN(GAN):
     """A GAN of images that grows by a level inside of one pair of networks; samples are of the full size at any level.
 
-    What is not grown yet is computed all the same: a step costs as much at the start as at the end. The critic sees groups of rows
+    What is not grown yet is computed all the same: a step costs as much at the start as at the end. The discriminator sees groups of rows
     (``MinibatchStandardDeviation``), and slopes are those of a group's logits together, as in the paper's code. ``compile()`` trains both players
     by the paper's ``Adam(1e-3, beta_1=0, beta_2=0.99)``.
 
@@ -47,7 +47,8 @@ class ProgressiveGAN(GAN):
         stage_steps: S, generator's steps of each stage.
         width: channels of the smaller images, 512 in the paper; or those of each size, the smallest first.
         levels: how often the sides double; as often as they can from 4 pixels or fewer by default.
-        generator, discriminator: networks of [z, level] and [x, level]; ``kgen.networks.ProgressiveGenerator`` and ``ProgressiveCritic`` by default.
+        generator, discriminator: networks of [z, level] and [x, level]; by default ``kgen.networks.ProgressiveGenerator`` and
+            ``ProgressiveDiscriminator``.
         adversarial_loss, regularizers: as in ``GAN``; by default the paper's Wasserstein loss with gradient penalty and ``Drift``.
         **kwargs: ``n_critic``, ``augmentation``, ``ema`` as in ``GAN``.
     """
@@ -78,7 +79,7 @@ class ProgressiveGAN(GAN):
                 "levels: expected how often the sides double, which this generator does not say by levels."
             )
         if discriminator is None:
-            discriminator = ProgressiveCritic(shape, width, levels, **policy)
+            discriminator = ProgressiveDiscriminator(shape, width, levels, **policy)
         for player, network in (("generator", generator), ("discriminator", discriminator)):
             if getattr(network, "levels", levels) != levels:
                 raise ValueError(
@@ -112,7 +113,7 @@ class ProgressiveGAN(GAN):
         return {"level": level + ops.zeros((ops.shape(rows)[0],), dtype="float32")}
 
     def shown(self, x):
-        """Data (B, H, W, C) as large as samples have grown, and faded in as these: what the critic compares them with (section 2)."""
+        """Data (B, H, W, C) as large as samples have grown, and faded in as these: what the discriminator compares them with (section 2)."""
         level = self.state_of("growth")["level"]
         sizes = [x]
         for _ in range(self.levels):

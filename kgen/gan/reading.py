@@ -57,7 +57,7 @@ class ReadingGAN(GAN):
         logits, *readings = self.discriminator(x, training=training)
         return ops.reshape(ops.cast(logits, "float32"), (-1,)), [ops.cast(r, "float32") for r in readings]
 
-    def judge(self, x, values=None, training=False):
+    def discriminate(self, x, values=None, training=False):
         return self.read(x, training)[0]
 
     def _seen(self, batch, x, draw, training):
@@ -75,8 +75,8 @@ class ReadingGAN(GAN):
             of_real + of_fake
         )
         logs = {"discriminator_loss": losses, "real_logit": real_logits, "fake_logit": fake_logits, **told, **more}
-        critic = self._critic(batch, training)
-        return Turn(losses, logs, lambda x: critic(x, 0, running=False), x, fake, real_logits)
+        discriminator = self._discriminator(batch, training)
+        return Turn(losses, logs, lambda x: discriminator(x, 0, running=False), x, fake, real_logits)
 
     def generator_losses(self, batch, training):
         z, generator = self.latent(batch.seeds), self.network_for(training, "generator")

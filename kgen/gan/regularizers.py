@@ -1,4 +1,4 @@
-"""Penalties that are added to a player's loss: on the slope of a critic, or of a generator."""
+"""Penalties that are added to a player's loss: on the slope of a discriminator, or of a generator."""
 
 import math
 
@@ -46,9 +46,9 @@ class Regularizer(Configured):
         """The penalty per example.
 
         Args:
-            function: what the player computes, of one tensor: a critic maps examples (B, ...) to logits (B,), a generator latents to
+            function: what the player computes, of one tensor: a discriminator maps examples (B, ...) to logits (B,), a generator latents to
                 examples. Its layers run as they do after training: no dropout, no statistics that move.
-            real, fake: its inputs: for a critic, data and samples; for a generator, None and latents.
+            real, fake: its inputs: for a discriminator, data and samples; for a generator, None and latents.
             seeds: int32 (B, 2), row seeds.
             step: int or int scalar tensor: steps that the player has taken.
             state: dict of float32 tensors.

@@ -16,7 +16,7 @@ from kgen.core.averages import frozen_network
 from kgen.gan.adversarial import mean_of_rows
 from kgen.gan.networks import run_once
 from kgen.gan.paired import PairedGAN
-from kgen.networks import SRCritic, SRResNet
+from kgen.networks import SRDiscriminator, SRResNet
 
 
 @keras.saving.register_keras_serializable(package="kgen")
@@ -29,7 +29,7 @@ class SRGAN(PairedGAN):
         shape: (H, W, C) of the large images, in [-1, 1].
         factor: by how much each side grows, a power of 2; 4 in the paper.
         generator: network from small images to large ones; ``kgen.networks.SRResNet`` by default.
-        critic: network from large images to one logit or several; ``kgen.networks.SRCritic`` by default.
+        discriminator: network from large images to one logit or several; ``kgen.networks.SRDiscriminator`` by default.
         features: a network from large images to features, or a list of them, such as some layers of a classifier, of which a frozen copy is kept:
             ``keras.Model(classifier.input, classifier.get_layer("features").output)``. None: pixels alone.
         content: weight of the squared distance of features, whose mean is taken over each of the outputs.
@@ -47,7 +47,7 @@ class SRGAN(PairedGAN):
         factor=4,
         *,
         generator=None,
-        critic=None,
+        discriminator=None,
         features=None,
         content=1.0,
         pixel=None,
@@ -62,9 +62,9 @@ class SRGAN(PairedGAN):
         source, policy = (shape[0] // factor, shape[1] // factor, shape[2]), {"dtype": kwargs.get("dtype")}
         if generator is None:
             generator = SRResNet(source, factor, name="generator", **policy)
-        critic = SRCritic(shape, **policy) if critic is None else critic
+        discriminator = SRDiscriminator(shape, **policy) if discriminator is None else discriminator
         given = {"adversarial_loss": adversarial_loss, "adversarial_weight": adversarial_weight, "name": name, **kwargs}
-        super().__init__(source, shape, generator, critic, **given)
+        super().__init__(source, shape, generator, discriminator, **given)
         self.shape, self.factor = shape, factor
         if features is not None:
             run_once("features", features, [ops.zeros((1, *shape))])

@@ -1,7 +1,8 @@
 """StyleGAN2: a mapping of z to styles w, in which every layer of the generator works.
 
 Styles are mixed: in some samples, layers from one on have the w of another z. Path-length regularisation makes equal steps in w change samples
-by equally much, R1 keeps the critic smooth; both are computed now and then. Samples nearer to the mean w are more alike and better (truncation).
+by equally much, R1 keeps the discriminator smooth; both are computed now and then. Samples nearer to the mean w are more alike and better
+(truncation).
 
 Reference:
     Karras et al., A style-based generator architecture for generative adversarial networks, 2019, sections 2 and 3.1, appendix B, arXiv 1812.04948;
@@ -21,7 +22,7 @@ from kgen.gan.adversarial import Turn
 from kgen.gan.gan import GAN
 from kgen.gan.networks import is_image, refuse_classes
 from kgen.gan.regularizers import R1, PathLength
-from kgen.networks import StyleCritic, StyleGenerator
+from kgen.networks import StyleDiscriminator, StyleGenerator
 from kgen.networks.halving import a_number_or_several
 
 
@@ -29,7 +30,7 @@ from kgen.networks.halving import a_number_or_several
 class StyleGAN2(GAN):
     """A GAN of images with styles: ``sample(n, truncation=0.7)``, ``styles(z)``, ``synthesize(w)``, ``project(x)``.
 
-    ``compile()`` trains both players by the paper's ``Adam(2e-3, beta_1=0, beta_2=0.99)``. The critic sees groups of rows
+    ``compile()`` trains both players by the paper's ``Adam(2e-3, beta_1=0, beta_2=0.99)``. The discriminator sees groups of rows
     (``MinibatchStandardDeviation``); R1 is of a group's logits together, as in the paper's code.
 
     Args:
@@ -38,7 +39,7 @@ class StyleGAN2(GAN):
         width: channels of the smaller images in both networks, 512 in the paper; or those of each size, the smallest first.
         depth: layers of the mapping; 8 in the paper.
         generator: a ``kgen.networks.StyleGenerator``.
-        discriminator: maps images to one logit each; ``kgen.networks.StyleCritic`` by default.
+        discriminator: maps images to one logit each; ``kgen.networks.StyleDiscriminator`` by default.
         mixing: share of the samples in training that have two styles; 0.9 in the paper.
         w_decay: of the moving mean of w, to which truncation goes; 0.995 in the paper.
         regularizers, generator_regularizers: as in ``GAN``. By default ``R1(gamma, every=16)`` with the gamma that ADA's code takes for a size,
@@ -79,7 +80,7 @@ class StyleGAN2(GAN):
             shape,
             latent_dim,
             generator=generator,
-            discriminator=StyleCritic(shape, width, **policy) if discriminator is None else discriminator,
+            discriminator=StyleDiscriminator(shape, width, **policy) if discriminator is None else discriminator,
             regularizers=regularizers,
             generator_regularizers=generator_regularizers,
             name=name,
@@ -123,12 +124,12 @@ class StyleGAN2(GAN):
         x = ops.cast(batch.x, "float32")
         fake, w = self.training_samples(batch.seeds, training)
         fake = fake if through else ops.stop_gradient(fake)
-        critic = self._critic(batch, training)
-        real_logits, fake_logits = critic(x, 0), critic(fake, 1)
+        discriminator = self._discriminator(batch, training)
+        real_logits, fake_logits = discriminator(x, 0), discriminator(fake, 1)
         losses = self.adversarial_loss.discriminator(real_logits, fake_logits)
         logs = {"discriminator_loss": losses, "real_logit": real_logits, "fake_logit": fake_logits}
         state = self._next_styles(w) if training else {}
-        return Turn(losses, logs, lambda x: critic(x, 0, running=False), x, fake, real_logits, state)
+        return Turn(losses, logs, lambda x: discriminator(x, 0, running=False), x, fake, real_logits, state)
 
     def _next_styles(self, w):
         w = ops.stop_gradient(ops.cast(w, "float32"))
@@ -138,9 +139,12 @@ class StyleGAN2(GAN):
 
     def generator_losses(self, batch, training):
         fake, w = self.training_samples(batch.seeds, training)
-        critic, synthesis = self._critic(batch, training), self.network_for(training, "generator").synthesis
-        real_logits = critic(ops.cast(batch.x, "float32"), 0) if self.adversarial_loss.pairs else None
-        losses = self.adversarial_values("generator", critic(fake, 1), real_logits)
+        discriminator, synthesis = (
+            self._discriminator(batch, training),
+            self.network_for(training, "generator").synthesis,
+        )
+        real_logits = discriminator(ops.cast(batch.x, "float32"), 0) if self.adversarial_loss.pairs else None
+        losses = self.adversarial_values("generator", discriminator(fake, 1), real_logits)
 
         def function(w):
             return ops.cast(synthesis([self.in_every_layer(w), random.fold_in(batch.seeds, 12)]), "float32")

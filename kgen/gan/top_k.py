@@ -1,4 +1,4 @@
-"""Top-k training: the generator learns from the samples of a batch that its critic finds best."""
+"""Top-k training: the generator learns from the samples of a batch that its discriminator finds best."""
 
 import keras
 from keras import ops
@@ -12,7 +12,7 @@ from kgen.gan import losses
 class TopK(losses.Loss):
     """Another loss, of whose generator's part only the k samples of the largest logits count, k = ``share`` of the batch, rounded up.
 
-    They weigh 1 / share, so that the gradient is the mean over them. In evaluation, too. Samples between modes, which the critic sees through,
+    They weigh 1 / share, so that the gradient is the mean over them. In evaluation, too. Samples between modes, which the discriminator sees through,
     no longer pull the generator away from the data.
 
     The rows of the whole batch are ranked, on several replicas too, and by the mean of their logits where each has several, as of patches.
@@ -20,7 +20,7 @@ class TopK(losses.Loss):
     Args:
         loss: the other loss, a name or a ``Loss``.
         share: in (0, 1], a float, or a ``keras.optimizers.schedules.LearningRateSchedule`` of the generator's steps: the paper goes from 1
-            down to 1/2, since a critic first has to learn which samples are good.
+            down to 1/2, since a discriminator first has to learn which samples are good.
     Reference:
         Sinha et al., Top-k training of GANs: improving GAN performance by throwing away bad samples, 2020, section 3, arXiv 2002.06224.
     """

@@ -1,4 +1,4 @@
-"""Unrolled steps: a generator that sees what its critic would answer."""
+"""Unrolled steps: a generator that sees what its discriminator would answer."""
 
 import math
 
@@ -12,11 +12,12 @@ from kgen.core.config import Configured
 
 @keras.saving.register_keras_serializable(package="kgen")
 class Unrolling(Configured):
-    """The generator minimises its loss against the critic as it would be ``steps`` gradient steps later: ``GAN(..., unrolled=Unrolling(5, 0.1))``.
+    """The generator minimises its loss against the discriminator as it would be ``steps`` gradient steps later:
+    ``GAN(..., unrolled=Unrolling(5, 0.1))``.
 
-    With w_0 the critic's weights and w_{k+1} = w_k - learning_rate dL_D(w_k)/dw, the generator's loss is L_G(w_K), differentiated through all
-    of w_1 to w_K, which the samples have moved. A generator that puts all samples in one place then loses at once. The critic itself
-    is trained as ever. A step costs about ``steps`` more of the critic's, twice.
+    With w_0 the discriminator's weights and w_{k+1} = w_k - learning_rate dL_D(w_k)/dw, the generator's loss is L_G(w_K), differentiated through all
+    of w_1 to w_K, which the samples have moved. A generator that puts all samples in one place then loses at once. The discriminator itself
+    is trained as ever. A step costs about ``steps`` more of the discriminator's, twice.
 
     The steps are of the mean over the whole batch, on several replicas too.
 
@@ -32,7 +33,7 @@ class Unrolling(Configured):
         self.learning_rate = checks.in_range("learning_rate", learning_rate, 0.0, 1e6)
 
     def generator_losses(self, model, batch, training):
-        """The ``Turn`` of the generator of ``model``, a ``GAN``, which it takes in training against the critic to come."""
+        """The ``Turn`` of the generator of ``model``, a ``GAN``, which it takes in training against the discriminator to come."""
         if not training:
             return model.generator_losses(batch, False)
         weights = model.discriminator.trainable_variables

@@ -1,4 +1,4 @@
-"""The adversarial autoencoder: a critic holds the codes, all together, to the prior.
+"""The adversarial autoencoder: a discriminator holds the codes, all together, to the prior.
 
 Reference:
     Makhzani et al., Adversarial autoencoders, 2015, section 2 (the deterministic encoder), arXiv 1511.05644.
@@ -14,7 +14,7 @@ from kgen.vae import Autoencoder
 
 @keras.saving.register_keras_serializable(package="kgen")
 class AdversarialAutoencoder(AdversarialVAE, Autoencoder):
-    """An autoencoder of one code for each x, whose codes a critic tells from draws of the prior; the encoder learns to be taken for it.
+    """An autoencoder of one code for each x, whose codes a discriminator tells from draws of the prior; the encoder learns to be taken for it.
 
     Args:
         adversarial: weight of the encoder's loss -ln D(z) beside the reconstruction term, which sums over the values of x.
@@ -22,7 +22,7 @@ class AdversarialAutoencoder(AdversarialVAE, Autoencoder):
         **kwargs: as in ``Autoencoder`` and ``AdversarialVAE``.
     """
 
-    log_names = ("loss", "reconstruction", "adversarial", "critic_loss")
+    log_names = ("loss", "reconstruction", "adversarial", "discriminator_loss")
     likelihood = "implicit"
     has_prior = True
 

@@ -1,4 +1,4 @@
-"""AutoencoderKL: a VAE of maps of latents whose reconstructions are judged by a critic of patches; what latent diffusion works on.
+"""AutoencoderKL: a VAE of maps of latents whose reconstructions are judged by a discriminator of patches; what latent diffusion works on.
 
 Reference:
     Rombach et al., High-resolution image synthesis with latent diffusion models, 2022, appendix G, Eq. 25, arXiv 2112.10752; Esser et al.,
@@ -16,7 +16,7 @@ from kgen.core.config import own_copy
 from kgen.gan import losses
 from kgen.gan.adversarial import AdversarialModel, Player, Turn, mean_of_rows
 from kgen.gan.networks import run_once
-from kgen.networks import PatchCritic, SpatialDecoder, SpatialEncoder
+from kgen.networks import PatchDiscriminator, SpatialDecoder, SpatialEncoder
 from kgen.networks.perceptual import perceptual_distance
 from kgen.vae import VAE, GaussianLikelihood
 
@@ -38,13 +38,13 @@ class AutoencoderKL(AdversarialModel, VAE):
     """A VAE of maps of latents z (h, w, c). Two players, n the number of values of an image:
 
     - "autoencoder": mean |x - x'| + ``perceptual`` d(x, x') + ``beta`` KL(q(z | x) || N(0, I)) / n + ``adversarial_weight`` L_G;
-    - "critic": the adversarial loss of its patches.
+    - "discriminator": the adversarial loss of its patches.
 
     With ``beta`` as small as it is, z is as good as fixed by x, and only held near 0: what draws z is another model,
     ``kgen.hybrid.LatentDiffusion`` or ``PriorRefit``. ``sample`` draws z from N(0, I), which is not where the codes are. There is no
     ``log_prob``: what the decoder returns is judged, not the mean of a distribution of x.
 
-    The weight of the critic's word is the one given; the papers' follows the gradients at the decoder's last layer.
+    The weight of the discriminator's word is the one given; the papers' follows the gradients at the decoder's last layer.
 
     Args:
         image_shape: (H, W, C), sides divisible by 2^len(channels).
@@ -52,18 +52,18 @@ class AutoencoderKL(AdversarialModel, VAE):
         channels: feature channels of the default networks; each halves the sides, h = H / 2^len(channels).
         encoder: maps x to means and raw deviations (B, h, w, 2 c); ``kgen.networks.SpatialEncoder`` by default.
         decoder: maps z (B, h, w, c) to x; ``kgen.networks.SpatialDecoder`` by default.
-        critic: maps x to logits (B, ...); ``kgen.networks.PatchCritic`` by default.
+        discriminator: maps x to logits (B, ...); ``kgen.networks.PatchDiscriminator`` by default.
         features: a network of images, or several layers of one, whose outputs say how images look (``perceptual_distance``), such as some of
             a classifier's layers: ``keras.Model(classifier.input, [classifier.get_layer(n).output for n in names])``. The model keeps a frozen copy.
         perceptual: weight of that distance.
         adversarial_loss: as in ``GAN``.
-        adversarial_weight: of the critic's word.
-        critic_start: the training step at which the critic begins: first reconstructions are not worth judging.
+        adversarial_weight: of the discriminator's word.
+        discriminator_start: the training step at which the discriminator begins: first reconstructions are not worth judging.
         beta, kl_warmup, free_bits, prior, ema, ema_of: as in ``VAE``.
     """
 
     likelihood = "implicit"
-    log_names = ("loss", "reconstruction", "perceptual", "kl", "adversarial", "critic_loss")
+    log_names = ("loss", "reconstruction", "perceptual", "kl", "adversarial", "discriminator_loss")
 
     def __init__(
         self,
@@ -73,12 +73,12 @@ class AutoencoderKL(AdversarialModel, VAE):
         channels=(32, 64),
         encoder=None,
         decoder=None,
-        critic=None,
+        discriminator=None,
         features=None,
         perceptual=1.0,
         adversarial_loss="hinge",
         adversarial_weight=0.1,
-        critic_start=0,
+        discriminator_start=0,
         beta=1e-6,
         name="autoencoder_kl",
         dtype=None,
@@ -121,15 +121,15 @@ class AutoencoderKL(AdversarialModel, VAE):
             "encoder": keras.saving.serialize_keras_object(encoder),
             "decoder": keras.saving.serialize_keras_object(decoder),
         }
-        self.critic = PatchCritic(image_shape, dtype=dtype) if critic is None else critic
-        run_once("critic", self.critic, [ops.zeros((1, *image_shape))])
+        self.discriminator = PatchDiscriminator(image_shape, dtype=dtype) if discriminator is None else discriminator
+        run_once("discriminator", self.discriminator, [ops.zeros((1, *image_shape))])
         if features is not None:
             run_once("features", features, [ops.zeros((1, *image_shape))])
         self.features = None if features is None else frozen_network(features)
         self.perceptual = checks.in_range("perceptual", perceptual, 0.0, 1e6)
         self.adversarial_loss = losses.get(adversarial_loss)
         self.adversarial_weight = checks.in_range("adversarial_weight", adversarial_weight, 0.0, 1e6)
-        self.critic_start = int(checks.in_range("critic_start", critic_start, 0, 2**31))
+        self.discriminator_start = int(checks.in_range("discriminator_start", discriminator_start, 0, 2**31))
         self.start_players()
 
     # Training.
@@ -138,7 +138,7 @@ class AutoencoderKL(AdversarialModel, VAE):
     def roles(self):
         return {
             "autoencoder": Player(("encoder", "decoder", "prior"), self._autoencoder_turn),
-            "critic": Player(("critic",), self._critic_turn, critic=True),
+            "discriminator": Player(("discriminator",), self._discriminator_turn, discriminator=True),
         }
 
     def steps_taken(self):
@@ -152,14 +152,14 @@ class AutoencoderKL(AdversarialModel, VAE):
         return parameters, z, ops.cast(decoder(z, training=training), "float32")
 
     def _logits(self, x, batch, draw, training):
-        x = self.augmented("critic", x, random.fold_in(batch.seeds, 1 + draw), training)
-        return ops.cast(self.critic(x, training=training), "float32")
+        x = self.augmented("discriminator", x, random.fold_in(batch.seeds, 1 + draw), training)
+        return ops.cast(self.discriminator(x, training=training), "float32")
 
     def _begun(self, player, training):
-        """1 where the critic has begun, by the steps of ``player``, else 0."""
-        if not (training and self.critic_start):
+        """1 where the discriminator has begun, by the steps of ``player``, else 0."""
+        if not (training and self.discriminator_start):
             return 1.0
-        return ops.cast(self.optimizer[player].iterations >= self.critic_start, "float32")
+        return ops.cast(self.optimizer[player].iterations >= self.discriminator_start, "float32")
 
     def _autoencoder_turn(self, batch, training):
         x = ops.cast(batch.x, "float32")
@@ -174,11 +174,11 @@ class AutoencoderKL(AdversarialModel, VAE):
         parts = {"reconstruction": reconstruction, "perceptual": seen, "adversarial": adversarial}
         return Turn(total, {"loss": total, **parts, **logs})
 
-    def _critic_turn(self, batch, training):
+    def _discriminator_turn(self, batch, training):
         made = ops.stop_gradient(self._made(batch, training)[-1])
         real = self._logits(ops.cast(batch.x, "float32"), batch, 0, training)
         values = mean_of_rows(self.adversarial_loss.discriminator(real, self._logits(made, batch, 1, training)))
-        return Turn(self._begun("critic", training) * values, {"critic_loss": values}, real_logits=real)
+        return Turn(self._begun("discriminator", training) * values, {"discriminator_loss": values}, real_logits=real)
 
     # What takes tensors: latents are maps.
 
@@ -221,8 +221,8 @@ class AutoencoderKL(AdversarialModel, VAE):
     def get_config(self):
         left_out = ("observation", "conditions", "latent_dim", "encoder", "decoder", "posterior")
         config = {k: v for k, v in super().get_config().items() if k not in left_out}
-        parts = {"critic": self.critic, "adversarial_loss": self.adversarial_loss}
-        plain = ("latent_channels", "perceptual", "adversarial_weight", "critic_start")
+        parts = {"discriminator": self.discriminator, "adversarial_loss": self.adversarial_loss}
+        plain = ("latent_channels", "perceptual", "adversarial_weight", "discriminator_start")
         return {
             **config,
             **own_copy(self.given),

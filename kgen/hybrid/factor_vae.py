@@ -1,10 +1,10 @@
-"""FactorVAE: a VAE whose total correlation is measured by a critic, and paid for.
+"""FactorVAE: a VAE whose total correlation is measured by a discriminator, and paid for.
 
-The critic tells codes z ~ q(z) from codes whose numbers were drawn each from another row, z' ~ prod_d q(z_d); at its best its logit is
+The discriminator tells codes z ~ q(z) from codes whose numbers were drawn each from another row, z' ~ prod_d q(z_d); at its best its logit is
 ln q(z) - ln prod_d q(z_d), whose mean is the total correlation.
 
 Reference:
-    Kim & Mnih, Disentangling by factorising, 2018, Eq. 3 and Algorithm 2, arXiv 1802.05983 (there the critic has a batch of its own).
+    Kim & Mnih, Disentangling by factorising, 2018, Eq. 3 and Algorithm 2, arXiv 1802.05983 (there the discriminator has a batch of its own).
 """
 
 import keras
@@ -18,74 +18,81 @@ from kgen.vae import VAE
 
 
 class AdversarialVAE(AdversarialModel, VAE):
-    """Base class: a VAE whose penalty a critic of codes takes part in. The players are "vae" and "critic".
+    """Base class: a VAE whose penalty a discriminator of codes takes part in. The players are "vae" and "discriminator".
 
     Args:
         image_shape, latent_dim, **kwargs: as in the autoencoder beside.
-        critic: maps codes (B, latent_dim) to logits (B, 1), high for what the codes should be like; two dense layers by default.
+        discriminator: maps codes (B, latent_dim) to logits (B, 1), high for what the codes should be like; two dense layers by default.
     """
 
-    def __init__(self, image_shape, latent_dim, *, critic=None, **kwargs):
+    def __init__(self, image_shape, latent_dim, *, discriminator=None, **kwargs):
         if kwargs.pop("augmentation", None) is not None:
-            raise TypeError(f"augmentation: {type(self).__name__} takes none; its critic judges codes.")
+            raise TypeError(f"augmentation: {type(self).__name__} takes none; its discriminator judges codes.")
         super().__init__(image_shape=image_shape, latent_dim=latent_dim, **kwargs)
-        self.critic = MLP(self.latent_shape, (1,), name="critic", dtype=self.dtype_policy) if critic is None else critic
+        self.discriminator = (
+            MLP(self.latent_shape, (1,), name="discriminator", dtype=self.dtype_policy)
+            if discriminator is None
+            else discriminator
+        )
         self.start_players()
 
     @property
     def roles(self):
         return {
             "vae": Player(("encoder", "decoder", "prior", "observation"), self._vae_turn),
-            "critic": Player(("critic",), self._critic_turn),
+            "discriminator": Player(("discriminator",), self._discriminator_turn),
         }
 
     def default_optimizer(self):
-        return {"vae": keras.optimizers.Adam(1e-3), "critic": keras.optimizers.Adam(1e-3, beta_1=0.5, beta_2=0.9)}
+        return {
+            "vae": keras.optimizers.Adam(1e-3),
+            "discriminator": keras.optimizers.Adam(1e-3, beta_1=0.5, beta_2=0.9),
+        }
 
     def steps_taken(self):
         return self.optimizer["vae"].iterations
 
     def logits(self, z, training=False):
-        """The critic's of codes z (B, latent_dim): float32 (B,)."""
-        return ops.cast(self.critic(z, training=training), "float32")[:, 0]
+        """The discriminator's of codes z (B, latent_dim): float32 (B,)."""
+        return ops.cast(self.discriminator(z, training=training), "float32")[:, 0]
 
     def _vae_turn(self, batch, training):
         losses, logs = self.objective(batch, training)
         return Turn(losses, {"loss": losses, **logs})
 
     def codes_of(self, batch, training):
-        """A draw of each row's code that passes no gradient, (B, latent_dim): what the critic judges."""
+        """A draw of each row's code that passes no gradient, (B, latent_dim): what the discriminator judges."""
         x = ops.cast(batch.x, "float32")
         parameters = self.network_for(training, "encoder")(self.network_inputs(x, batch.conditions), training=training)
         noise = random.normal(random.fold_in(batch.seeds, 4), (self.latent_dim,))
         return ops.stop_gradient(self.posterior.sample(ops.cast(parameters, "float32"), noise))
 
     def wanted(self, z, batch, training):
-        """Codes (B, latent_dim) as those of the critic's first argument should be, made of z or drawn."""
+        """Codes (B, latent_dim) as those of the discriminator's first argument should be, made of z or drawn."""
         raise NotImplementedError
 
-    def _critic_turn(self, batch, training):
+    def _discriminator_turn(self, batch, training):
         z = self.codes_of(batch, training)
         losses = ops.softplus(-self.logits(self.wanted(z, batch, training), training)) + ops.softplus(
             self.logits(z, training)
         )
-        return Turn(losses, {"critic_loss": losses})
+        return Turn(losses, {"discriminator_loss": losses})
 
     def get_config(self):
         config = {k: v for k, v in super().get_config().items() if k != "augmentation"}
-        return {**config, "critic": keras.saving.serialize_keras_object(self.critic)}
+        return {**config, "discriminator": keras.saving.serialize_keras_object(self.discriminator)}
 
 
 @keras.saving.register_keras_serializable(package="kgen")
 class FactorVAE(AdversarialVAE):
-    """A VAE with the penalty ``correlation`` * TC(z), the total correlation as a critic estimates it.
+    """A VAE with the penalty ``correlation`` * TC(z), the total correlation as a discriminator estimates it.
 
     Args:
         correlation: gamma, the weight of the total correlation.
         **kwargs: as in ``VAE`` and ``AdversarialVAE``.
     """
 
-    log_names = ("loss", "reconstruction", "kl", "total_correlation", "critic_loss")
+    log_names = ("loss", "reconstruction", "kl", "total_correlation", "discriminator_loss")
 
     def __init__(self, image_shape, latent_dim=16, *, correlation=10.0, name="factor_vae", **kwargs):
         super().__init__(image_shape, latent_dim, name=name, **kwargs)

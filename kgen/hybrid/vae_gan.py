@@ -1,4 +1,4 @@
-"""VAE-GAN: a VAE whose reconstructions are measured on the features of a GAN's critic, which judges what the decoder makes.
+"""VAE-GAN: a VAE whose reconstructions are measured on the features of a GAN's discriminator, which judges what the decoder makes.
 
 Reference:
     Larsen et al., Autoencoding beyond pixels using a learned similarity metric, 2016, Eq. 8 and Algorithm 1, arXiv 1512.09300.
@@ -14,8 +14,8 @@ from kgen.vae import VAE, GaussianLikelihood, defaults
 
 FEATURES = 256
 REFUSED = {
-    "observation": "its critic measures reconstructions",
-    "augmentation": "what its critic's features are compared of would not be x",
+    "observation": "its discriminator measures reconstructions",
+    "augmentation": "what its discriminator's features are compared of would not be x",
 }
 
 
@@ -23,27 +23,27 @@ REFUSED = {
 class VAEGAN(AdversarialModel, VAE):
     """A VAE-GAN. Three players, each with an optimizer of its own:
 
-    - "encoder": |f(x) - f(x')|^2 / 2 + ``beta`` KL(q(z | x) || p(z)), x' the reconstruction and f the critic's features; trains the
+    - "encoder": |f(x) - f(x')|^2 / 2 + ``beta`` KL(q(z | x) || p(z)), x' the reconstruction and f the discriminator's features; trains the
       prior, too, where it has weights;
     - "decoder": ``similarity`` * |f(x) - f(x')|^2 / 2 - ln D(x') - ln D(x_p), x_p = decoder(z), z ~ p(z);
-    - "critic": -ln D(x) - (ln(1 - D(x')) + ln(1 - D(x_p))) / 2, in halves so that data weigh as much as what is made (the
+    - "discriminator": -ln D(x) - (ln(1 - D(x')) + ln(1 - D(x_p))) / 2, in halves so that data weigh as much as what is made (the
       paper has the sum). Its features are not trained on the similarity.
 
     There is no ``log_prob``: what the decoder returns is judged, not the mean of a distribution of x.
 
     Args:
         image_shape, latent_dim, encoder, decoder, prior, posterior, beta, kl_warmup, free_bits, ema: as in ``VAE``.
-        features: the critic's first part, maps x to f(x) (B, n); by default convolutions and a layer normalisation. Of features whose
-            scale is free the critic makes small ones: the similarity is then nothing beside the divergence, and all pictures become one.
-        critic: the rest, maps f(x) to a logit (B, 1); a linear layer by default.
-        similarity: gamma, what the features weigh against the critic's word in the decoder's loss.
+        features: the discriminator's first part, maps x to f(x) (B, n); by default convolutions and a layer normalisation. Of features whose
+            scale is free the discriminator makes small ones: the similarity is then nothing beside the divergence, and all pictures become one.
+        discriminator: the rest, maps f(x) to a logit (B, 1); a linear layer by default.
+        similarity: gamma, what the features weigh against the discriminator's word in the decoder's loss.
     """
 
     likelihood = "implicit"
-    log_names = ("loss", "similarity", "kl", "decoder_loss", "critic_loss")
+    log_names = ("loss", "similarity", "kl", "decoder_loss", "discriminator_loss")
 
     def __init__(
-        self, image_shape, latent_dim=16, *, features=None, critic=None, similarity=0.1, name="vae_gan", **kwargs
+        self, image_shape, latent_dim=16, *, features=None, discriminator=None, similarity=0.1, name="vae_gan", **kwargs
     ):
         for name, why in REFUSED.items():
             if kwargs.get(name) is not None:
@@ -60,8 +60,10 @@ class VAEGAN(AdversarialModel, VAE):
             features = keras.Sequential(layers, name="features")
         self.features = features
         size = self.features(keras.KerasTensor((1, *self.image_shape))).shape[-1]
-        self.critic = (
-            MLP((size,), (1,), widths=(), name="critic", dtype=self.dtype_policy) if critic is None else critic
+        self.discriminator = (
+            MLP((size,), (1,), widths=(), name="discriminator", dtype=self.dtype_policy)
+            if discriminator is None
+            else discriminator
         )
         self.start_players()
 
@@ -70,7 +72,7 @@ class VAEGAN(AdversarialModel, VAE):
         return {
             "encoder": Player(("encoder", "prior"), self._encoder_turn),
             "decoder": Player(("decoder",), self._decoder_turn),
-            "critic": Player(("features", "critic"), self._critic_turn),
+            "discriminator": Player(("features", "discriminator"), self._discriminator_turn),
         }
 
     def steps_taken(self):
@@ -90,7 +92,7 @@ class VAEGAN(AdversarialModel, VAE):
     def _judged(self, x, training):
         """Features (B, n) and logits (B,) of x."""
         f = self.features(x, training=training)
-        return ops.cast(f, "float32"), ops.cast(self.critic(f, training=training), "float32")[:, 0]
+        return ops.cast(f, "float32"), ops.cast(self.discriminator(f, training=training), "float32")[:, 0]
 
     def _distance(self, batch, made, training):
         """|f(x) - f(x')|^2 / 2 of each row, and the logits of x'."""
@@ -111,12 +113,12 @@ class VAEGAN(AdversarialModel, VAE):
         losses = self.similarity * distance + losses
         return Turn(losses, {"decoder_loss": losses})
 
-    def _critic_turn(self, batch, training):
+    def _discriminator_turn(self, batch, training):
         *_, reconstruction, drawn = self._made(batch, training)
         real = self._judged(ops.cast(batch.x, "float32"), training)[1]
         fake = [self._judged(ops.stop_gradient(v), training)[1] for v in (reconstruction, drawn)]
         losses = ops.softplus(-real) + 0.5 * sum(ops.softplus(v) for v in fake)
-        return Turn(losses, {"critic_loss": losses})
+        return Turn(losses, {"discriminator_loss": losses})
 
     def log_prob(self, x, **kwargs):
         return GenerativeModel.log_prob(self, x)
@@ -126,5 +128,7 @@ class VAEGAN(AdversarialModel, VAE):
 
     def get_config(self):
         config = {k: v for k, v in super().get_config().items() if k not in REFUSED}
-        parts = {name: keras.saving.serialize_keras_object(getattr(self, name)) for name in ("features", "critic")}
+        parts = {
+            name: keras.saving.serialize_keras_object(getattr(self, name)) for name in ("features", "discriminator")
+        }
         return {**config, **parts, "similarity": self.similarity}

@@ -1,4 +1,4 @@
-"""What a critic sees of the other rows of its batch, so that it tells samples that are too much alike.
+"""What a discriminator sees of the other rows of its batch, so that it tells samples that are too much alike.
 
 Rows are taken in groups of neighbours, ``group`` at a time, the last group with what is left. So two replicas, each with a multiple of ``group``
 rows, compute what one device with all rows does; and what a row is told depends on its group alone.

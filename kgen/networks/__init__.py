@@ -6,13 +6,13 @@ from kgen.networks.convnet import ConvDecoder, ConvEncoder
 from kgen.networks.dit import DiT
 from kgen.networks.ladder import LadderDecoder, LadderEncoder
 from kgen.networks.mlp import MLP
-from kgen.networks.patch import PatchCritic
+from kgen.networks.patch import PatchDiscriminator
 from kgen.networks.pixelnet import PixelNet
-from kgen.networks.progressive import ProgressiveCritic, ProgressiveGenerator
+from kgen.networks.progressive import ProgressiveDiscriminator, ProgressiveGenerator
 from kgen.networks.residual import ResidualMLP
 from kgen.networks.skip_unet import SkipUNet
-from kgen.networks.style import StyleCritic, StyleGenerator, StyleMapping, StyleSynthesis
-from kgen.networks.super_resolution import SRCritic, SRResNet
+from kgen.networks.style import StyleDiscriminator, StyleGenerator, StyleMapping, StyleSynthesis
+from kgen.networks.super_resolution import SRDiscriminator, SRResNet
 from kgen.networks.transformer import CausalTransformer
 from kgen.networks.unet import UNet
 
@@ -25,17 +25,17 @@ __all__ = [
     "DiT",
     "LadderDecoder",
     "LadderEncoder",
-    "PatchCritic",
+    "PatchDiscriminator",
     "PixelNet",
-    "ProgressiveCritic",
+    "ProgressiveDiscriminator",
     "ProgressiveGenerator",
     "ResidualMLP",
-    "SRCritic",
+    "SRDiscriminator",
     "SRResNet",
     "SkipUNet",
     "SpatialDecoder",
     "SpatialEncoder",
-    "StyleCritic",
+    "StyleDiscriminator",
     "StyleGenerator",
     "StyleMapping",
     "StyleSynthesis",

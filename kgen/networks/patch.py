@@ -1,4 +1,4 @@
-"""A critic of the patches of an image."""
+"""A discriminator of the patches of an image."""
 
 import keras
 from keras import layers
@@ -9,7 +9,7 @@ from kgen.networks.halving import halvings
 
 
 @keras.saving.register_keras_serializable(package="kgen")
-class PatchCritic(ConfiguredNetwork):
+class PatchDiscriminator(ConfiguredNetwork):
     """Judges patches of an image, one logit each (Isola et al. 2017, arXiv 1611.07004; Zhu et al. 2017, arXiv 1703.10593, appendix 7.2).
 
     4x4 convolutions with leaky ReLU and instance normalisation: n of stride 2 and two of stride 1, which see patches of
@@ -25,7 +25,7 @@ class PatchCritic(ConfiguredNetwork):
         Isola et al., Image-to-image translation with conditional adversarial networks, 2017, appendix 6.1.2, arXiv 1611.07004.
     """
 
-    def __init__(self, shape, width=None, strided=None, name="critic", **kwargs):
+    def __init__(self, shape, width=None, strided=None, name="discriminator", **kwargs):
         shape = tuple(shape)
         width = checks.positive_int("width", (64 if max(shape[:2]) >= 128 else 32) if width is None else width)
         most = halvings(shape, most=3)

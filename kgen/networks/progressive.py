@@ -74,7 +74,7 @@ class ProgressiveGenerator(ConfiguredNetwork):
 
 
 @keras.saving.register_keras_serializable(package="kgen")
-class ProgressiveCritic(ConfiguredNetwork):
+class ProgressiveDiscriminator(ConfiguredNetwork):
     """The mirror of ``ProgressiveGenerator``: at level k it sees the image reduced to size k, between k and k + 1 features of both sizes mixed.
 
     Args:
@@ -84,7 +84,7 @@ class ProgressiveCritic(ConfiguredNetwork):
         [x, level]: float (B, H, W, C), float (B,). Returns float (B, 1).
     """
 
-    def __init__(self, shape, width=128, levels=None, group=4, name="critic", **kwargs):
+    def __init__(self, shape, width=128, levels=None, group=4, name="discriminator", **kwargs):
         shape = tuple(shape)
         levels, widths = _checked(shape, levels, width)
         x, level = keras.Input(shape, name="x"), keras.Input((), name="level")

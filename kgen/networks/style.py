@@ -1,4 +1,4 @@
-"""Networks of StyleGAN2: a mapping of latents, a synthesis in styles, and a critic."""
+"""Networks of StyleGAN2: a mapping of latents, a synthesis in styles, and a discriminator."""
 
 import keras
 from keras import layers, ops
@@ -138,7 +138,7 @@ class StyleGenerator(ConfiguredNetwork):
 
 
 @keras.saving.register_keras_serializable(package="kgen")
-class StyleCritic(ConfiguredNetwork):
+class StyleDiscriminator(ConfiguredNetwork):
     """Residual blocks that halve the image, the deviation of a group, a dense layer and the logit.
 
     Args:
@@ -148,7 +148,7 @@ class StyleCritic(ConfiguredNetwork):
         x: float (B, H, W, C). Returns float (B, 1).
     """
 
-    def __init__(self, shape, width=128, group=4, name="critic", **kwargs):
+    def __init__(self, shape, width=128, group=4, name="discriminator", **kwargs):
         shape = tuple(shape)
         levels, widths = _sizes(shape, width)
         x = keras.Input(shape, name="x")

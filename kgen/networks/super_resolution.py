@@ -52,7 +52,7 @@ def _prelu(h):
 
 
 @keras.saving.register_keras_serializable(package="kgen")
-class SRCritic(ConfiguredNetwork):
+class SRDiscriminator(ConfiguredNetwork):
     """Pairs of 3x3 convolutions, the second of stride 2, whose channels double up to eightfold; a dense layer and the logit.
 
     Without BatchNorm, as ``SRResNet``.
@@ -65,7 +65,7 @@ class SRCritic(ConfiguredNetwork):
         x: float (B, H, W, C). Returns float (B, 1).
     """
 
-    def __init__(self, shape, width=64, dense=1024, name="critic", **kwargs):
+    def __init__(self, shape, width=64, dense=1024, name="discriminator", **kwargs):
         shape = tuple(shape)
         x = keras.Input(shape, name="x")
         h = x

@@ -28,27 +28,30 @@ from kgen.core import GenerativeModel
 class Duel(GenerativeModel):
     """Two players without randomness or batch statistics: a step on several devices must be that on one.
 
-    A row is (x, z): data (2,) and noise (2,). The critic has a gradient penalty.
+    A row is (x, z): data (2,) and noise (2,). The discriminator has a gradient penalty.
     """
 
-    log_names = ("critic_loss", "generator_loss")
+    log_names = ("discriminator_loss", "generator_loss")
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
         self.generator = keras.Sequential([keras.Input((2,)), layers.Dense(8, "tanh"), layers.Dense(2)])
-        self.critic = keras.Sequential([keras.Input((2,)), layers.Dense(8, "tanh"), layers.Dense(1)])
+        self.discriminator = keras.Sequential([keras.Input((2,)), layers.Dense(8, "tanh"), layers.Dense(1)])
         self.keep_average_of("generator")
 
     @property
     def players(self):
-        return {"critic": self.critic.trainable_variables, "generator": self.generator.trainable_variables}
+        return {
+            "discriminator": self.discriminator.trainable_variables,
+            "generator": self.generator.trainable_variables,
+        }
 
     def losses_of(self, batch):
         x, z = batch.x[:, :2], batch.x[:, 2:]
         fake = self.generator(z)
 
         def judge(v):
-            return self.critic(v)[:, 0]
+            return self.discriminator(v)[:, 0]
 
         slope = ops.sum(ops.square(backend.grad(judge, x)), axis=-1)
         return judge(fake) - judge(x) + slope, -judge(fake)
@@ -59,14 +62,14 @@ class Duel(GenerativeModel):
             return ops.mean(losses), {name: losses}
 
         logs = {}
-        for i, player in enumerate(("critic", "generator")):
+        for i, player in enumerate(("discriminator", "generator")):
             loss_fn = lambda i=i, player=player: loss_of(i, f"{player}_loss")  # noqa: E731
             logs |= self.minimize(loss_fn, self.players[player], self.optimizer[player])
         return logs
 
     def measure(self, batch):
-        critic, generator = self.losses_of(batch)
-        return {"critic_loss": critic, "generator_loss": generator}
+        discriminator, generator = self.losses_of(batch)
+        return {"discriminator_loss": discriminator, "generator_loss": generator}
 
 
 def bad_batch(x, scope):

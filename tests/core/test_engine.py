@@ -90,7 +90,7 @@ def test_two_players_move_samples_to_the_data(two_player):
     target = np.array([2.0, -1.0], "float32")
     distance = np.linalg.norm(model.sample(256, seed=1).mean(axis=0) - target)
     history = fit(model, start, target + 0.3 * rows(160, 2), batch_size=16, epochs=8)
-    assert set(history) == {"critic_loss", "penalty", "generator_loss"}
+    assert set(history) == {"discriminator_loss", "penalty", "generator_loss"}
     assert np.isfinite(list(history.values())).all()
     assert np.linalg.norm(model.sample(256, seed=1).mean(axis=0) - target) < 0.5 * distance
 
@@ -129,7 +129,7 @@ def test_two_players_take_turns_and_train_alike_compiled_and_eager(two_player, m
     eager.compile(adam(), run_eagerly=True)
     turns = watch_players(eager, monkeypatch)
     eager_history = fit(eager, dict(zip(state(eager), start.values(), strict=True)), x, batch_size=16)
-    assert turns == ["critic", "critic", "generator"] * 2
+    assert turns == ["discriminator", "discriminator", "generator"] * 2
     assert eager_history == {k: pytest.approx(v, abs=2e-5) for k, v in compiled[0].items()}
     assert largest_difference(state(eager), compiled[1]) < 2e-5
     assert len(differing(start, compiled[1])) > 20

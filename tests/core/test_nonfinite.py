@@ -91,11 +91,11 @@ def test_an_exploding_loss_keeps_the_last_finite_weights():
 
 def test_a_player_that_explodes_holds_the_others():
     model = TwoPlayer()
-    model.compile({"critic": keras.optimizers.SGD(1e38), "generator": "adam"})
+    model.compile({"discriminator": keras.optimizers.SGD(1e38), "generator": "adam"})
     before = state(model)
-    with pytest.warns(RuntimeWarning, match="Training stopped: critic_loss"):
+    with pytest.warns(RuntimeWarning, match="Training stopped: discriminator_loss"):
         model.fit(rows(8, 2), batch_size=8, verbose=0)
-    assert [int(model.optimizer[p].iterations) for p in ("critic", "generator")] == [1, 0]
+    assert [int(model.optimizer[p].iterations) for p in ("discriminator", "generator")] == [1, 0]
     changed = differing(before, state(model, "weight", "seed", "optimizer"))
     assert not any("generator" in path and "batch_norm" in path for path in changed)
 

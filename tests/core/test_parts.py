@@ -49,13 +49,15 @@ def test_an_average_needs_a_network_that_can_be_made_again():
 def test_one_optimizer_becomes_one_for_each_player():
     model = TwoPlayer()
     model.compile(keras.optimizers.Adam(0.125, beta_1=0.5))
-    critic, generator = (model.optimizer[p] for p in ("critic", "generator"))
-    assert critic is not generator
-    assert all(float(o.learning_rate) == 0.125 and o.beta_1 == 0.5 for o in (critic, generator))
-    assert len(critic.variables) == 2 + 2 * len(model.players["critic"])  # iterations, rate; two moments each
+    discriminator, generator = (model.optimizer[p] for p in ("discriminator", "generator"))
+    assert discriminator is not generator
+    assert all(float(o.learning_rate) == 0.125 and o.beta_1 == 0.5 for o in (discriminator, generator))
+    assert len(discriminator.variables) == 2 + 2 * len(
+        model.players["discriminator"]
+    )  # iterations, rate; two moments each
     carried = {id(v) for v in model.optimizer.variables}
     assert len(carried) == len(model.optimizer.variables)
-    assert {id(v) for o in (critic, generator) for v in o.variables} < carried
+    assert {id(v) for o in (discriminator, generator) for v in o.variables} < carried
 
 
 def test_a_group_is_made_again_from_its_configuration():
@@ -69,20 +71,23 @@ def test_a_group_is_made_again_from_its_configuration():
 
 def test_optimizers_that_do_not_fit_the_players_are_refused():
     with pytest.raises(
-        ValueError, match=r"optimizer: expected one for each of \['critic', 'generator'\], received \['critic'\]"
+        ValueError,
+        match=r"optimizer: expected one for each of \['discriminator', 'generator'\], received \['discriminator'\]",
     ):
-        TwoPlayer().compile({"critic": "adam"})
-    with pytest.raises(ValueError, match=r"optimizer: expected one for each of .*, received \['actor', 'critic'\]"):
-        TwoPlayer().compile(OptimizerGroup({"critic": keras.optimizers.SGD(), "actor": keras.optimizers.SGD()}))
+        TwoPlayer().compile({"discriminator": "adam"})
+    with pytest.raises(
+        ValueError, match=r"optimizer: expected one for each of .*, received \['actor', 'discriminator'\]"
+    ):
+        TwoPlayer().compile(OptimizerGroup({"discriminator": keras.optimizers.SGD(), "actor": keras.optimizers.SGD()}))
     with pytest.raises(ValueError, match=r"this model has one loss and takes one optimizer, received a dict with keys"):
-        Location().compile({"critic": "adam"})
+        Location().compile({"discriminator": "adam"})
 
 
 def test_a_group_has_no_learning_rate_and_no_update_of_its_own():
     model = TwoPlayer()
     model.compile("sgd")
     with pytest.raises(
-        ValueError, match=r"learning_rate: each player has an optimizer .* one of \['critic', 'generator'\]"
+        ValueError, match=r"learning_rate: each player has an optimizer .* one of \['discriminator', 'generator'\]"
     ):
         model.optimizer.learning_rate = 0.1
     with pytest.raises(ValueError, match="learning_rate: each player has an optimizer of its own"):

@@ -54,11 +54,11 @@ def test_weights_are_float32_and_networks_compute_in_the_policys_type(make, poli
 def test_each_optimizer_scales_its_own_loss_in_float16_alone(half):
     assert isinstance(half[OneLoss][0].optimizer, SCALED)
     group = half[TwoPlayer][0].optimizer
-    assert all(isinstance(group[p], SCALED) for p in ("critic", "generator"))
-    assert group["critic"].dynamic_scale is not group["generator"].dynamic_scale
+    assert all(isinstance(group[p], SCALED) for p in ("discriminator", "generator"))
+    assert group["discriminator"].dynamic_scale is not group["generator"].dynamic_scale
     model = TwoPlayer(dtype="mixed_bfloat16")
     model.compile("adam")
-    assert not any(isinstance(model.optimizer[p], SCALED) for p in ("critic", "generator"))
+    assert not any(isinstance(model.optimizer[p], SCALED) for p in ("discriminator", "generator"))
 
 
 def test_the_global_policy_counts_where_the_model_names_none():
@@ -67,9 +67,9 @@ def test_the_global_policy_counts_where_the_model_names_none():
         model = TwoPlayer()
     finally:
         keras.config.set_dtype_policy("float32")
-    model.compile({"critic": SCALED(keras.optimizers.SGD(), initial_scale=8.0), "generator": "adam"})
-    assert scale(model.optimizer["critic"]) == 8.0
-    assert isinstance(model.optimizer["critic"].inner_optimizer, keras.optimizers.SGD)
+    model.compile({"discriminator": SCALED(keras.optimizers.SGD(), initial_scale=8.0), "generator": "adam"})
+    assert scale(model.optimizer["discriminator"]) == 8.0
+    assert isinstance(model.optimizer["discriminator"].inner_optimizer, keras.optimizers.SGD)
     assert scale(model.optimizer["generator"]) == 2.0**15
 
 
@@ -87,13 +87,13 @@ def test_an_overflow_is_skipped_and_halves_the_scale(half):
 def test_an_overflow_of_one_player_leaves_the_other_training(half):
     model, start = half[TwoPlayer]
     restore(model, start)
-    model.optimizer["critic"].dynamic_scale.assign(2.0**60)
+    model.optimizer["discriminator"].dynamic_scale.assign(2.0**60)
     before = {v.path: v.numpy().copy() for v in model.trainable_variables}
     model.fit(rows(8), batch_size=8, verbose=0)
-    assert all(np.array_equal(v.numpy(), before[v.path]) for v in model.players["critic"])
-    assert scale(model.optimizer["critic"]) == 2.0**58  # two critic steps in one update
+    assert all(np.array_equal(v.numpy(), before[v.path]) for v in model.players["discriminator"])
+    assert scale(model.optimizer["discriminator"]) == 2.0**58  # two discriminator steps in one update
     assert scale(model.optimizer["generator"]) == 2.0**15
-    assert [int(model.optimizer[p].iterations) for p in ("critic", "generator")] == [0, 1]
+    assert [int(model.optimizer[p].iterations) for p in ("discriminator", "generator")] == [0, 1]
     assert not np.array_equal(model.generator.layers[0].kernel.numpy(), before[model.generator.layers[0].kernel.path])
 
 

@@ -60,7 +60,7 @@ def test_keras_loads_the_file_too(make, policy, tmp_path):
     loaded = keras.saving.load_model(tmp_path / "m.keras")
     assert type(loaded) is make and loaded.get_config() == model.get_config()
     assert differing(state(model), state(loaded)) == []
-    optimizer = loaded.optimizer if make is OneLoss else loaded.optimizer["critic"]
+    optimizer = loaded.optimizer if make is OneLoss else loaded.optimizer["discriminator"]
     assert float(optimizer.learning_rate) == 0.125
     inner = getattr(optimizer, "inner_optimizer", optimizer)
     assert isinstance(inner, keras.optimizers.AdamW)
@@ -110,7 +110,7 @@ for name in ("OneLoss", "TwoPlayer"):
         assert np.isfinite(model.fit(x, verbose=0).history["loss"]).all()
         assert int(model.optimizer.iterations) == 2, model.optimizer.iterations
     else:
-        assert sorted(model.optimizer.members) == ["critic", "generator"]
+        assert sorted(model.optimizer.members) == ["discriminator", "generator"]
 np.savez(f"{folder}/there.npz", **out)
 """
 

@@ -10,15 +10,15 @@ from kgen.layers import BatchNormalization
 
 @keras.saving.register_keras_serializable(package="kgen_tests")
 class TwoPlayer(GenerativeModel):
-    """A WGAN-GP on rows: BatchNorm in the generator, dropout in the critic, ``n_critic`` critic steps for one of the generator.
+    """A WGAN-GP on rows: BatchNorm in the generator, dropout in the discriminator, ``n_critic`` discriminator steps for one of the generator.
 
     Args:
         dim: length of a row.
-        n_critic: steps of the critic in one update.
+        n_critic: steps of the discriminator in one update.
         penalty: weight of (|dD/dx| - 1)^2 between data and samples, whose gradient differentiates a gradient.
     """
 
-    log_names = ("critic_loss", "penalty", "generator_loss")
+    log_names = ("discriminator_loss", "penalty", "generator_loss")
     latent = 3
 
     def __init__(self, dim=2, n_critic=2, penalty=1.0, **kwargs):
@@ -34,30 +34,33 @@ class TwoPlayer(GenerativeModel):
             ],
             name="generator",
         )
-        self.critic = keras.Sequential(
+        self.discriminator = keras.Sequential(
             [
                 keras.Input((dim,)),
                 layers.Dense(16, activation="gelu", dtype=self.dtype_policy),
                 layers.Dropout(0.1, seed=1, dtype=self.dtype_policy),
                 layers.Dense(1, dtype=self.dtype_policy),
             ],
-            name="critic",
+            name="discriminator",
         )
         self.noise = keras.random.SeedGenerator(2)
         self.keep_average_of("generator")
 
     @property
     def players(self):
-        return {"critic": self.critic.trainable_variables, "generator": self.generator.trainable_variables}
+        return {
+            "discriminator": self.discriminator.trainable_variables,
+            "generator": self.generator.trainable_variables,
+        }
 
     def fakes(self, n, training):
         z = keras.random.normal((n, self.latent), seed=self.noise)
         return ops.cast(self.generator(z, training=training), "float32")
 
     def judge(self, x, training):
-        return ops.cast(self.critic(x, training=training)[:, 0], "float32")
+        return ops.cast(self.discriminator(x, training=training)[:, 0], "float32")
 
-    def critic_step(self, x):
+    def discriminator_step(self, x):
         fake = ops.stop_gradient(self.fakes(ops.shape(x)[0], training=True))
         share = keras.random.uniform((ops.shape(x)[0], 1), seed=self.noise)
         between = share * x + (1.0 - share) * fake
@@ -66,9 +69,9 @@ class TwoPlayer(GenerativeModel):
             slope = backend.grad(lambda v: self.judge(v, training=True), between)
             penalty = ops.square(ops.sqrt(ops.sum(ops.square(slope), axis=-1) + 1e-8) - 1.0)
             losses = self.judge(fake, training=True) - self.judge(x, training=True)
-            return ops.mean(losses + self.penalty * penalty), {"critic_loss": losses, "penalty": penalty}
+            return ops.mean(losses + self.penalty * penalty), {"discriminator_loss": losses, "penalty": penalty}
 
-        return self.minimize(loss_fn, self.players["critic"], self.optimizer["critic"])
+        return self.minimize(loss_fn, self.players["discriminator"], self.optimizer["discriminator"])
 
     def generator_step(self, x):
         def loss_fn():
@@ -80,7 +83,7 @@ class TwoPlayer(GenerativeModel):
     def update(self, batch):
         x = ops.cast(batch.x, "float32")
         for _ in range(self.n_critic):
-            logs = self.critic_step(x)
+            logs = self.discriminator_step(x)
         return {**logs, **self.generator_step(x)}
 
     def measure(self, batch):
@@ -88,7 +91,7 @@ class TwoPlayer(GenerativeModel):
         fake = self.judge(self.fakes(ops.shape(x)[0], training=False), training=False)
         slope = backend.grad(lambda v: self.judge(v, training=False), x)
         penalty = ops.square(ops.sqrt(ops.sum(ops.square(slope), axis=-1) + 1e-8) - 1.0)
-        return {"critic_loss": fake - self.judge(x, training=False), "penalty": penalty, "generator_loss": -fake}
+        return {"discriminator_loss": fake - self.judge(x, training=False), "penalty": penalty, "generator_loss": -fake}
 
     def check_data(self, x, y=None):
         checks.rows("x", x, (self.dim,))

@@ -9,7 +9,7 @@ from kgen.gan import Augmentation
 
 @keras.saving.register_keras_serializable(package="kgen_tests")
 class Jitter(Augmentation):
-    """Adds noise of a strength that grows with the share of data that the critic knows."""
+    """Adds noise of a strength that grows with the share of data that the discriminator knows."""
 
     def __init__(self, rate=0.01):
         self.rate = rate

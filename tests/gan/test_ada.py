@@ -131,7 +131,7 @@ def model(**kwargs):
     )
 
 
-def test_in_training_p_follows_the_critic_and_is_saved(tmp_path):
+def test_in_training_p_follows_the_discriminator_and_is_saved(tmp_path):
     x = images(1, n=32, size=4)
     confident = model(p=0.5)
     confident.compile(keras.optimizers.SGD(0.0))

@@ -120,7 +120,7 @@ def test_data_and_samples_pass_the_augmentation_in_training_alone():
     assert model.augmented("discriminator", x, seeds, False) is x
 
 
-def test_each_critic_step_has_noise_of_its_own():
+def test_each_discriminator_step_has_noise_of_its_own():
     seen = []
 
     class Watching(GAN):
@@ -165,7 +165,7 @@ def test_a_gradient_penalty_and_batch_statistics_are_refused(regularizer):
         points(generator=mixed, generator_regularizers="path_length")
 
 
-def test_few_rows_for_a_critic_step_are_warned_of():
+def test_few_rows_for_a_discriminator_step_are_warned_of():
     networks = {"generator": dense((3,), 2, "generator"), "discriminator": dense((2,), 1, "discriminator")}
     model = WGANGP((2,), 3, **networks)
     model.compile()
@@ -183,8 +183,8 @@ def test_rows_that_replicas_would_deal_out_otherwise_are_refused(monkeypatch):
     model.compile(run_eagerly=True)
     with pytest.raises(ValueError, match="on 2 replicas .* to 5 steps of a player, .* a multiple of 10; received 32"):
         model.fit(np.tile(X, (4, 1)), verbose=0)
-    critic = [keras.Input((2,)), MinibatchDiscrimination(2, 2, group=4, name="others"), keras.layers.Dense(1)]
-    model = points(discriminator=keras.Sequential(critic))
+    discriminator = [keras.Input((2,)), MinibatchDiscrimination(2, 2, group=4, name="others"), keras.layers.Dense(1)]
+    model = points(discriminator=keras.Sequential(discriminator))
     model.compile(run_eagerly=True)
     with pytest.raises(ValueError, match="to others's groups of 4 rows, .* a multiple of 8; received 12"):
         model.fit(X, batch_size=12, verbose=0)
@@ -229,10 +229,10 @@ def test_conditions_of_any_kind_and_names_of_classes():
     inputs = [keras.Input((3,)), keras.Input((2,))]
     generator = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Concatenate()(inputs)))
     inputs = [keras.Input((2,)), keras.Input((2,))]
-    critic = keras.Model(inputs, keras.layers.Dense(1)(keras.layers.Concatenate()(inputs)))
+    discriminator = keras.Model(inputs, keras.layers.Dense(1)(keras.layers.Concatenate()(inputs)))
     from kgen.core.conditions import VectorCondition
 
-    model = points(generator=generator, discriminator=critic, conditions=[VectorCondition(2, name="where")])
+    model = points(generator=generator, discriminator=discriminator, conditions=[VectorCondition(2, name="where")])
     model.compile()
     model.fit({"x": X, "where": X}, verbose=0)
     assert model.sample(4, seed=0, where=[0.5, 1.0]).shape == (4, 2)

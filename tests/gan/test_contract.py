@@ -31,12 +31,12 @@ def least_squares():
 
 
 def wgan_gp():
-    # The Wasserstein loss has no gradient for a constant added to the critic: its last layer has none.
-    critic = [layers.Input(SHAPE), layers.Flatten(), layers.Dense(16), layers.LayerNormalization()]
+    # The Wasserstein loss has no gradient for a constant added to the discriminator: its last layer has none.
+    discriminator = [layers.Input(SHAPE), layers.Flatten(), layers.Dense(16), layers.LayerNormalization()]
     return WGANGP(
         SHAPE,
         3,
-        discriminator=keras.Sequential([*critic, layers.Activation("silu"), layers.Dense(1, use_bias=False)]),
+        discriminator=keras.Sequential([*discriminator, layers.Activation("silu"), layers.Dense(1, use_bias=False)]),
         n_critic=2,
     )
 
@@ -47,10 +47,12 @@ def conditional():
 
 
 def wgan():
-    critic = keras.Sequential(
+    discriminator = keras.Sequential(
         [layers.Input(SHAPE), layers.Flatten(), layers.Dense(8, "tanh"), layers.Dense(1, use_bias=False)]
     )
-    return WGAN(SHAPE, 3, generator=dense((3,), 16, "generator", SHAPE), discriminator=critic, n_critic=2, clip=0.1)
+    return WGAN(
+        SHAPE, 3, generator=dense((3,), 16, "generator", SHAPE), discriminator=discriminator, n_critic=2, clip=0.1
+    )
 
 
 def infogan():
@@ -68,7 +70,7 @@ def reading(sizes):
 
 def stylegan2():
     lazy = {"regularizers": R1(0.1, every=2)}
-    return StyleGAN2(SHAPE, 3, width=8, depth=1, discriminator=dense(SHAPE, 1, "critic"), ema=0.9, **lazy)
+    return StyleGAN2(SHAPE, 3, width=8, depth=1, discriminator=dense(SHAPE, 1, "discriminator"), ema=0.9, **lazy)
 
 
 eager = ("torch",)  # where a model costs least: what a step does on the others is that of its relatives here

@@ -10,7 +10,7 @@ from keras import layers, ops
 
 import kgen
 from kgen.data import Unpaired
-from kgen.gan import ADA, CycleGAN, PatchCritic, ResNetTranslator
+from kgen.gan import ADA, CycleGAN, PatchDiscriminator, ResNetTranslator
 
 SHAPE = (4, 4, 1)
 RNG = np.random.default_rng(0)
@@ -25,8 +25,8 @@ def translator(name):
 
 def small(**kwargs):
     networks = {name: translator(name) for name in ("a_to_b", "b_to_a")}
-    critics = {name: dense(SHAPE, 1, name) for name in ("critic_a", "critic_b")}
-    return CycleGAN(SHAPE, **{**networks, **critics, **kwargs})
+    discriminators = {name: dense(SHAPE, 1, name) for name in ("discriminator_a", "discriminator_b")}
+    return CycleGAN(SHAPE, **{**networks, **discriminators, **kwargs})
 
 
 def test_losses_are_the_papers():
@@ -41,9 +41,18 @@ def test_losses_are_the_papers():
     fake_b, fake_a = run(model.a_to_b, a), run(model.b_to_a, b)
     cycle = np.abs(run(model.b_to_a, fake_b) - a).mean() + np.abs(run(model.a_to_b, fake_a) - b).mean()
     identity = np.abs(run(model.a_to_b, b) - b).mean() + np.abs(run(model.b_to_a, a) - a).mean()
-    adversarial = ((run(model.critic_b, fake_b) - 1) ** 2).mean() + ((run(model.critic_a, fake_a) - 1) ** 2).mean()
-    critic_a = ((run(model.critic_a, a) - 1) ** 2).mean() / 2 + (run(model.critic_a, fake_a) ** 2).mean() / 2
-    expected = {"cycle": cycle, "identity": identity, "adversarial": adversarial, "critic_a_loss": critic_a}
+    adversarial = ((run(model.discriminator_b, fake_b) - 1) ** 2).mean() + (
+        (run(model.discriminator_a, fake_a) - 1) ** 2
+    ).mean()
+    discriminator_a = ((run(model.discriminator_a, a) - 1) ** 2).mean() / 2 + (
+        run(model.discriminator_a, fake_a) ** 2
+    ).mean() / 2
+    expected = {
+        "cycle": cycle,
+        "identity": identity,
+        "adversarial": adversarial,
+        "discriminator_a_loss": discriminator_a,
+    }
     for name, value in expected.items():
         assert logs[name] == pytest.approx(value, rel=1e-3), name
     assert logs["generators_loss"] == pytest.approx(adversarial + 10 * cycle + 5 * identity, rel=1e-3)
@@ -130,11 +139,13 @@ def test_saved_configured_and_served(tmp_path):
 
 
 def test_default_networks_are_the_papers():
-    translator, critic = ResNetTranslator((256, 256, 3)), PatchCritic((256, 256, 3))
+    translator, discriminator = ResNetTranslator((256, 256, 3)), PatchDiscriminator((256, 256, 3))
     kinds = [type(layer).__name__ for layer in translator.layers]
     assert (kinds.count("Conv2D"), kinds.count("Conv2DTranspose"), kinds.count("Add")) == (1 + 2 + 18 + 1, 2, 9)
     assert translator.count_params() == pytest.approx(11.4e6, rel=0.01)
-    assert critic.output.shape == (None, 32, 32, 1) and critic.count_params() == pytest.approx(2.77e6, rel=0.01)
+    assert discriminator.output.shape == (None, 32, 32, 1) and discriminator.count_params() == pytest.approx(
+        2.77e6, rel=0.01
+    )
     model = CycleGAN((8, 8, 3), dtype="mixed_bfloat16")
     assert model.a_to_b.layers[2].compute_dtype == "bfloat16"
     x = np.zeros((2, 8, 8, 3), "float32")

@@ -49,7 +49,7 @@ def test_the_best_discriminator_is_the_share_of_the_data(data):
     x = np.quantile(draws, (np.arange(size) + 0.5) / size).astype("float32")[:, None]
     model.fit(np.tile(x, (steps, 1)), batch_size=size, shuffle=False, verbose=0)
     points = np.linspace(-2.0, 2.0, 81, dtype="float32")[:, None]  # beyond, draws are few
-    share = 1 / (1 + np.exp(-ops.convert_to_numpy(model.judge(ops.convert_to_tensor(points)))))
+    share = 1 / (1 + np.exp(-ops.convert_to_numpy(model.discriminate(ops.convert_to_tensor(points)))))
     p = np.mean([normal(points, *mode) for mode in modes], axis=0)
     assert np.abs(share - (p / (p + normal(points, *q)))[:, 0]).max() < 0.02
 
@@ -73,7 +73,7 @@ def test_n_critic_steps_of_the_discriminator_for_one_of_the_generator():
     assert model.optimizer["generator"].beta_1 == 0.0
 
 
-def test_the_batch_is_dealt_out_to_the_critic_steps():
+def test_the_batch_is_dealt_out_to_the_discriminator_steps():
     for size, expected in ((6, [[0, 3], [1, 4], [2, 5]]), (7, [[0, 3, 6], [1, 4, 0], [2, 5, 1]]), (2, [[0], [1], [0]])):
         x = np.arange(2 * size, dtype="float32").reshape(size, 2)
         for k in range(3):

@@ -26,20 +26,22 @@ def convolution(name, **kwargs):
 
 def test_pix2pix_has_its_losses_and_learns_what_the_pairs_say(tmp_path):
     keras.utils.set_random_seed(0)
-    critic = keras.Sequential([keras.Input((8, 8, 2)), layers.Conv2D(1, 3, strides=2)], name="critic")
-    model = Pix2Pix(SHAPE, generator=convolution("generator"), critic=critic, l1=10.0, regularizers=R1(0.1), ema=0.5)
+    discriminator = keras.Sequential([keras.Input((8, 8, 2)), layers.Conv2D(1, 3, strides=2)], name="discriminator")
+    model = Pix2Pix(
+        SHAPE, generator=convolution("generator"), discriminator=discriminator, l1=10.0, regularizers=R1(0.1), ema=0.5
+    )
     model.compile(keras.optimizers.Adam(1e-2, beta_1=0.5), **COMPILE)
     y = -0.5 * X
     logs = model.evaluate(X[:32], y[:32], verbose=0, return_dict=True)
     made = value(model.generator, X[:32])
     distance = 10 * np.abs(y[:32] - made).mean()
-    fake, real = (value(critic, np.concatenate([X[:32], z], -1)) for z in (made, y[:32]))
+    fake, real = (value(discriminator, np.concatenate([X[:32], z], -1)) for z in (made, y[:32]))
     adversarial = np.log1p(np.exp(-fake)).mean()
     expected = {
         "distance": distance,
         "adversarial": adversarial,
         "generator_loss": distance + adversarial,
-        "critic_loss": np.log1p(np.exp(-real)).mean() + np.log1p(np.exp(fake)).mean(),
+        "discriminator_loss": np.log1p(np.exp(-real)).mean() + np.log1p(np.exp(fake)).mean(),
     }
     for name, number in expected.items():
         assert logs[name] == pytest.approx(number, rel=1e-3), name
@@ -59,7 +61,7 @@ def small(**kwargs):
     up = keras.Sequential(
         [keras.Input((4, 4, 1)), layers.UpSampling2D(), layers.Conv2D(1, 3, padding="same")], name="generator"
     )
-    return SRGAN(SHAPE, 2, generator=up, critic=dense(SHAPE, 1, "critic"), **kwargs)
+    return SRGAN(SHAPE, 2, generator=up, discriminator=dense(SHAPE, 1, "discriminator"), **kwargs)
 
 
 def test_srgan_compares_features_of_a_frozen_network():
@@ -86,7 +88,7 @@ def test_srgan_compares_features_of_a_frozen_network():
 
 
 def test_wrong_arguments():
-    model = Pix2Pix(SHAPE, generator=convolution("g"), critic=dense((8, 8, 2), 1, "c"))
+    model = Pix2Pix(SHAPE, generator=convolution("g"), discriminator=dense((8, 8, 2), 1, "c"))
     model.compile()
     with pytest.raises(
         ValueError, match=r"y: Pix2Pix is trained on pairs, fit\(x, y\), received x alone. CycleGAN takes"

@@ -9,7 +9,7 @@ import kgen
 from kgen.core import Batch
 from kgen.gan import ProgressiveGAN
 from kgen.layers import EqualizedConv2D, EqualizedDense, PixelNormalization
-from kgen.networks import ProgressiveCritic, ProgressiveGenerator
+from kgen.networks import ProgressiveDiscriminator, ProgressiveGenerator
 
 from contract import COMPILE
 
@@ -24,9 +24,9 @@ def at(network, x, level):
 
 def test_outputs_are_continuous_across_growth():
     keras.utils.set_random_seed(0)
-    generator, critic = ProgressiveGenerator(4, (16, 16, 1), 8), ProgressiveCritic((16, 16, 1), 8)
-    assert generator.levels == critic.levels == 2
-    for network, x in ((generator, RNG.normal(size=(4, 4))), (critic, RNG.uniform(-1, 1, (4, 16, 16, 1)))):
+    generator, discriminator = ProgressiveGenerator(4, (16, 16, 1), 8), ProgressiveDiscriminator((16, 16, 1), 8)
+    assert generator.levels == discriminator.levels == 2
+    for network, x in ((generator, RNG.normal(size=(4, 4))), (discriminator, RNG.uniform(-1, 1, (4, 16, 16, 1)))):
         x = x.astype("float32")
         for level in (1.0, 2.0):  # before and after a size begins or is all there
             below, here, above = (at(network, x, min(level + d, 2.0)) for d in (-1e-4, 0.0, 1e-4))
@@ -39,11 +39,15 @@ def test_outputs_are_continuous_across_growth():
     np.testing.assert_allclose(between, 0.7 * first + 0.3 * second, atol=1e-5)
     x = RNG.uniform(-1, 1, (4, 16, 16, 1)).astype("float32")
     reduced = x.reshape(4, 4, 4, 4, 4, 1).mean((2, 4)).repeat(4, 1).repeat(4, 2)
-    np.testing.assert_allclose(at(critic, x, 0.0), at(critic, reduced, 0.0), atol=1e-4)  # it sees no more than that
+    np.testing.assert_allclose(
+        at(discriminator, x, 0.0), at(discriminator, reduced, 0.0), atol=1e-4
+    )  # it sees no more than that
 
 
 def test_data_fade_in_as_samples_do():
-    model = ProgressiveGAN((16, 16, 1), 4, stage_steps=4, width=8, discriminator=ProgressiveCritic((16, 16, 1), 8))
+    model = ProgressiveGAN(
+        (16, 16, 1), 4, stage_steps=4, width=8, discriminator=ProgressiveDiscriminator((16, 16, 1), 8)
+    )
     model.compile(run_eagerly=True)
     x = RNG.uniform(-1, 1, (4, 16, 16, 1)).astype("float32")
     batch = Batch(ops.convert_to_tensor(x), seeds=ops.convert_to_tensor(model.row_seeds(4, 0)), conditions={})
@@ -103,9 +107,9 @@ def test_classes_are_refused():
 
 
 def test_networks_of_other_levels_are_refused():
-    critic = ProgressiveCritic((16, 16, 1), 4, 2)
+    discriminator = ProgressiveDiscriminator((16, 16, 1), 4, 2)
     with pytest.raises(ValueError, match="discriminator: expected a network of 1 levels, .* received one of 2"):
-        ProgressiveGAN((16, 16, 1), 4, width=4, levels=1, discriminator=critic)
+        ProgressiveGAN((16, 16, 1), 4, width=4, levels=1, discriminator=discriminator)
     z = keras.Input((4,))
     with pytest.raises(ValueError, match="levels: expected how often the sides double, which this generator does not"):
-        ProgressiveGAN((16, 16, 1), 4, generator=keras.Model(z, z), discriminator=critic)
+        ProgressiveGAN((16, 16, 1), 4, generator=keras.Model(z, z), discriminator=discriminator)

@@ -1,4 +1,4 @@
-"""Slopes against analytic gradients, and what a penalised critic converges to."""
+"""Slopes against analytic gradients, and what a penalised discriminator converges to."""
 
 import keras
 import numpy as np
@@ -30,7 +30,7 @@ def half_square(x):
     return 0.5 * ops.sum(ops.square(x), axis=(1, 2))
 
 
-def test_penalties_of_a_linear_and_a_quadratic_critic():
+def test_penalties_of_a_linear_and_a_quadratic_discriminator():
     slope = np.sqrt((W**2).sum())
     np.testing.assert_allclose(penalty(GradientPenalty(10), linear), np.full(6, 10 * (slope - 1) ** 2), rtol=1e-5)
     np.testing.assert_allclose(penalty(R1(0.3), linear), np.full(6, 0.15 * slope**2), rtol=1e-5)
@@ -64,7 +64,7 @@ def test_the_penalty_is_differentiated_again():
     np.testing.assert_allclose(ops.convert_to_numpy(gradient), 20 * (slope - 1) / slope * W, rtol=1e-4)
 
 
-def test_a_flat_critic_has_a_finite_penalty_and_gradient():
+def test_a_flat_discriminator_has_a_finite_penalty_and_gradient():
     weights = keras.Variable(np.zeros((4, 2), "float32"))
 
     def loss():
@@ -76,14 +76,16 @@ def test_a_flat_critic_has_a_finite_penalty_and_gradient():
     assert abs(float(value) - 10) < 1e-3 and np.isfinite(ops.convert_to_numpy(gradient)).all()
 
 
-def test_a_linear_critic_finds_the_wasserstein_distance_of_shifted_gaussians():
-    """W_1 of N(m, I) and N(0, I) is |m|. A linear critic of slope a along m earns a |m| - lambda (a - 1)^2: a = 1 + |m| / 2 lambda."""
+def test_a_linear_discriminator_finds_the_wasserstein_distance_of_shifted_gaussians():
+    """W_1 of N(m, I) and N(0, I) is |m|. A linear discriminator of slope a along m earns a |m| - lambda (a - 1)^2: a = 1 + |m| / 2 lambda."""
     shift, weight = np.array([1.2, -1.6], "float32"), 10.0  # |m| = 2
     generator = keras.Sequential([keras.Input((2,)), layers.Dense(2)])
     generator.set_weights([np.eye(2, dtype="float32"), np.zeros(2, "float32")])
-    critic = keras.Sequential([keras.Input((2,)), layers.Dense(1, use_bias=False)])
-    critic.set_weights([np.full((2, 1), 0.1, "float32")])
-    model = WGANGP((2,), 2, generator=generator, discriminator=critic, gradient_penalty=weight, n_critic=1, ema=None)
+    discriminator = keras.Sequential([keras.Input((2,)), layers.Dense(1, use_bias=False)])
+    discriminator.set_weights([np.full((2, 1), 0.1, "float32")])
+    model = WGANGP(
+        (2,), 2, generator=generator, discriminator=discriminator, gradient_penalty=weight, n_critic=1, ema=None
+    )
     rate = keras.optimizers.schedules.CosineDecay(0.1, 100)
     model.compile(
         {"generator": keras.optimizers.SGD(0.0), "discriminator": keras.optimizers.Adam(rate, beta_1=0.5, beta_2=0.9)}
@@ -91,7 +93,7 @@ def test_a_linear_critic_finds_the_wasserstein_distance_of_shifted_gaussians():
     x = RNG.normal(size=(40_000, 2)).astype("float32") + shift
     model.fit(np.tile(x, (5, 1)), batch_size=2000, verbose=0)
     expected = (1 + 2 / (2 * weight)) * shift / 2
-    np.testing.assert_allclose(critic.get_weights()[0][:, 0], expected, atol=0.02)
+    np.testing.assert_allclose(discriminator.get_weights()[0][:, 0], expected, atol=0.02)
     logs = model.evaluate(x, batch_size=10_000, verbose=0, return_dict=True)
     assert abs(logs["real_logit"] - logs["fake_logit"] - 2 * 1.1) < 0.06
     assert abs(logs["discriminator_loss"] + 2 * 1.1) < 0.06 and abs(logs["penalty"] - weight * 0.1**2) < 0.05

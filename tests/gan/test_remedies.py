@@ -105,9 +105,11 @@ def linear(w, **kwargs):
     z, x = keras.Input((2,)), keras.Input((2,))
     generator = keras.Model(z, layers.Dense(2, trainable=False, name="same", use_bias=False)(z))
     generator = keras.Sequential([keras.Input((2,)), generator, Shift()])
-    critic = keras.Model(x, layers.Dense(1, use_bias=False)(x))
-    critic.set_weights([np.reshape(w, (2, 1)).astype("float32")])
-    model = GAN((2,), 2, generator=generator, discriminator=critic, adversarial_loss="wasserstein", ema=None, **kwargs)
+    discriminator = keras.Model(x, layers.Dense(1, use_bias=False)(x))
+    discriminator.set_weights([np.reshape(w, (2, 1)).astype("float32")])
+    model = GAN(
+        (2,), 2, generator=generator, discriminator=discriminator, adversarial_loss="wasserstein", ema=None, **kwargs
+    )
     model.generator.layers[0].set_weights([np.eye(2, dtype="float32")])
     return model
 
@@ -170,17 +172,19 @@ IMAGE = (4, 4, 1)
 
 def cycle(**kwargs):
     translators = {k: keras.Sequential([keras.Input(IMAGE), layers.Conv2D(1, 1)]) for k in ("a_to_b", "b_to_a")}
-    return CycleGAN(IMAGE, **translators, **{k: dense(IMAGE, 1, k) for k in ("critic_a", "critic_b")}, **kwargs)
+    return CycleGAN(
+        IMAGE, **translators, **{k: dense(IMAGE, 1, k) for k in ("discriminator_a", "discriminator_b")}, **kwargs
+    )
 
 
 def pairs(**kwargs):
     generator = keras.Sequential([keras.Input(IMAGE), layers.Conv2D(1, 1)])
-    return Pix2Pix(IMAGE, generator=generator, critic=dense((4, 4, 2), 1, "critic"), **kwargs)
+    return Pix2Pix(IMAGE, generator=generator, discriminator=dense((4, 4, 2), 1, "discriminator"), **kwargs)
 
 
 def larger(**kwargs):
     generator = keras.Sequential([keras.Input((2, 2, 1)), layers.UpSampling2D()])
-    return SRGAN(IMAGE, 2, generator=generator, critic=dense(IMAGE, 1, "critic"), **kwargs)
+    return SRGAN(IMAGE, 2, generator=generator, discriminator=dense(IMAGE, 1, "discriminator"), **kwargs)
 
 
 ROWS, IMAGES = {"x": X[:8]}, RNG.uniform(-1, 1, (8, *IMAGE)).astype("float32")

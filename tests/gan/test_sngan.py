@@ -20,7 +20,7 @@ def test_slopes_are_at_most_one_where_every_singular_value_is():
             layer.layer.kernel.assign(5.0 * layer.layer.kernel)  # whatever the kernels are
     for _ in range(60):
         network(x, training=True)  # one power iteration each
-    slope = ops.convert_to_numpy(backend.grad(lambda x: model.judge(x), ops.convert_to_tensor(x)))
+    slope = ops.convert_to_numpy(backend.grad(lambda x: model.discriminate(x), ops.convert_to_tensor(x)))
     assert 0.01 < np.linalg.norm(slope, axis=1).max() <= 1.001
     for layer in network.layers:
         if hasattr(layer, "layer"):

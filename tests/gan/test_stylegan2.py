@@ -37,9 +37,9 @@ def test_demodulated_features_have_variance_1_whatever_the_style():
 @pytest.fixture(scope="module")
 def trained():
     keras.utils.set_random_seed(0)
-    critic = dense(SHAPE, 1, "critic")
+    discriminator = dense(SHAPE, 1, "discriminator")
     # R1 and augmentations have tests of their own, and take their time to compile.
-    model = StyleGAN2(SHAPE, 6, width=8, depth=2, discriminator=critic, regularizers=(), ema=0.9)
+    model = StyleGAN2(SHAPE, 6, width=8, depth=2, discriminator=discriminator, regularizers=(), ema=0.9)
     model.compile(**COMPILE)
     x = RNG.uniform(-1, 1, (48, *SHAPE)).astype("float32")
     return model, model.fit(x, batch_size=8, verbose=0).history

@@ -58,8 +58,13 @@ def together():
 
 
 def in_groups():
-    critic = [keras.Input(VECTOR), layers.Dense(4, "tanh"), MinibatchDiscrimination(2, 2, group=4), layers.Dense(1)]
-    return gan.GAN(VECTOR, 2, **{**players(), "discriminator": keras.Sequential(critic)})
+    discriminator = [
+        keras.Input(VECTOR),
+        layers.Dense(4, "tanh"),
+        MinibatchDiscrimination(2, 2, group=4),
+        layers.Dense(1),
+    ]
+    return gan.GAN(VECTOR, 2, **{**players(), "discriminator": keras.Sequential(discriminator)})
 
 
 def remedies():
@@ -70,16 +75,21 @@ def remedies():
 
 def cycle_gan():
     translators = {name: dense(IMAGE, 16, name, IMAGE) for name in ("a_to_b", "b_to_a")}
-    critics = {name: dense(IMAGE, 1, name) for name in ("critic_a", "critic_b")}
-    return gan.CycleGAN(IMAGE, pool_size=20, **translators, **critics)
+    discriminators = {name: dense(IMAGE, 1, name) for name in ("discriminator_a", "discriminator_b")}
+    return gan.CycleGAN(IMAGE, pool_size=20, **translators, **discriminators)
 
 
 def pix2pix():
-    return gan.Pix2Pix(IMAGE, generator=dense(IMAGE, 16, "generator", IMAGE), critic=dense((4, 4, 2), 1, "critic"))
+    return gan.Pix2Pix(
+        IMAGE, generator=dense(IMAGE, 16, "generator", IMAGE), discriminator=dense((4, 4, 2), 1, "discriminator")
+    )
 
 
 def srgan():
-    parts = {"generator": dense(IMAGE, 64, "generator", (8, 8, 1)), "critic": dense((8, 8, 1), 1, "critic")}
+    parts = {
+        "generator": dense(IMAGE, 64, "generator", (8, 8, 1)),
+        "discriminator": dense((8, 8, 1), 1, "discriminator"),
+    }
     return gan.SRGAN((8, 8, 1), 2, features=dense((8, 8, 1), 5, "features"), **parts)
 
 
@@ -108,8 +118,8 @@ def map_shaped(**kwargs):
     x, z = keras.Input(IMAGE), keras.Input((2, 2, 2))
     encoder = keras.Model(x, layers.Conv2D(4, 2, strides=2)(x))
     decoder = keras.Model(z, layers.Conv2DTranspose(1, 2, strides=2)(z))
-    critic = keras.Model(x, layers.Conv2D(1, 2, strides=2)(x))
-    return hybrid.AutoencoderKL(IMAGE, 2, encoder=encoder, decoder=decoder, critic=critic, **kwargs)
+    discriminator = keras.Model(x, layers.Conv2D(1, 2, strides=2)(x))
+    return hybrid.AutoencoderKL(IMAGE, 2, encoder=encoder, decoder=decoder, discriminator=discriminator, **kwargs)
 
 
 def latent_diffusion():

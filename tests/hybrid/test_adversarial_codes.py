@@ -1,4 +1,4 @@
-"""FactorVAE and the adversarial autoencoder: their critics against divergences of Gaussians, and what each player trains."""
+"""FactorVAE and the adversarial autoencoder: their discriminators against divergences of Gaussians, and what each player trains."""
 
 import keras
 import numpy as np
@@ -16,27 +16,29 @@ def weights(networks):
     return [ops.convert_to_numpy(v).copy() for n in networks for v in n.trainable_variables]
 
 
-def trained_critic(model, x, steps=150):
-    """What the critic says of the codes of x once it is trained, the autoencoder staying as it is."""
+def trained_discriminator(model, x, steps=150):
+    """What the discriminator says of the codes of x once it is trained, the autoencoder staying as it is."""
     first, *_ = model.players
     rate = keras.optimizers.schedules.CosineDecay(2e-2, steps)
-    model.compile({first: keras.optimizers.SGD(0.0), "critic": keras.optimizers.Adam(rate)}, **COMPILE)
+    model.compile({first: keras.optimizers.SGD(0.0), "discriminator": keras.optimizers.Adam(rate)}, **COMPILE)
     before = weights([model.encoder, model.decoder])
-    critic = weights([model.critic])
+    discriminator = weights([model.discriminator])
     model.fit(np.tile(x, (steps, 1)), batch_size=len(x), shuffle=False, verbose=0)
     for a, b in zip(before, weights([model.encoder, model.decoder]), strict=True):
         np.testing.assert_array_equal(a, b)
-    assert all(np.abs(a - b).max() > 0 for a, b in zip(critic, weights([model.critic]), strict=True))
+    assert all(np.abs(a - b).max() > 0 for a, b in zip(discriminator, weights([model.discriminator]), strict=True))
 
 
-def test_the_critic_of_factor_vae_finds_the_total_correlation():
+def test_the_discriminator_of_factor_vae_finds_the_total_correlation():
     keras.utils.set_random_seed(0)
     encoder, decoder = MLP((2,), (4,), widths=()), MLP((2,), (2,), widths=(8,))
-    model = FactorVAE((2,), 2, encoder=encoder, decoder=decoder, critic=MLP((2,), (1,), widths=(32,)), correlation=3.0)
+    model = FactorVAE(
+        (2,), 2, encoder=encoder, decoder=decoder, discriminator=MLP((2,), (1,), widths=(32,)), correlation=3.0
+    )
     a, raw = np.array([[1.0, 0.8], [0.0, 0.6]]), np.log(np.expm1(0.2)) - 0.5413248546
     encoder.set_weights([np.concatenate([a, np.zeros((2, 2))], 1), np.array([0.0, 0.0, raw, raw])])
     x = RNG.normal(size=(1024, 2)).astype("float32")
-    trained_critic(model, x)
+    trained_discriminator(model, x)
     covariance = a.T @ np.cov(x.T) @ a + 0.04 * np.eye(2)
     exact = -0.5 * np.log(np.linalg.det(covariance) / np.diag(covariance).prod())
     logs = model.evaluate(x, batch_size=1024, verbose=0, return_dict=True)
@@ -45,13 +47,13 @@ def test_the_critic_of_factor_vae_finds_the_total_correlation():
     np.testing.assert_allclose(logs["loss"], wanted, rtol=1e-4)
 
 
-def test_the_critic_of_the_adversarial_autoencoder_finds_the_divergence_from_the_prior():
+def test_the_discriminator_of_the_adversarial_autoencoder_finds_the_divergence_from_the_prior():
     keras.utils.set_random_seed(0)
     networks = {"encoder": MLP((2,), (2,), widths=()), "decoder": MLP((2,), (2,), widths=())}
-    model = AdversarialAutoencoder((2,), 2, critic=MLP((2,), (1,), widths=(32,)), adversarial=3.0, **networks)
+    model = AdversarialAutoencoder((2,), 2, discriminator=MLP((2,), (1,), widths=(32,)), adversarial=3.0, **networks)
     model.encoder.set_weights([np.diag([1.4, 0.7]), np.array([0.5, 0.0])])
     x = RNG.normal(size=(1024, 2)).astype("float32")
-    trained_critic(model, x)
+    trained_discriminator(model, x)
     z = model.encode(x)
     mean, covariance = z.mean(0), np.cov(z.T)
     exact = 0.5 * (np.trace(covariance) + mean @ mean - 2 - np.log(np.linalg.det(covariance)))

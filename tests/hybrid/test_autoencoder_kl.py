@@ -37,7 +37,7 @@ def model(**kwargs):
     networks = {
         "encoder": keras.Model(x, layers.Conv2D(6, 2, strides=2, name="e")(x)),
         "decoder": keras.Model(z, layers.Conv2DTranspose(1, 2, strides=2, name="d")(z)),
-        "critic": keras.Model(x, layers.Conv2D(1, 2, strides=2, name="c")(x)),
+        "discriminator": keras.Model(x, layers.Conv2D(1, 2, strides=2, name="c")(x)),
     }
     return AutoencoderKL(SHAPE, 3, **networks, **kwargs)
 
@@ -71,7 +71,7 @@ def test_the_terms_of_the_losses():
     np.testing.assert_allclose(found.reconstruct(X), found.decode(found.encode(X)), atol=1e-5)
 
 
-def test_reconstruction_and_what_the_critic_says_by_hand():
+def test_reconstruction_and_what_the_discriminator_says_by_hand():
     found = model(adversarial_weight=0.3)
     inner = found.encoder.layers[1].get_layer("e")
     inner.bias.assign(np.array([0, 0, 0, -30, -30, -30]))  # a posterior without width: z is its mean
@@ -81,10 +81,10 @@ def test_reconstruction_and_what_the_critic_says_by_hand():
     loc = value(inner(X))[..., :3]
     made = value(found.decoder.layers[2].get_layer("d")(ops.convert_to_tensor(loc)))
     assert logs["reconstruction"] == pytest.approx(np.abs(made - X).mean(), rel=1e-3)
-    real, fake = (value(found.critic(v)) for v in (X, made))
+    real, fake = (value(found.discriminator(v)) for v in (X, made))
     assert logs["adversarial"] == pytest.approx(-fake.mean(), rel=1e-3)  # hinge, of each patch
     judged = np.maximum(1 - real, 0).mean() + np.maximum(1 + fake, 0).mean()
-    assert logs["critic_loss"] == pytest.approx(judged, rel=1e-3)
+    assert logs["discriminator_loss"] == pytest.approx(judged, rel=1e-3)
 
 
 def test_what_it_is_made_with_is_kept():
@@ -118,14 +118,14 @@ def test_the_classifier_whose_layers_are_its_features_goes_on_as_it_was():
     np.testing.assert_array_equal(value(found.features(X)), before)
 
 
-def test_gradients_reach_their_own_players_only_and_the_critic_begins_late():
-    networks = {"autoencoder": ("encoder", "decoder"), "critic": ("critic",)}
+def test_gradients_reach_their_own_players_only_and_the_discriminator_begins_late():
+    networks = {"autoencoder": ("encoder", "decoder"), "discriminator": ("discriminator",)}
 
     def moved(player, **kwargs):
         found = model(features=pixels(1), perceptual=0.0, **kwargs)
         rates = {p: keras.optimizers.SGD(0.1 if p == player else 0.0) for p in networks}
         found.compile(rates, run_eagerly=True)
-        before = {n: getattr(found, n).get_weights() for n in ("encoder", "decoder", "critic", "features")}
+        before = {n: getattr(found, n).get_weights() for n in ("encoder", "decoder", "discriminator", "features")}
         found.train_on_batch(X)
         return {
             n: max(np.abs(a - b).max() for a, b in zip(old, getattr(found, n).get_weights(), strict=True))
@@ -134,8 +134,8 @@ def test_gradients_reach_their_own_players_only_and_the_critic_begins_late():
 
     for player, own in networks.items():
         assert {n for n, size in moved(player).items() if size > 0} == set(own)
-    assert max(moved("critic", critic_start=1).values()) == 0
-    judged, unjudged = (moved("autoencoder", adversarial_weight=50.0, critic_start=start) for start in (0, 1))
+    assert max(moved("discriminator", discriminator_start=1).values()) == 0
+    judged, unjudged = (moved("autoencoder", adversarial_weight=50.0, discriminator_start=start) for start in (0, 1))
     assert judged["decoder"] > 2 * unjudged["decoder"] > 0
 
 
@@ -151,7 +151,7 @@ def test_latent_diffusion_takes_its_maps_and_all_is_saved(tmp_path):
         "beta",
         "perceptual",
         "adversarial_weight",
-        "critic_start",
+        "discriminator_start",
         "latent_channels",
         "channels",
         "image_shape",

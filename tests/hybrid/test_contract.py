@@ -52,7 +52,7 @@ def flow_over_codes():
 
 def judged(kind, posterior_size, **kwargs):
     encoder, decoder = MLP((4, 4, 1), (posterior_size,), widths=(16,)), MLP((3,), (4, 4, 1), widths=(16,))
-    return kind((4, 4, 1), 3, encoder=encoder, decoder=decoder, critic=MLP((3,), (1,), widths=(8,)), **kwargs)
+    return kind((4, 4, 1), 3, encoder=encoder, decoder=decoder, discriminator=MLP((3,), (1,), widths=(8,)), **kwargs)
 
 
 def vae_gan():

@@ -11,7 +11,7 @@ from kgen.networks import MLP
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(16, 3)).astype("float32")
-NETWORKS = {"encoder": ("encoder",), "decoder": ("decoder",), "critic": ("features", "critic")}
+NETWORKS = {"encoder": ("encoder",), "decoder": ("decoder",), "discriminator": ("features", "discriminator")}
 
 
 def model(similarity=0.5):
@@ -39,9 +39,9 @@ def test_the_losses_are_those_of_the_paper():
     found.compile("sgd", run_eagerly=True)
     logs = found.evaluate(X, batch_size=16, verbose=0, return_dict=True)
     np.testing.assert_allclose(logs["loss"], logs["similarity"] + logs["kl"], rtol=1e-5)
-    found.critic.set_weights([np.zeros((5, 1)), np.zeros(1)])  # a critic that knows nothing: D = 1/2
+    found.discriminator.set_weights([np.zeros((5, 1)), np.zeros(1)])  # a discriminator that knows nothing: D = 1/2
     logs = found.evaluate(X, batch_size=16, verbose=0, return_dict=True)
-    np.testing.assert_allclose(logs["critic_loss"], 2 * np.log(2), rtol=1e-5)
+    np.testing.assert_allclose(logs["discriminator_loss"], 2 * np.log(2), rtol=1e-5)
     np.testing.assert_allclose(logs["decoder_loss"], 2 * np.log(2), rtol=1e-5)
     assert found.sample(2, seed=0).shape == (2, 3) and found.likelihood == "implicit"
     assert ops.convert_to_numpy(found.decode_rows(ops.zeros((1, 2)))).shape == (1, 3)
@@ -64,14 +64,14 @@ def test_the_terms_by_hand():
 
     def judged(x):
         f = found.features(ops.convert_to_tensor(x))
-        return ops.convert_to_numpy(f), ops.convert_to_numpy(found.critic(f))[:, 0]
+        return ops.convert_to_numpy(f), ops.convert_to_numpy(found.discriminator(f))[:, 0]
 
     (f, real), (g, fake) = judged(X), judged(np.array([[0.3, -0.2, 0.5]], "float32"))
     distance, softplus = 0.5 * np.square(f - g).sum(1).mean(), lambda v: np.logaddexp(0.0, v)
     assert distance > 1e-3 and np.abs(real).max() > 1e-2
     np.testing.assert_allclose(logs["similarity"], distance, rtol=1e-4)
     np.testing.assert_allclose(logs["decoder_loss"], 0.7 * distance + 2 * softplus(-fake[0]), rtol=1e-4)
-    np.testing.assert_allclose(logs["critic_loss"], softplus(-real).mean() + softplus(fake[0]), rtol=1e-4)
+    np.testing.assert_allclose(logs["discriminator_loss"], softplus(-real).mean() + softplus(fake[0]), rtol=1e-4)
 
 
 def test_free_bits_are_kept_and_an_augmentation_is_refused():

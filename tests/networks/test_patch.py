@@ -1,4 +1,4 @@
-"""Critics of patches: what they see, and the sizes of the paper."""
+"""Discriminators of patches: what they see, and the sizes of the paper."""
 
 import keras
 import numpy as np
@@ -6,16 +6,16 @@ import pytest
 from keras import ops
 
 from kgen import backend
-from kgen.networks import PatchCritic, SkipUNet, SRCritic, SRResNet
+from kgen.networks import PatchDiscriminator, SkipUNet, SRDiscriminator, SRResNet
 
 
 @pytest.mark.parametrize("strided, side", [(0, 1), (1, 16), (3, 70), (5, 286)])
 def test_a_logit_sees_a_patch_of_the_papers_size(strided, side):
     size = 96 if side < 96 else 384
-    critic = PatchCritic((size, size, 1), 1, strided)
-    assert critic.receptive_field == side
+    discriminator = PatchDiscriminator((size, size, 1), 1, strided)
+    assert discriminator.receptive_field == side
     # Instance normalisation sees the whole image: the convolutions alone, one after the other.
-    convolutions = [la for la in critic.layers if isinstance(la, keras.layers.Conv2D)]
+    convolutions = [la for la in discriminator.layers if isinstance(la, keras.layers.Conv2D)]
 
     def middle(x):
         for convolution in convolutions:
@@ -34,14 +34,14 @@ def test_networks_have_the_papers_layers():
     assert (kinds.count("Conv2D"), kinds.count("Conv2DTranspose"), kinds.count("Dropout")) == (8, 8, 3)
     assert [unet.get_layer(f"down_{i}").filters for i in range(8)] == [1, 2, 4, 8, 8, 8, 8, 8]
     assert [unet.get_layer(f"up_{i}").kernel.shape[-1] for i in range(7)] == [2, 4, 8, 16, 16, 16, 16]  # what is joined
-    critic = PatchCritic((256, 256, 6), 1)
-    assert critic.output.shape == (None, 32, 32, 1)
+    discriminator = PatchDiscriminator((256, 256, 6), 1)
+    assert discriminator.output.shape == (None, 32, 32, 1)
     net = SRResNet((6, 6, 3), 4, width=2)
     kinds = [type(layer).__name__ for layer in net.layers]
     assert (kinds.count("Conv2D"), kinds.count("SubPixel"), kinds.count("PReLU")) == (2 * 16 + 3 + 2, 2, 1 + 16 + 2)
     x = np.random.default_rng(0).uniform(-1, 1, (1, 6, 6, 3)).astype("float32")
     np.testing.assert_array_equal(ops.convert_to_numpy(net(x)), x.repeat(4, 1).repeat(4, 2))  # as it starts
-    assert [la.filters for la in SRCritic((96, 96, 3), 1, 2).layers if hasattr(la, "filters")] == [
+    assert [la.filters for la in SRDiscriminator((96, 96, 3), 1, 2).layers if hasattr(la, "filters")] == [
         1,
         1,
         2,
