@@ -22,11 +22,11 @@ from keras import layers
 sys.path.append(str(pathlib.Path(__file__).parent.parent))
 from gan.parts import dense
 
-from kgen import gan, hybrid, vae
+from kgen import diffusion, gan, hybrid, vae
 from kgen.core.conditions import LabelCondition
 from kgen.data import Unpaired
 from kgen.layers import BatchNormalization, FiniteScalarQuantizer, MinibatchDiscrimination
-from kgen.networks import MLP, SpatialDecoder, SpatialEncoder
+from kgen.networks import MLP, ResidualMLP, SpatialDecoder, SpatialEncoder
 
 RNG = np.random.default_rng(0)
 ROWS, BATCH = 32, 16
@@ -129,6 +129,11 @@ def latent_diffusion():
     return model
 
 
+def classes_of_points():
+    network = ResidualMLP(3, width=8, blocks=1, conditions=[LabelCondition(3)])
+    return diffusion.DDPM(VECTOR, network=network, num_classes=3, label_dropout=0.3, ema=0.9)
+
+
 def vae_gan():
     return codes(hybrid.VAEGAN, features=MLP(VECTOR, (4,), widths=(8,)))
 
@@ -176,6 +181,7 @@ SYSTEMS = {
     "HierarchicalVAE": (lambda: vae.HierarchicalVAE((8, 8, 1), ((2, 2, 1), (4, 4, 1)), free_bits=0.1), LARGE),
     "AutoencoderKL": (map_shaped, IMAGES),
     "LatentDiffusion": (latent_diffusion, IMAGES),
+    "DDPM": (classes_of_points, VECTORS, LABELS),
     "FactorVAE": (lambda: codes(hybrid.FactorVAE), VECTORS),
     "AdversarialAutoencoder": (lambda: codes(hybrid.AdversarialAutoencoder, **POINT), VECTORS),
     "VAEGAN": (vae_gan, VECTORS),

@@ -1,7 +1,8 @@
 """Systems whose rows are coupled, trained on two replicas, have the weights of one device with the whole batch.
 
-Two stand for the others: a discrepancy, through whose gathered rows gradients flow back to each replica; and a GAN that ranks the rows of the
-whole batch, looks ahead by steps of the whole batch, takes its statistics and embeds labels. ``replicas.py`` trains all that are new by name.
+Three stand for the others: a discrepancy, through whose gathered rows gradients flow back to each replica; and a GAN that ranks the rows of the
+whole batch, looks ahead by steps of the whole batch, takes its statistics and embeds labels; a diffusion model, whose times stand in strata of the whole batch and whose labels are hidden by draws
+of each row. ``replicas.py`` trains all that are new by name.
 """
 
 import os
@@ -15,7 +16,7 @@ import pytest
 from hybrid.replicas import trained
 
 BACKEND = keras.config.backend()
-SYSTEMS = ("together", "WAE")
+SYSTEMS = ("together", "WAE", "DDPM")
 
 
 @pytest.mark.skipif(BACKEND == "torch", reason="kgen runs one torch process")
