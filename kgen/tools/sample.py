@@ -105,33 +105,11 @@ def conditions_of(model, given):
             raise click.UsageError(
                 f"--condition: expected NAME=VALUE, NAME one of this model's: {names}; received {text!r}."
             )
-        kind = known[name].kind
-        if kind == "vector":
-            found[name] = numbers(name, value, float, f"{known[name].size} numbers, such as 0.5,1")
-        elif kind == "image":
-            import numpy as np
-            from PIL import Image
-
-            shape = known[name].shape
-            if not pathlib.Path(value).is_file():
-                raise click.UsageError(f"--condition {name}: expected the file of a picture, received {value!r}.")
-            picture = Image.open(value).convert({1: "L", 3: "RGB", 4: "RGBA"}[shape[-1]]).resize(shape[1::-1])
-            found[name] = np.asarray(picture, "float32").reshape(shape) / 127.5 - 1
-        elif kind == "label" and value.isdigit():
-            found[name] = int(value)
-        elif kind == "sequence" and known[name].tokenizer is None:
-            found[name] = numbers(name, value, int, f"{known[name].length} tokens, integers such as 3,1,2")
-        else:
-            found[name] = value
+        try:
+            found[name] = known[name].read(value)
+        except (ValueError, OSError) as error:  # a file that is no picture, too
+            raise click.UsageError(f"--condition {name}: {error}") from None
     return found
-
-
-def numbers(name, value, kind, expected):
-    """The numbers of --condition NAME=1,2,3; raises UsageError for anything else."""
-    try:
-        return [kind(v) for v in value.split(",")]
-    except ValueError:
-        raise click.UsageError(f"--condition {name}: expected {expected}, received {value!r}.") from None
 
 
 def check_options(model, function, given):

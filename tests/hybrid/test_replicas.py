@@ -1,8 +1,8 @@
 """Systems whose rows are coupled, trained on two replicas, have the weights of one device with the whole batch.
 
-Three stand for the others: a discrepancy, through whose gathered rows gradients flow back to each replica; and a GAN that ranks the rows of the
-whole batch, looks ahead by steps of the whole batch, takes its statistics and embeds labels; a diffusion model, whose times stand in strata of the whole batch and whose labels are hidden by draws
-of each row. ``replicas.py`` trains all that are new by name.
+Three stand for the others: a discrepancy, through whose gathered rows gradients flow back to each replica; a GAN that ranks the rows of the
+whole batch, looks ahead by steps of the whole batch, takes its statistics and embeds labels; a diffusion model, whose times stand in strata of
+the whole batch and whose labels are hidden by draws of each row. ``replicas.py`` trains all that are new by name.
 """
 
 import os

@@ -174,6 +174,18 @@ def test_a_condition_that_cannot_be_read_is_named(given, message):
     assert message in refused.value.message
 
 
+def test_a_condition_of_ones_own_says_how_it_is_read():
+    class Angle(VectorCondition):
+        def read(self, text):
+            turn = np.radians(float(text))
+            return [np.cos(turn), np.sin(turn)]
+
+    model = types.SimpleNamespace(conditions=[Angle(2, name="angle")])
+    np.testing.assert_allclose(conditions_of(model, ["angle=90"])["angle"], [0.0, 1.0], atol=1e-9)
+    with pytest.raises(click.UsageError, match="--condition angle: could not convert string to float: 'left'"):
+        conditions_of(model, ["angle=left"])
+
+
 def test_evaluate_prints_each_figure_beside_its_floor(saved):
     result = run("evaluate", saved, "--data", "digits", "-n", 60)
     assert result.exit_code == 0, result.output

@@ -59,6 +59,14 @@ class Condition(Configured):
         """
         raise NotImplementedError
 
+    def read(self, text):
+        """The value of one row that a command line's text stands for; here the text itself.
+
+        Raises:
+            ValueError: it stands for none.
+        """
+        return text
+
     def rows(self, value, n, argument=None):
         """As ``check``, where one value may stand for all rows."""
         shapes = [spec.shape for spec in self.specs().values()]
@@ -83,6 +91,14 @@ class Condition(Configured):
         """``values`` with the null value in the rows where ``hidden`` (B,) is true."""
         null = self.null()
         return {name: ops.where(_like(hidden, v), ops.cast(null[name], v.dtype), v) for name, v in values.items()}
+
+
+def read_numbers(text, number, expected):
+    """The numbers of a text such as "0.5,1", each read by ``number``; raises ValueError, which says what was ``expected``, for anything else."""
+    try:
+        return [number(part) for part in text.split(",")]
+    except ValueError:
+        raise ValueError(f"expected {expected}, received {text!r}.") from None
 
 
 def _like(rows, value):

@@ -1,11 +1,13 @@
 """The kinds of conditions: label, vector, image, sequence with mask."""
 
+import pathlib
+
 import keras
 import numpy as np
 from keras import ops
 
 from kgen.core import checks
-from kgen.core.conditions.condition import Condition
+from kgen.core.conditions.condition import Condition, read_numbers
 from kgen.core.endpoints import TensorSpec
 
 
@@ -61,6 +63,9 @@ class LabelCondition(Condition):
             value = np.vectorize(self.choices.index, otypes=["int32"])(names)
         return {self.name: checks.labels(argument, value, self.count, n)}
 
+    def read(self, text):
+        return int(text) if text.isdigit() else text
+
     def rows(self, value, n, argument=None):
         return self.check(np.full((n,), value) if np.ndim(value) == 0 else value, n, argument or self.keyword)
 
@@ -105,6 +110,9 @@ class VectorCondition(Condition):
             )
         return {self.name: value.astype("float32")}
 
+    def read(self, text):
+        return read_numbers(text, float, f"{self.size} numbers, such as 0.5,1")
+
 
 @keras.saving.register_keras_serializable(package="kgen")
 class ImageCondition(Condition):
@@ -132,6 +140,15 @@ class ImageCondition(Condition):
         checks.images(argument, value, self.shape)
         checks.count(argument, value, n)
         return {self.name: value.astype("float32")}
+
+    def read(self, text):
+        """The picture in the file ``text``, as large as the condition."""
+        from PIL import Image
+
+        if not pathlib.Path(text).is_file():
+            raise ValueError(f"expected the file of a picture, received {text!r}.")
+        picture = Image.open(text).convert({1: "L", 3: "RGB", 4: "RGBA"}[self.shape[-1]]).resize(self.shape[1::-1])
+        return np.asarray(picture, "float32").reshape(self.shape) / 127.5 - 1
 
     def get_config(self):
         return {**super().get_config(), "shape": list(self.shape)}
@@ -215,6 +232,11 @@ class SequenceCondition(Condition):
         if not isinstance(value, dict) and np.ndim(value) == 1 and np.asarray(value).dtype.kind in "iu":
             value = np.broadcast_to(value, (n, len(value)))
         return self.check(value, n, argument or self.keyword)
+
+    def read(self, text):
+        if self.tokenizer is not None:
+            return text
+        return read_numbers(text, int, f"{self.length} tokens, integers such as 3,1,2")
 
     def tensors(self, value):
         given = value if isinstance(value, dict) else {self.name: value}
