@@ -66,7 +66,8 @@ class DDPM(GenerativeModel):
         image_shape: shape of one example: (H, W, C) for images in [-1, 1], or any other, such as (D,).
         network: maps [x_t, t, *conditions] to a tensor like x_t; label ``num_classes`` means "no class". By default a U-Net for images,
             residual dense layers for vectors.
-        schedule: "cosine", "linear", "scaled_linear", "sigmoid", "vp", "sub_vp", "ve", "edm", "rectified_flow", or a ``Schedule``.
+        schedule: "cosine", "capped_cosine", "linear", "scaled_linear", "sigmoid", "vp", "sub_vp", "ve", "edm", "rectified_flow", or a
+            ``Schedule``.
         prediction: what the network returns: "velocity", "noise", "data", "score", "flow", or a ``Prediction``.
         times: which times training draws: "uniform", "log_normal", "logit_normal", or ``Times``.
         weight: what errors weigh: None (1 for the network's own output), "min_snr", "truncated_snr", or a ``Weight``.
