@@ -122,7 +122,7 @@ class ConsistencyDistillation(PathEnds):
     Args:
         diffusion: a trained ``DDPM`` of any process (``EDM`` is the paper's). The model keeps a frozen copy of what it samples with.
         noise_levels, times, teacher: as in ``ConsistencyModel``.
-        solver: "heun" or "euler".
+        teacher_sampler: what takes that step, "heun" or "euler".
         network, guidance: as in ``ProgressiveDistillation``.
         sampler: "consistency" (one step) or a ``Sampler``.
         ema: as in ``DDPM``.
@@ -135,14 +135,14 @@ class ConsistencyDistillation(PathEnds):
         self,
         diffusion,
         *,
-        solver="heun",
+        teacher_sampler="heun",
         network=None,
         guidance=None,
         name="consistency_distillation",
         dtype=None,
         **kwargs,
     ):
-        solver = checks.one_of("solver", solver, ["heun", "euler"])
+        teacher_sampler = checks.one_of("teacher_sampler", teacher_sampler, ["heun", "euler"])
         copy = frozen("diffusion", diffusion, guidance)
         super().__init__(
             **process_of("diffusion", copy),
@@ -151,14 +151,18 @@ class ConsistencyDistillation(PathEnds):
             dtype=copy.dtype_policy if dtype is None else dtype,
             **kwargs,
         )
-        self.diffusion, self.solver, self.guidance = copy, solver, guidance
+        self.diffusion, self.teacher_sampler, self.guidance = copy, teacher_sampler, guidance
 
     def earlier(self, x, noise, x_later, t, later, values, seeds):
         denoise = taught(self.diffusion, t, values, self.guidance)
-        return samplers.get(self.solver).step(denoise, self.schedule, (x_later,), later, t, seeds, 0)[0]
+        return samplers.get(self.teacher_sampler).step(denoise, self.schedule, (x_later,), later, t, seeds, 0)[0]
 
     def get_config(self):
-        return {**_without_process(super().get_config()), **_taught_config(self, "diffusion"), "solver": self.solver}
+        return {
+            **_without_process(super().get_config()),
+            **_taught_config(self, "diffusion"),
+            "teacher_sampler": self.teacher_sampler,
+        }
 
 
 def _without_process(config):

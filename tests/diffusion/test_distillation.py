@@ -203,7 +203,9 @@ def test_the_step_of_consistency_distillation_is_heuns():
 
 def consistent(schedule):
     """A model that takes Euler's steps between 5 levels, and what its network is once a path's end is the same all along it."""
-    model = ConsistencyDistillation(exact_teacher(schedule, 4), noise_levels=5, solver="euler", teacher=0.5, ema=None)
+    model = ConsistencyDistillation(
+        exact_teacher(schedule, 4), noise_levels=5, teacher_sampler="euler", teacher=0.5, ema=None
+    )
     return model, lines([lambda x, k=k: teachers_steps(schedule, x, k) for k in (1, 2, 3, 4)])
 
 
@@ -249,5 +251,5 @@ def test_what_is_no_teacher_is_refused():
         ValueError, match="diffusion: expected a diffusion model, .*; ConsistencyDistillation estimates"
     ):
         ConsistencyDistillation(ConsistencyDistillation(teacher))
-    with pytest.raises(ValueError, match="solver: expected one of 'heun', 'euler', received 'hun'"):
-        ConsistencyDistillation(teacher, solver="hun")
+    with pytest.raises(ValueError, match="teacher_sampler: expected one of 'heun', 'euler', received 'hun'"):
+        ConsistencyDistillation(teacher, teacher_sampler="hun")

@@ -1,10 +1,10 @@
-"""Every solver at so many network calls: the Fréchet distance of its samples, and what it costs beside the network.
+"""Every sampler at so many network calls: the Fréchet distance of its samples, and what it costs beside the network.
 
-    python benchmarks/solvers.py ddpm_digits                         all of them at 5, 10, 20 and 50 calls, and the ancestral sampler at 250
-    python benchmarks/solvers.py ddpm_fashion_mnist --calls 10 --only ddim,unipc,heun
+    python benchmarks/samplers.py ddpm_digits                         all of them at 5, 10, 20 and 50 calls, and the ancestral sampler at 250
+    python benchmarks/samplers.py ddpm_fashion_mnist --calls 10 --only ddim,unipc,heun
 
-A trained model draws 1,000 samples, of classes as they are in the data, without guidance, from the same seed by each solver; features are
-those of the frozen classifier, compared with test data. Writes ``benchmarks/solvers_<data>.json``, a table, and a plot beside the file; what
+A trained model draws 1,000 samples, of classes as they are in the data, without guidance, from the same seed by each sampler; features are
+those of the frozen classifier, compared with test data. Writes ``benchmarks/samplers_<data>.json``, a table, and a plot beside the file; what
 is in the file already is not measured again.
 """
 
@@ -19,7 +19,7 @@ from kgen.diffusion import samplers
 
 HERE = pathlib.Path(__file__).parent
 # Each on the grid of its own default, and on equal steps of time.
-SOLVERS = {
+SAMPLERS = {
     "ddim": {},
     "euler": {},
     "euler_ancestral": {},
@@ -39,8 +39,8 @@ SOLVERS = {
 
 
 def made(name, calls, grid=None):
-    """The solver with the most steps that cost at most ``calls``, or None where it cannot take a step."""
-    kind, options = samplers.names()[name.split(",")[0]], dict(SOLVERS[name])
+    """The sampler with the most steps that cost at most ``calls``, or None where it cannot take a step."""
+    kind, options = samplers.names()[name.split(",")[0]], dict(SAMPLERS[name])
     if grid is not None:
         options["grid"] = grid
     fitting = [steps for steps in range(1, calls + 1) if kind(steps, **options).calls() <= calls]
@@ -61,7 +61,7 @@ def table(found):
     counts = sorted({int(calls) for row in found.values() for calls in row} - {0})
     floor = found["training data"]["0"]["distance"]
     found = {name: row for name, row in found.items() if name != "training data"}
-    lines = ["| solver, grid | " + " | ".join(f"{c} calls" for c in counts) + " |", "|---" * (len(counts) + 1) + "|"]
+    lines = ["| sampler, grid | " + " | ".join(f"{c} calls" for c in counts) + " |", "|---" * (len(counts) + 1) + "|"]
     for name, row in sorted(found.items(), key=lambda item: min(v["distance"] for v in item[1].values())):
         cells = [f"{row[str(c)]['distance']:.2f}" if str(c) in row else "" for c in counts]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
@@ -69,7 +69,7 @@ def table(found):
 
 
 def plot(found, path, title):
-    """One line for each solver, on the grid that suits it best; those that never come near are left to the table."""
+    """One line for each sampler, on the grid that suits it best; those that never come near are left to the table."""
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -96,13 +96,13 @@ def plot(found, path, title):
 @click.argument("model")
 @click.option("--data", help="The dataset; by default what stands after the first _ of the model's name.")
 @click.option("--calls", default="5,10,20,50", show_default=True, help="Network calls.")
-@click.option("--only", default=",".join(n for n in SOLVERS if "," not in n), help="Solvers, by their short names.")
+@click.option("--only", default=",".join(n for n in SAMPLERS if "," not in n), help="Samplers, by their short names.")
 @click.option(
-    "--xla/--no-xla", default=True, help="Whether loops are compiled by XLA: half a minute for each solver and number."
+    "--xla/--no-xla", default=True, help="Whether loops are compiled by XLA: half a minute for each sampler and number."
 )
 @click.option("--grids", default="own", show_default=True, help="own, or names of grids, separated by commas.")
 def main(model, data, calls, only, xla, grids):
-    """Measures the solvers on MODEL, a preset's name or a path."""
+    """Measures the samplers on MODEL, a preset's name or a path."""
     data = data or pathlib.Path(model).name.split("_", 1)[1]
     trained = kgen.load(model)
     if not xla:
@@ -111,12 +111,12 @@ def main(model, data, calls, only, xla, grids):
     test, _ = kgen.data.load(data, split="test")
     features = kgen.metrics.load_classifier(data).features
     reference = features(test)
-    path = HERE / f"solvers_{data}.json"
+    path = HERE / f"samplers_{data}.json"
     found = json.loads(path.read_text()) if path.exists() else {}
     found.setdefault(
         "training data", {"0": {"distance": round(kgen.metrics.frechet_distance(reference, features(x[:1000])), 3)}}
     )
-    wanted = [name for name in SOLVERS if name.split(",")[0] in only.split(",")]
+    wanted = [name for name in SAMPLERS if name.split(",")[0] in only.split(",")]
     tasks = [(n, int(c), None if g == "own" else g) for c in calls.split(",") for g in grids.split(",") for n in wanted]
     for name, count, grid in [*tasks, ("ancestral", 250, None)]:
         sampler = made(name, count, grid)
