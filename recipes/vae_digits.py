@@ -40,6 +40,7 @@ def main(
 
     run = kgen.Run(out)
     run.save_model(refit)
+    run.save_preset(refit, dtype="float16")  # half the size, the same figures
     run.save_facts(refit, x_test, log_prob={"num_samples": 50})  # what kgen demo shows of the data
     run.save_curves(history)
     run.save_samples(refit.sample(64, seed=0))
