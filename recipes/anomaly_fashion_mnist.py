@@ -1,4 +1,5 @@
-"""Finding a kind of image that a model has not seen: bags among the other clothes of Fashion-MNIST, by a VAE. Twenty minutes on one core, most of them for the likelihoods."""
+"""Finding a kind of image that a model has not seen: bags among the other clothes of Fashion-MNIST, by a VAE: twenty minutes on one core, of which likelihoods
+take most."""
 
 import time
 
