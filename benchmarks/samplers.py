@@ -1,10 +1,10 @@
-"""Every sampler at so many network calls: the Fréchet distance of its samples, and what it costs beside the network.
+"""Every sampler at so many network calls: the Fréchet distance of its samples, and the seconds that they took.
 
     python benchmarks/samplers.py ddpm_digits                         all of them at 5, 10, 20 and 50 calls, and the ancestral sampler at 250
     python benchmarks/samplers.py ddpm_fashion_mnist --calls 10 --only ddim,unipc,heun
 
 A trained model draws 1,000 samples, of classes as they are in the data, without guidance, from the same seed by each sampler; features are
-those of the frozen classifier, compared with test data. Writes ``benchmarks/samplers_<data>.json``, a table, and a plot beside the file; what
+those of the frozen classifier, compared with test data. Writes ``benchmarks/samplers_<model>.json``, a table, and a plot beside the file; what
 is in the file already is not measured again.
 """
 
@@ -111,7 +111,7 @@ def main(model, data, calls, only, xla, grids):
     test, _ = kgen.data.load(data, split="test")
     features = kgen.metrics.load_classifier(data).features
     reference = features(test)
-    path = HERE / f"samplers_{data}.json"
+    path = HERE / f"samplers_{pathlib.Path(model).name}.json"
     found = json.loads(path.read_text()) if path.exists() else {}
     found.setdefault(
         "training data", {"0": {"distance": round(kgen.metrics.frechet_distance(reference, features(x[:1000])), 3)}}

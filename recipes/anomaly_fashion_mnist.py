@@ -1,5 +1,7 @@
-"""Finding a kind of image that a model has not seen: bags among the other clothes of Fashion-MNIST, by a VAE: twenty minutes on one core, of which likelihoods
-take most."""
+"""Finding a kind of image that a model has not seen: bags among the other clothes of Fashion-MNIST, by a VAE.
+
+Twenty minutes on one core, most of them for the likelihoods.
+"""
 
 import time
 

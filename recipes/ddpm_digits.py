@@ -1,4 +1,4 @@
-"""Denoising diffusion on 8x8 digits, conditioned on the class: less than five minutes on two cores, with all that follows the training."""
+"""Denoising diffusion on 8x8 digits, conditioned on the class: about five minutes on two cores, with all that follows the training."""
 
 import time
 

@@ -101,5 +101,8 @@ class _Classified(GuidedDenoiser):
         alpha, sigma = self.levels(t, x_t)
         strength = ops.cast(ops.reshape(self.strength, (-1, *[1] * (len(x_t.shape) - 1))), x_t.dtype)
         noise = found.noise - strength * sigma * slope
-        data = (x_t - sigma * noise) / at_least(alpha, LEAST)
+        # Where x_t is all noise it tells no class: a trained classifier's slope there is an error, which dividing by alpha would blow up.
+        kept = alpha > LEAST
+        noise = ops.where(kept, noise, found.noise)
+        data = ops.where(kept, (x_t - sigma * noise) / at_least(alpha, LEAST), found.data)
         return self.clipped(Estimate(data, noise, found.variance), x_t, t)

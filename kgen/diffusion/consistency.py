@@ -216,7 +216,8 @@ class ConsistencyModel(PathEnds):
     """A network whose estimate of the data is the same all along a path from noise to data, trained without a teacher model.
 
     The loss is (sqrt(|f(x + sigma_{n+1} z) - f_teacher(x + sigma_n z)|^2 + c^2) - c) / (sigma_{n+1} - sigma_n) at neighbouring noise
-    levels with the same noise z; the teacher is an average of the network's own weights, named "teacher". c = 0.00054 sqrt(D).
+    levels with the same noise z; the teacher is an average of the network's own weights, named "teacher". c = 0.00054 sqrt(D). The
+    lowest of the levels counts as no noise there, where the paper has sigma_min: what is compared with it weighs 1 / sigma_2.
 
     The improved training of Song & Dhariwal is ``noise_levels=GrowingLevels(steps)``, ``times=LogNormalTimes(-1.1, 2.0)``, ``teacher=0.0``.
 

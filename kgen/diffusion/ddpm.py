@@ -27,7 +27,7 @@ from kgen.diffusion import guidance as guidances
 from kgen.diffusion import laws, predictions, samplers, schedules
 from kgen.diffusion import likelihood as likelihoods
 from kgen.diffusion.bound import variational_bound
-from kgen.diffusion.defaults import default_network, default_sampler
+from kgen.diffusion.defaults import default_network, default_prediction, default_sampler
 from kgen.diffusion.denoiser import Denoiser
 from kgen.diffusion.log_variance import LogVariance
 
@@ -68,14 +68,15 @@ class DDPM(GenerativeModel):
             residual dense layers for vectors.
         schedule: "cosine", "capped_cosine", "linear", "scaled_linear", "sigmoid", "vp", "sub_vp", "ve", "edm", "rectified_flow", or a
             ``Schedule``.
-        prediction: what the network returns: "velocity", "noise", "data", "score", "flow", or a ``Prediction``.
+        prediction: what the network returns: "velocity", "noise", "data", "score", "flow", or a ``Prediction``. By default the velocity, or
+            for "edm" and "ve", where x_t may be many times as large as the data, ``EDMPrediction()``.
         times: which times training draws: "uniform", "log_normal", "logit_normal", or ``Times``.
         weight: what errors weigh: None (1 for the network's own output), "min_snr", "truncated_snr", or a ``Weight``.
         num_classes: number of classes, or a list of their names, or None. With classes, train by ``fit(x, labels)``.
         label_dropout: share of training examples whose label is hidden, in [0, 1): what guidance and sampling without a class need.
         conditions: further conditions, ``kgen.core.conditions``; train by ``fit({"image": x, name: value, ...})``.
         sampler: the sampler of ``sample`` and of the exported endpoint: "ddim" (50 steps), "ancestral" (1000), or a ``Sampler``. By default
-            ``default_sampler(image_shape)``: noise on the way for images, none for other data.
+            ``default_sampler(image_shape, schedule)``: noise on the way for images, none for other data.
         clip: whether estimates of x_0 are clipped to [-1, 1]; by default for images only. The noise is then what clipped data leaves of x_t;
             "data" takes the noise as the network says, as diffusers' DDIM does. Maps of latents, which know no range, need False.
         uncertainty: whether the loss at each time is measured in units of what is typical there, which is learnt: see ``LogVariance``.
@@ -90,7 +91,7 @@ class DDPM(GenerativeModel):
         *,
         network=None,
         schedule="cosine",
-        prediction="velocity",
+        prediction=None,
         times="uniform",
         weight=None,
         num_classes=None,
@@ -109,9 +110,9 @@ class DDPM(GenerativeModel):
         self.num_classes = own[0].count if own else None
         self.label_dropout = checks.in_range("label_dropout", label_dropout, 0.0, 1.0)
         self.schedule = schedules.get(schedule)
-        self.prediction = predictions.get(prediction)
+        self.prediction = default_prediction(self.schedule) if prediction is None else predictions.get(prediction)
         self.times, self.weight = laws.get_times(times), laws.get_weight(weight)
-        self.sampler = default_sampler(self.image_shape) if sampler is None else samplers.get(sampler)
+        self.sampler = default_sampler(self.image_shape, self.schedule) if sampler is None else samplers.get(sampler)
         if isinstance(clip, str):
             checks.one_of("clip", clip, ["data"])
         self.clip = self.is_image if clip is None else clip if clip == "data" else bool(clip)

@@ -16,7 +16,8 @@ def reflow_pairs(teacher, n, seed=None, **kwargs):
     """Noise, and the samples that a trained model makes of it: what ``Reflow`` is trained on.
 
     Args:
-        teacher: a diffusion model with a sampler that is deterministic given its start, such as ``DDIMSampler(50)``.
+        teacher: a diffusion model. Where its own sampler adds noise on the way, as that of images does by default, ``DDIMSampler(50)``
+            follows its flow.
         n: how many.
         seed: int, or None for another result each time. The samples are those of ``teacher.sample(n, seed=seed)``.
         **kwargs: as in ``teacher.sample``: ``labels``, conditions, ``sampler``, ``steps``, ``guidance`` ...
@@ -29,6 +30,8 @@ def reflow_pairs(teacher, n, seed=None, **kwargs):
         Liu et al., Flow straight and fast, 2023, section 2.2, arXiv 2209.03003.
     """
     check_model(teacher, name="teacher")
+    if kwargs.get("sampler") is None and teacher.sampler.stochastic:
+        kwargs["sampler"] = samplers.DDIMSampler(50)
     sampler = samplers.get(kwargs.get("sampler") or teacher.sampler)
     if sampler.stochastic:
         raise ValueError(
@@ -55,12 +58,14 @@ class Reflow(FlowMatching):
 
     Args:
         image_shape, **kwargs: as in ``FlowMatching``, but for ``coupling``.
+        sampler: as in ``DDPM``; by default ``DDIMSampler(50)`` for all data, since noise on the way would lose the pairs.
     Reference:
         Liu et al., Flow straight and fast, 2023, section 2.2 (distillation too) and Theorem 3.5, arXiv 2209.03003.
     """
 
-    def __init__(self, image_shape, *, name="reflow", **kwargs):
-        super().__init__(image_shape, name=name, **kwargs)
+    def __init__(self, image_shape, *, sampler=None, name="reflow", **kwargs):
+        sampler = samplers.DDIMSampler(50) if sampler is None else sampler
+        super().__init__(image_shape, sampler=sampler, name=name, **kwargs)
 
     @classmethod
     def from_teacher(cls, teacher, **kwargs):

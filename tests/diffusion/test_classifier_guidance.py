@@ -6,7 +6,15 @@ import pytest
 from keras import ops
 
 from kgen.core.conditions import Conditions
-from kgen.diffusion import DDPM, ClassifierGuidance, CosineSchedule, DDIMSampler, Denoiser, NoisyClassifier
+from kgen.diffusion import (
+    DDPM,
+    ClassifierGuidance,
+    CosineSchedule,
+    DDIMSampler,
+    Denoiser,
+    FlowMatching,
+    NoisyClassifier,
+)
 from kgen.diffusion.schedules import like
 from kgen.networks import MLP
 
@@ -65,6 +73,19 @@ def test_samples_are_of_the_class():
     np.testing.assert_allclose(samples.mean(0), MEANS[1], atol=0.2)
     assert samples.std(0).max() < 0.5
     assert model.sample(64, seed=0).std(0).max() > 1  # without guidance: all three
+
+
+def test_where_nothing_of_the_data_is_left_a_classifier_changes_nothing():
+    """At t = 1 of a flow alpha is 0: the slope of a classifier that is not perfect there would be divided by nothing."""
+    model = FlowMatching((2,), network=MLP((2,), (2,), (4,), time=True), ema=None)
+    x = ops.convert_to_tensor(np.random.default_rng(0).normal(size=(6, 2)).astype("float32"))
+    guided = ClassifierGuidance(lambda inputs: 3.0 * inputs[0], label=1).around(model.denoiser(), {}, ops.ones((6,)))
+    plain, found = (denoise(x, ops.ones((6,)), {}) for denoise in (model.denoiser(), guided))
+    for a, b in ((plain.data, found.data), (plain.noise, found.noise)):
+        np.testing.assert_allclose(ops.convert_to_numpy(b), ops.convert_to_numpy(a), atol=1e-6)
+    half = 0.5 * ops.ones((6,))
+    moved = ops.convert_to_numpy(guided(x, half, {}).data - model.denoiser()(x, half, {}).data)
+    assert (np.abs(moved) > 0.1).any()
 
 
 def logits(size, count):

@@ -7,6 +7,7 @@ import scipy.stats
 from keras import ops
 
 import kgen
+from kgen.core import Batch, random
 from kgen.diffusion import (
     EDM,
     ConsistencyModel,
@@ -47,6 +48,35 @@ def test_at_the_least_noise_it_is_the_identity():
     far = ops.convert_to_numpy(prediction.estimate(output, x, one, 3.0 * one).data)
     expected = skip * ops.convert_to_numpy(x) + out * ops.convert_to_numpy(output)
     np.testing.assert_allclose(far, expected, rtol=1e-4)
+
+
+def test_its_loss_is_the_pseudo_huber_distance_over_the_gap():
+    """Song & Dhariwal 2023, Eq. 8 and section 3.4: c = 0.00054 sqrt(D), weight 1 / (sigma_{n+1} - sigma_n); data for the lowest level."""
+    keras.utils.set_random_seed(0)
+    model = toy(label_dropout=0.0)
+    x = np.random.default_rng(1).normal(size=(9, 2)).astype("float32")
+    strata = ((np.arange(9) + 0.5) / 9).astype("float32")  # one row for each pair of the ten levels
+    seeds = random.row_seeds(0, 9)
+
+    def run(x, strata, seeds):
+        noise = random.normal(seeds, (2,))
+        batch = Batch(x, strata=strata, seeds=seeds, conditions={})
+        return model.objective(batch, training=False)[0], noise
+
+    losses, z = map(ops.convert_to_numpy, run(*map(ops.convert_to_tensor, (x, strata, seeds))))
+    ends = 0.002 ** (1 / 7), 10.0 ** (1 / 7)
+    sigma = (ends[0] + np.arange(10) / 9 * (ends[1] - ends[0])) ** 7
+
+    def f(x, n):
+        t = ops.convert_to_tensor(np.full((len(x),), n / 9, "float32"))
+        return ops.convert_to_numpy(model.denoiser(False)(ops.convert_to_tensor(x.astype("float32")), t, {}).data)
+
+    c = 0.00054 * np.sqrt(2)
+    for n in range(9):
+        later, now = (x[n : n + 1] + sigma[i] * z[n] for i in (n + 1, n))
+        apart = f(later, n + 1) - (f(now, n) if n else now)
+        apart = np.sqrt(np.sum(apart**2) + c**2) - c
+        np.testing.assert_allclose(losses[n], apart / (sigma[n + 1] - (sigma[n] if n else 0.0)), rtol=2e-3)
 
 
 def test_the_teacher_follows_at_its_own_rate():

@@ -4,7 +4,19 @@ import keras
 import numpy as np
 import pytest
 
-from kgen.diffusion import DDPM, DDIMSampler, DPMSolverMultistepSampler
+from kgen.diffusion import (
+    DDPM,
+    EDM,
+    DDIMSampler,
+    DPMSolverMultistepSampler,
+    EDMPrediction,
+    EDMSampler,
+    FlowMatching,
+    HeunSampler,
+    Reflow,
+    VelocityPrediction,
+    reflow_pairs,
+)
 from kgen.diffusion.defaults import default_network
 from kgen.networks import DiT, UNet
 
@@ -30,6 +42,27 @@ def test_images_are_drawn_with_noise_on_the_way_and_small_ones_by_a_narrow_netwo
     assert image.network.get_config()["channels"] == [16, 32, 64] and image.network.count_params() < 1e6
     assert DDPM((2,), ema=None).sampler == DDPM((8, 2), ema=None).sampler == DDIMSampler(50)
     assert DDPM.from_config(image.get_config()).sampler == image.sampler
+
+
+def test_samplers_and_predictions_follow_the_process():
+    karras = DPMSolverMultistepSampler(30, stochastic=True, grid="karras")
+    network = UNet((4, 4, 1), (4,), 1, (False,), groups=2)
+    given = {"network": network, "ema": None}
+    assert EDM((4, 4, 1), **given).sampler == DDPM((4, 4, 1), schedule="edm", **given).sampler == karras
+    assert EDM((2,), ema=None).sampler == HeunSampler(18)
+    assert FlowMatching((4, 4, 1), **given).sampler == EDMSampler(10, grid="uniform")
+    assert FlowMatching((2,), ema=None).sampler == DDIMSampler(50)
+    reflow = Reflow((4, 4, 1), **given)
+    assert reflow.sampler == DDIMSampler(50) and Reflow.from_config(reflow.get_config()).sampler == reflow.sampler
+    # x_t of "edm" and "ve" is up to 80 and 50 times as large as the data: no network is given that as it is.
+    assert DDPM((2,), schedule="ve", ema=None).prediction == DDPM((2,), schedule="edm", ema=None).prediction
+    assert DDPM((2,), schedule="edm", ema=None).prediction == EDMPrediction()
+    assert DDPM((2,), schedule="sub_vp", ema=None).prediction == VelocityPrediction()
+    pairs = reflow_pairs(
+        FlowMatching((4, 4, 1), **given), 2, seed=0
+    )  # by the flow, though samples have noise on the way
+    again = FlowMatching((4, 4, 1), sampler=DDIMSampler(50), **given).sample(2, seed=0)
+    np.testing.assert_allclose(pairs["image"], again, atol=1e-5)
 
 
 @pytest.mark.once("the sizes of a network are no backend's")

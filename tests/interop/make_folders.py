@@ -19,7 +19,7 @@ from diffusers import DDIMScheduler, DDPMPipeline, DDPMScheduler, UNet2DModel
 from diffusers.schedulers import scheduling_ddpm
 
 from kgen.core import random
-from kgen.diffusion.samplers import noise_like
+from kgen.diffusion.samplers import DDIMSampler, noise_like
 
 HERE = pathlib.Path(__file__).parent
 SMALL = {"sample_size": 8, "layers_per_block": 1, "in_channels": 1, "out_channels": 1}
@@ -202,7 +202,7 @@ def check():
                 unet, scheduler = pipeline.unet, pipeline.scheduler
             found = numbers(unet.eval(), scheduler)
             if name == "of kgen":
-                sampler = type(model.sampler)(STEPS)
+                sampler = DDIMSampler(STEPS)
                 t = (found["t"].astype("float32") + 1) / model.schedule.num_steps
                 expected = {
                     "output": keras.ops.convert_to_numpy(

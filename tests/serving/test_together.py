@@ -20,11 +20,13 @@ from kgen.diffusion import (
     ConsistencyModel,
     ConsistencySampler,
     DDIMSampler,
+    DPMSolverMultistepSampler,
     FlowMatching,
     InpaintingModel,
     PosteriorRestoration,
     ProgressiveDistillation,
     Reflow,
+    ReverseSDESampler,
     SuperResolution,
     samplers,
     served,
@@ -68,9 +70,9 @@ def answers(model, folder):
 def test_every_sampler_with_rows_of_fewer_steps(tmp_path):
     keras.utils.set_random_seed(0)
     network = MLP((2,), (2,), widths=(8,), time=True)
-    models = {
-        name: DDPM((2,), network=network, ema=None, sampler=samplers.get(name, steps=4)) for name in samplers.names()
-    }
+    found = {name: samplers.get(name, steps=4) for name in samplers.names()}
+    found |= {"sde_dpm_solver": DPMSolverMultistepSampler(4, stochastic=True), "reverse_sde": ReverseSDESampler(4)}
+    models = {name: DDPM((2,), network=network, ema=None, sampler=sampler) for name, sampler in found.items()}
     ask = answers(Together(models), tmp_path)
     steps = np.array([4, 2, 1], "int32")
     for name, model in models.items():
