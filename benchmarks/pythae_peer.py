@@ -71,7 +71,7 @@ def vamp(size):
 CASES = {
     "VAE": (variational(vae.VAE), "VAE", {}),
     "beta-VAE, 4": (variational(vae.VAE, beta=4.0), "BetaVAE", {"beta": 4.0}),
-    "beta-TC-VAE, 4": (variational(vae.BetaTCVAE, beta=4.0), "BetaTCVAE", {"beta": 4.0}),
+    "beta-TC-VAE, 4": (variational(vae.BetaTCVAE, beta=4.0), "BetaTCVAE", {"beta": 4.0, "use_mss": False}),
     "FactorVAE, 2": (factor, "FactorVAE", {"gamma": 2.0}),
     "IWAE, 10 draws": (variational(vae.IWAE, num_samples=10), "IWAE", {"number_samples": 10}),
     "InfoVAE, 10": (variational(vae.InfoVAE, discrepancy=10.0), "INFOVAE_MMD", {"alpha": 0.0, "lbd": 10.0}),

@@ -87,8 +87,8 @@ def main(
     run.write_card(
         f"StyleGAN2 (Karras et al. 2020) of {data} with adaptive discriminator augmentation. Samples are in [-1, 1], drawn with the generator's "
         "averaged weights and without truncation. without_ada.png, and figures called so, are of the same training with nothing between "
-        "pictures and discriminator. In truncation.png the samples' styles go from the mean to their own; in style_mixing.png "
-        "rows share the styles of the smaller sizes, columns those of the larger."
+        "pictures and discriminator. Path lengths are not regularised. In truncation.png the samples' styles go from the mean to their own; in "
+        "style_mixing.png rows share the styles of the smaller sizes, columns those of the larger."
     )
     run.export(model)
     if not (stop.interrupted or stop_plain.interrupted):

@@ -205,6 +205,11 @@ class CycleGAN(AdversarialModel):
             )
         for name, images in x.items():
             checks.images(name, images, self.shape)
+        if len(x["a"]) != len(x["b"]):
+            raise ValueError(
+                f"a, b: expected as many images of each, received {len(x['a'])} and {len(x['b'])}. kgen.data.Unpaired(a, b) makes batches of sets "
+                "of any sizes."
+            )
         return super().check_examples(x)
 
     def _sets(self, batch):

@@ -67,7 +67,8 @@ class PairedGAN(AdversarialModel):
         seen = self.seen(x, y)
         run_once("discriminator", self.discriminator, [seen])
         if self.augmentation is not None:
-            self.augmentation.check(tuple(seen.shape[1:]))
+            for image in self.images_of(seen):
+                self.augmentation.check(tuple(image.shape[1:]))
         self.start_players()
         self.keep_average_of("generator")
 
@@ -80,6 +81,10 @@ class PairedGAN(AdversarialModel):
     def seen(self, x, y):
         """What the discriminator is given."""
         return y
+
+    def images_of(self, seen):
+        """The images in what the discriminator is given, which an augmentation changes alike."""
+        return [seen]
 
     def distance(self, y, made):
         """From images y to those that were made, (B,)."""
@@ -102,7 +107,9 @@ class PairedGAN(AdversarialModel):
 
     def _discriminator(self, batch, training):
         def discriminator(seen, draw, running=training):
-            seen = self.augmented("discriminator", seen, random.fold_in(batch.seeds, 1 + draw), training)
+            seeds = random.fold_in(batch.seeds, 1 + draw)
+            parts = [self.augmented("discriminator", image, seeds, training) for image in self.images_of(seen)]
+            seen = ops.concatenate(parts, axis=-1) if len(parts) > 1 else parts[0]
             return run_network(self.discriminator, seen, training=running)
 
         return discriminator

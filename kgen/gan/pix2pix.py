@@ -5,7 +5,7 @@ G minimises
 
     L_G + l1 E|y - G(x)|.
 
-The paper halves the discriminator's objective; Adam takes the same steps either way.
+The paper halves the discriminator's objective; without regularisers Adam takes the same steps either way.
 
 Reference:
     Isola et al., Image-to-image translation with conditional adversarial networks, 2017, Eq. 1 to 4, arXiv 1611.07004.
@@ -72,6 +72,10 @@ class Pix2Pix(PairedGAN):
 
     def seen(self, x, y):
         return ops.concatenate([x, y], axis=-1)
+
+    def images_of(self, seen):
+        channels = self.source[-1]
+        return [seen[..., :channels], seen[..., channels:]]
 
     def distance(self, y, made):
         return self.l1 * mean_of_rows(ops.abs(y - made))

@@ -7,7 +7,6 @@ Reference:
 """
 
 import keras
-from keras import layers
 
 from kgen.backend import keras_private
 from kgen.gan.gan import GAN
@@ -60,5 +59,9 @@ def _not_normalised(network):
     """The names of a network's layers with kernels that stand in no ``SpectralNormalization``."""
     found = keras_private.flatten_layers(network)
     inside = {id(layer.layer) for layer in found if isinstance(layer, SpectralNormalization)}
-    own = (layers.Dense, layers.Conv1D, layers.Conv2D, layers.Conv3D, layers.Embedding)
-    return [layer.name for layer in found if isinstance(layer, own) and id(layer) not in inside]
+
+    def has_kernel(layer):
+        alone = len(keras_private.flatten_layers(layer)) == 1
+        return alone and any("kernel" in w.name or "embeddings" in w.name for w in layer.weights)
+
+    return [layer.name for layer in found if id(layer) not in inside and has_kernel(layer)]

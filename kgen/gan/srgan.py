@@ -77,9 +77,14 @@ class SRGAN(PairedGAN):
         """The paper's: Adam(1e-4)."""
         return keras.optimizers.Adam(1e-4)
 
-    def check_examples(self, x):
+    def check_data(self, x, y=None):
+        if y is not None:
+            raise ValueError(
+                "y: SRGAN reduces large images itself and has no classes. Train by fit(x), x the large images."
+            )
+        x = checks.data_array("x", x)
         checks.images("x", x, self.shape)
-        return super().check_examples(x)
+        return x, {}
 
     def reduced(self, y):
         """Large images (B, H, W, C) made small, by means over factor x factor pixels."""

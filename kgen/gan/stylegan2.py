@@ -44,7 +44,7 @@ class StyleGAN2(GAN):
         w_decay: of the moving mean of w, to which truncation goes; 0.995 in the paper.
         regularizers, generator_regularizers: as in ``GAN``. By default ``R1(gamma, every=16)`` with the gamma that ADA's code takes for a size,
             2e-4 H W / 32 (for batches of 32; 0.0064 at 32 pixels, where the paper's 10 is of 1,024), and ``PathLength(2 / layers, every=4)`` in w:
-            the paper's code weighs the mean of the layers' squared slopes, where one w for all layers has their sum.
+            the paper's code weighs the mean of the layers' squared slopes, where one w for all layers has the square of their sum.
         **kwargs: ``adversarial_loss``, ``augmentation`` (``ADA()`` where there are few images), ``ema`` as in ``GAN``.
     """
 

@@ -16,10 +16,12 @@ class Unrolling(Configured):
     ``GAN(..., unrolled=Unrolling(5, 0.1))``.
 
     With w_0 the discriminator's weights and w_{k+1} = w_k - learning_rate dL_D(w_k)/dw, the generator's loss is L_G(w_K), differentiated through all
-    of w_1 to w_K, which the samples have moved. A generator that puts all samples in one place then loses at once. The discriminator itself
-    is trained as ever. A step costs about ``steps`` more of the discriminator's, twice.
+    of w_1 to w_K, which the samples have moved: a generator that puts all samples in one place sees the answer. That makes collapse rarer and does
+    not rule it out (``benchmarks/RESULTS.md``). The discriminator itself is trained as ever. A step costs about ``steps`` more of the
+    discriminator's, twice.
 
-    The steps are of the mean over the whole batch, on several replicas too.
+    The steps are of the mean over the whole batch, on several replicas too. They are plain steps along the adversarial loss alone: what
+    regularisers add to it, and the clipping of ``WGAN``, is not looked ahead to.
 
     Args:
         steps: K; 5 to 10 in the paper.

@@ -1,7 +1,7 @@
 """FactorVAE: a VAE whose total correlation is measured by a discriminator, and paid for.
 
-The discriminator tells codes z ~ q(z) from codes whose numbers were drawn each from another row, z' ~ prod_d q(z_d); at its best its logit is
-ln q(z) - ln prod_d q(z_d), whose mean is the total correlation.
+The discriminator tells codes z ~ q(z) from codes whose numbers were drawn each from another row, z' ~ prod_d q(z_d); at its best its logit,
+high for the latter, is ln prod_d q(z_d) - ln q(z), whose mean over q(z) is minus the total correlation.
 
 Reference:
     Kim & Mnih, Disentangling by factorising, 2018, Eq. 3 and Algorithm 2, arXiv 1802.05983 (there the discriminator has a batch of its own).

@@ -2,7 +2,8 @@
 
 Reference:
     Vincent et al., Extracting and composing robust features with denoising autoencoders, 2008; Alain & Bengio, What regularized
-    auto-encoders learn from the data-generating distribution, 2014, arXiv 1211.4246: for small noise its error is the score.
+    auto-encoders learn from the data-generating distribution, 2014, arXiv 1211.4246: for small noise its error, divided by the noise's
+    variance, is the score.
 """
 
 import keras

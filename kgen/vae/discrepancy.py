@@ -54,13 +54,15 @@ class InfoVAE(VAE):
     Args:
         alpha: how much of the mutual information of x and z is not paid for: 0 for the ELBO's all, 1 for none ("MMD-VAE").
         discrepancy: lambda, the weight of the aggregate's divergence; at least 1 - alpha.
-        **kwargs: as in ``VAE``; the KL term is weighted by ``beta`` beside.
+        **kwargs: as in ``VAE``, but for ``free_bits``; the KL term is weighted by ``beta`` beside.
     """
 
     log_names = ("loss", "reconstruction", "kl", "discrepancy")
 
     def __init__(self, image_shape, latent_dim=16, *, alpha=0.0, discrepancy=10.0, name="info_vae", **kwargs):
         super().__init__(image_shape, latent_dim, name=name, **kwargs)
+        if self.free_bits:
+            raise ValueError("free_bits: expected 0; beside the aggregate's divergence none of the KL is free.")
         self.alpha = checks.in_range("alpha", alpha, -1e3, 1.0)
         self.discrepancy = checks.in_range("discrepancy", discrepancy, 1.0 - self.alpha, 1e6)
 

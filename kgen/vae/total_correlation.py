@@ -16,7 +16,9 @@ from keras import ops
 from kgen import backend
 from kgen.core import checks
 from kgen.vae.posteriors import DiagonalGaussianPosterior
+from kgen.vae.priors import GaussianMixturePrior
 from kgen.vae.vae import VAE
+from kgen.vae.vamp import VampPrior
 
 
 @keras.saving.register_keras_serializable(package="kgen")
@@ -36,6 +38,11 @@ class BetaTCVAE(VAE):
         self.information = checks.in_range("information", information, 0.0, 1e6)
         if not isinstance(self.posterior, DiagonalGaussianPosterior):
             raise ValueError(f"posterior: expected 'diagonal', of independent latents, received {self.posterior!r}.")
+        if isinstance(self.prior, (GaussianMixturePrior, VampPrior)):
+            raise ValueError(
+                f"prior: expected one of independent latents, such as 'standard_normal', received {self.prior.name}, whose are not: its divergence "
+                "has no terms of single latents."
+            )
         if self.free_bits:
             raise ValueError("free_bits: expected 0; of three terms none is the divergence that could be free.")
 

@@ -160,6 +160,10 @@ def test_wrong_arguments():
         ValueError, match=r'x: expected \{"a": images, "b": images\}, received ndarray. kgen.data.Unpaired'
     ):
         model.fit(A)
+    with pytest.raises(
+        ValueError, match=r"a, b: expected as many images of each, received 3 and 2. kgen.data.Unpaired"
+    ):
+        model.fit({"a": A[:3], "b": A[:2]})
     with pytest.raises(ValueError, match=r"y: CycleGAN's sets have no pairs: fit\(kgen.data.Unpaired"):
         model.fit(A, B)
     with pytest.raises(ValueError, match=r"b: expected values in \[-1, 1\], received"):

@@ -7,7 +7,8 @@ from gan.parts import dense
 from keras import layers, ops
 
 import kgen
-from kgen.gan import R1, SRGAN, DiffAugment, Pix2Pix
+from kgen.core import Batch, random
+from kgen.gan import ADA, R1, SRGAN, DiffAugment, Pix2Pix
 
 from contract import COMPILE
 
@@ -87,6 +88,24 @@ def test_srgan_compares_features_of_a_frozen_network():
     assert SRGAN.from_config(model.get_config()).get_config() == model.get_config()
 
 
+def test_both_images_of_a_pair_are_augmented_alike():
+    target = (*SHAPE[:2], 3)
+    model = Pix2Pix(
+        SHAPE,
+        target,
+        generator=keras.Sequential([keras.Input(SHAPE), layers.Conv2D(3, 1)]),
+        discriminator=keras.Sequential([keras.Input((8, 8, 4)), layers.Activation("linear")]),
+        augmentation=ADA(p=0.8, images=None, colour=False),
+    )
+    x = ops.convert_to_tensor(X[:16])
+    seen = model.seen(x, ops.repeat(x, 3, axis=-1))
+    batch = Batch(x, seeds=ops.convert_to_tensor(random.row_seeds(0, 16)))
+    given = ops.convert_to_numpy(model._discriminator(batch, True)(seen, 0))
+    np.testing.assert_allclose(given[..., 1:], np.repeat(given[..., :1], 3, axis=-1), atol=1e-5)
+    moved = np.abs(given - ops.convert_to_numpy(seen)).max((1, 2, 3)) > 1e-3
+    assert 8 < moved.sum() <= 16
+
+
 def test_wrong_arguments():
     model = Pix2Pix(SHAPE, generator=convolution("g"), discriminator=dense((8, 8, 2), 1, "c"))
     model.compile()
@@ -96,6 +115,11 @@ def test_wrong_arguments():
         model.fit(X)
     with pytest.raises(ValueError, match="y: expected 48 rows, one for each example, received 47"):
         model.fit(X, X[1:])
+    small = keras.Sequential([keras.Input((4, 4, 1)), layers.UpSampling2D()])
+    enlarging = SRGAN(SHAPE, 2, generator=small, discriminator=dense(SHAPE, 1, "d"))
+    enlarging.compile()
+    with pytest.raises(ValueError, match="y: SRGAN reduces large images itself and has no classes. Train by fit"):
+        enlarging.fit(X, np.zeros(len(X), "int32"))
     with pytest.raises(ValueError, match=r"target: expected images of the size of source, \(8, 8\)"):
         Pix2Pix(SHAPE, (16, 16, 1))
     with pytest.raises(

@@ -8,6 +8,7 @@ from keras import layers, ops
 
 from kgen.core import random
 from kgen.gan import (
+    ADA,
     DRAGAN,
     GAN,
     SNGAN,
@@ -204,6 +205,8 @@ def test_every_gan_takes_them_or_says_why_not(name):
         given |= {"adversarial_loss": TopK("wasserstein", 0.5), "unrolled": Unrolling(1, 0.1)}
     elif name != "cyclegan":  # whose loss is the paper's own
         given |= {"adversarial_loss": TopK("hinge", 0.5)}
+    if name in OF_IMAGES:
+        given |= {"augmentation": ADA(p=0.5)}
     if name in ("wgan", "wgan_gp"):
         with pytest.raises(ValueError, match='adversarial_loss: WGAN.* expected "wasserstein" or kgen.gan.TopK'):
             make(adversarial_loss="hinge")

@@ -7,6 +7,7 @@ from keras import layers, ops
 
 from kgen import backend
 from kgen.gan import SNGAN, Discriminator
+from kgen.networks import StyleDiscriminator
 
 
 def test_slopes_are_at_most_one_where_every_singular_value_is():
@@ -36,3 +37,6 @@ def test_defaults_and_errors():
     plain = keras.Sequential([keras.Input((2,)), layers.Dense(4, name="bare"), layers.Dense(1, name="end")])
     with pytest.raises(ValueError, match="discriminator: expected every layer in a .*received bare, end without one"):
         SNGAN((2,), 3, discriminator=plain)
+    critic = StyleDiscriminator((8, 8, 1), width=4)
+    with pytest.raises(ValueError, match="discriminator: expected every layer in a .*received .*without one"):
+        SNGAN((8, 8, 1), 3, discriminator=critic)

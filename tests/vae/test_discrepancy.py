@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pytest
 from keras import ops
 
 from kgen import backend
@@ -77,3 +78,8 @@ def test_weights_of_rows_are_their_shares():
 def _batch(weight):
     seeds = ops.convert_to_tensor(row_seeds(0, len(weight)))
     return Batch(None, weight=ops.convert_to_tensor(weight), seeds=seeds, conditions={})
+
+
+def test_no_divergence_is_free():
+    with pytest.raises(ValueError, match="free_bits: expected 0; beside the aggregate's divergence"):
+        InfoVAE((3,), 3, free_bits=1.0)

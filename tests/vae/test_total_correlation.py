@@ -2,12 +2,13 @@
 
 import keras
 import numpy as np
+import pytest
 from keras import ops
 
 from kgen.core import Batch
 from kgen.core.random import row_seeds
 from kgen.networks import MLP
-from kgen.vae import BetaTCVAE
+from kgen.vae import BetaTCVAE, VampPrior
 
 RNG = np.random.default_rng(0)
 
@@ -56,3 +57,12 @@ def test_at_each_draw_they_add_up_to_the_divergence():
     some, rest = (ops.convert_to_tensor(np.delete(ops.convert_to_numpy(v), 2, 0)) for v in (parameters, z))
     for a, b in zip(model.terms(parameters, z, p, weight), model.terms(some, rest, p), strict=True):
         np.testing.assert_allclose(np.delete(ops.convert_to_numpy(a), 2), ops.convert_to_numpy(b), atol=1e-4)
+
+
+@pytest.mark.parametrize("prior", ["gaussian_mixture", "vamp"])
+def test_latents_that_the_prior_holds_together_are_refused(prior):
+    given = VampPrior((3,), 4) if prior == "vamp" else prior
+    with pytest.raises(
+        ValueError, match="prior: expected one of independent latents, such as 'standard_normal', received"
+    ):
+        BetaTCVAE((3,), 2, prior=given)
