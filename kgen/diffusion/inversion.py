@@ -42,16 +42,20 @@ def invert(model, x, *, labels=None, steps=50, batch_size=None, **conditions):
     return model.asked(len(x), seed=0, sampler=sampler, **given).run(model, "invert", rows, x=x)
 
 
-def invert_rows(model, x, values, steps):
-    """As ``invert``, of tensors: float tensor (B, *image_shape), for x (B, *image_shape) and the tensors of conditions by name."""
-    times = np.linspace(0.0, 1.0, steps + 1, dtype="float32")
-    times[0] = min(model.schedule.last_time, 0.5 * times[1])
-    grid = ops.repeat(ops.convert_to_tensor(times[None]), ops.shape(x)[0], axis=0)
+def invert_rows(model, x, values, steps, taken=None):
+    """As ``invert``, of tensors: float tensor (B, *image_shape), for x (B, *image_shape) and the tensors of conditions by name.
+
+    ``taken`` is how many steps each row takes, int tensor (B,), at most ``steps``, which is the default for all.
+    """
+    taken = steps if taken is None else ops.cast(ops.reshape(taken, (-1, 1)), "float32")
+    times = ops.minimum(ops.arange(steps + 1, dtype="float32") / taken, 1.0)  # a row that has arrived stays
+    first = ops.minimum(model.schedule.last_time, 0.5 / taken) * ops.ones((ops.shape(x)[0], 1))
+    grid = ops.concatenate([first, ops.broadcast_to(times, (ops.shape(x)[0], steps + 1))[:, 1:]], axis=1)
     seeds = ops.zeros((ops.shape(x)[0], 2), dtype="int32")  # nothing is drawn
     return DDIMSampler(steps).run(model.denoise(values), model.schedule, seeds, x, grid)
 
 
-def interpolate_rows(model, a, b, share, values, steps):
+def interpolate_rows(model, a, b, share, values, steps, taken=None):
     """An example of each way of ``interpolate``, of tensors: float tensor (B, *image_shape).
 
     Args:
@@ -60,12 +64,13 @@ def interpolate_rows(model, a, b, share, values, steps):
         share: float tensor (B,), of the way from a to b, in [0, 1].
         values: the tensors of conditions by name.
         steps: int, up and down.
+        taken: as in ``invert_rows``.
     """
-    first, second = (invert_rows(model, x, values, steps) for x in (a, b))
+    first, second = (invert_rows(model, x, values, steps, taken) for x in (a, b))
     z = slerp_rows(*(ops.reshape(v, (ops.shape(v)[0], -1)) for v in (first, second)), share)
     z = ops.reshape(z, (-1, *model.image_shape))
     seeds = ops.zeros((ops.shape(a)[0], 2), dtype="int32")
-    return model.sample_rows(seeds, values, sampler=DDIMSampler(steps), x=z)
+    return model.sample_rows(seeds, values, sampler=DDIMSampler(steps), x=z, steps=taken)
 
 
 def interpolate(model, a, b, frames=8, *, labels=None, steps=50, batch_size=None, **conditions):

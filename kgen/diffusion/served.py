@@ -33,17 +33,18 @@ def further_endpoints(model):
         mask = ops.broadcast_to(mask[..., None], ops.shape(x))
         return {"images": inpaint_rows(model, seed, x, mask, RESAMPLES, values, guidance, steps=steps)}
 
-    def interpolate(a, b, share, **values):
-        return {"images": interpolate_rows(model, a, b, share, values, STEPS)}
+    def interpolate(a, b, share, steps=None, **values):
+        return {"images": interpolate_rows(model, a, b, share, values, STEPS, steps)}
 
     share_of = TensorSpec((), "float32", "share of the way from a to b", 0.0, 1.0, 0.5, kind="number")
+    steps_of = TensorSpec((), "int32", "number of steps, up and down", 1, STEPS, STEPS, kind="number")
     conditions = {name: spec for name, spec in given.items() if name not in ("seed", "guidance", "steps")}
     return [
         Endpoint(
             "interpolate",
             interpolate,
-            {"a": x, "b": x, "share": share_of, **conditions},
-            {"images": f"a picture between a and b, by the noise that {STEPS} steps of DDIM lead to"},
+            {"a": x, "b": x, "share": share_of, "steps": steps_of, **conditions},
+            {"images": "a picture between a and b, by the noise that steps of DDIM lead to"},
             images=("images",),
             call="kgen.diffusion.interpolate",
         ),

@@ -9,6 +9,7 @@ from keras import ops
 from kgen.core import random
 from kgen.core.sphere import slerp
 from kgen.diffusion import DDPM, CosineSchedule, DDIMSampler, RectifiedFlowSchedule, interpolate, invert
+from kgen.diffusion.inversion import interpolate_rows
 from kgen.diffusion.schedules import like
 from kgen.networks import MLP
 
@@ -85,3 +86,15 @@ def test_arguments():
         interpolate(model, x, x, 1)
     with pytest.raises(ValueError, match="a, b: expected as many examples in both, received 2 and 1"):
         interpolate(model, x, x[:1])
+
+
+def test_rows_take_their_own_number_of_steps():
+    model = DDPM((3,), network=Optimal(CosineSchedule()), prediction="data", ema=None)
+    rng = np.random.default_rng(0)
+    a, b = (ops.convert_to_tensor(rng.normal(size=(3, 3)).astype("float32")) for _ in range(2))
+    share = ops.convert_to_tensor(np.array([0.2, 0.5, 0.9], "float32"))
+    counts = np.array([8, 4, 1], "int32")
+    found = ops.convert_to_numpy(interpolate_rows(model, a, b, share, {}, 8, ops.convert_to_tensor(counts)))
+    for row, steps in enumerate(counts):
+        alone = ops.convert_to_numpy(interpolate_rows(model, a, b, share, {}, int(steps)))[row]
+        np.testing.assert_allclose(found[row], alone, rtol=1e-4, atol=1e-5)
