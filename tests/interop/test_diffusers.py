@@ -248,7 +248,8 @@ def test_pipelines_and_folders_of_another_kind_are_refused(tmp_path):
 def test_models_that_diffusers_has_not_are_refused(models, tmp_path):
     network = models["attention"].network
     for arguments, message in (
-        ({"schedule": "edm"}, r"schedule: diffusers has processes of a number of steps"),
+        ({"schedule": "edm", "prediction": "velocity"}, r"schedule: diffusers has processes of a number of steps"),
+        ({"schedule": "edm"}, r"prediction: diffusers has NoisePrediction, .*received EDMPrediction"),
         ({"prediction": "flow"}, r"prediction: diffusers has NoisePrediction, .*received FlowPrediction"),
         ({"sampler": "heun"}, r"sampler: diffusers' pipelines have AncestralSampler and DDIMSampler with eta=0"),
         ({"sampler": DDIMSampler(10, grid=KarrasGrid())}, r"sampler: expected a grid of leading or trailing steps"),
