@@ -1,4 +1,4 @@
-"""Relatives of diffusion on 8x8 digits, with the same U-Net and the same steps of training, side by side: about forty minutes on one core."""
+"""Relatives of diffusion on 8x8 digits, with the same U-Net and the same steps of training, side by side: an hour on one core beside other work."""
 
 import shutil
 import time

@@ -124,6 +124,9 @@ def test_what_the_folder_says(tmp_path):
     assert said["figures"] == {"frechet_distance": {"value": 12.5, "unit": "", "floor": 8.9}, "bits_per_dim": 3.57}
     for name in ("config.json", "model.safetensors", "README.md"):
         assert said["files"][name] == hashlib.sha256((folder / name).read_bytes()).hexdigest()
+    # As readable as any file of the user's: safetensors' own way of writing is for the owner alone.
+    modes = {p.stat().st_mode & 0o777 for p in folder.iterdir()}
+    assert modes == {(folder / "config.json").stat().st_mode & 0o777}
     card = (folder / "README.md").read_text()
     head = card.split("---\n")[1].splitlines()
     assert 'license: "MIT\\"\\ninjected: true"' in head and len(head) == 3
