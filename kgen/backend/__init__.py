@@ -128,7 +128,7 @@ def jit(fn, variables=(), compiler=None):
 def traced_once(fn):
     """``fn``, a function of many operations that is used many times: Python makes them once for each shape, not at each use.
 
-    On torch, where nothing is traced, it is ``fn``; so it is on TensorFlow outside of graphs.
+    On torch, where nothing is traced, it is ``fn``.
 
     Args:
         fn: function of tensors, which takes no gradient and reads no variables.

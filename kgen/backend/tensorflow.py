@@ -175,17 +175,22 @@ def jit(fn, variables=(), compiler=None):
 
 
 def traced_once(fn):
-    """In a graph: a call of a function in it, which TensorFlow puts in its place before it runs. Eagerly: as it is."""
+    """A call of one graph, which TensorFlow puts in its place in the graph around it. Eagerly one graph serves all sizes; in a graph each
+    size has its own, so that shapes stay known."""
     functions = {}
 
     @functools.wraps(fn)
     def call(*args):
-        if tf.executing_eagerly():
-            return fn(*args)
         args = [tf.convert_to_tensor(a) for a in args]
-        specs = tuple(tf.TensorSpec(a.shape, a.dtype) for a in args)
-        key = tuple((a.dtype, tuple(a.shape) if a.shape.rank is not None else None) for a in args)
+        shapes = [a.shape for a in args]
+        if tf.executing_eagerly():
+            shapes = [[None] * a.shape.rank for a in args]
+        key = tuple(
+            (a.dtype, None if s.rank is None else tuple(s))
+            for a, s in zip(args, map(tf.TensorShape, shapes), strict=True)
+        )
         if key not in functions:
+            specs = [tf.TensorSpec(s, a.dtype) for a, s in zip(args, shapes, strict=True)]
             functions[key] = tf.function(fn, specs, autograph=False)
         return functions[key](*args)
 

@@ -36,8 +36,7 @@ def threefry(key, counter):
     return _encrypt(*key, *counter)
 
 
-@backend.traced_once
-def _encrypt(k0, k1, c0, c1):
+def _cipher(k0, k1, c0, c1):
     add, rotate = backend.add_words, backend.rotate_word  # keras.ops took most of a small step's time on torch
     keys = (k0, k1, k0 ^ k1 ^ _word(_PARITY))
     x0, x1 = add(c0, keys[0]), add(c1, keys[1])
@@ -48,6 +47,9 @@ def _encrypt(k0, k1, c0, c1):
         x0 = add(x0, keys[(group + 1) % 3])
         x1 = add(x1, add(keys[(group + 2) % 3], _word(group + 1)))
     return x0, x1
+
+
+_encrypt = backend.traced_once(_cipher)
 
 
 def _size(shape):
@@ -64,11 +66,26 @@ def bits(seeds, shape, draw=0):
     Returns:
         pair of uint32 tensors (N, *shape).
     """
-    seeds = ops.cast(ops.bitwise_and(ops.cast(seeds, "int32"), ops.cast(0x7FFFFFFF, "int32")), "uint32")
-    elements = ops.cast(ops.arange(_size(shape), dtype="int32"), "uint32")[None]
-    draw = ops.cast(ops.convert_to_tensor(draw, dtype="int32"), "uint32") + ops.zeros_like(elements)
-    words = threefry((seeds[:, 0:1], seeds[:, 1:2]), (elements, draw))
-    return tuple(ops.reshape(w, (-1, *shape)) for w in words)
+    return tuple(ops.reshape(w, (-1, *shape)) for w in _words(*_named(seeds, _size(shape), draw)))
+
+
+def _named(seeds, size, draw):
+    """Seeds (N, 2), the numbers of a row's elements (size,) and of the draw, as what is traced takes them."""
+    return ops.cast(seeds, "int32"), ops.arange(size, dtype="int32"), ops.convert_to_tensor(draw, dtype="int32")
+
+
+def _two_words(seeds, elements, draw):
+    seeds, elements = _unsigned(seeds), ops.cast(elements, "uint32")[None]
+    draw = ops.cast(draw, "uint32") + ops.zeros_like(elements)
+    return _cipher(seeds[:, 0:1], seeds[:, 1:2], elements, draw)
+
+
+_words = backend.traced_once(_two_words)
+
+
+def _unsigned(seeds):
+    """Seeds (N, 2) without their sign bits, as words."""
+    return ops.cast(ops.bitwise_and(seeds, ops.cast(0x7FFFFFFF, "int32")), "uint32")
 
 
 def _unit(words):
@@ -85,7 +102,12 @@ def uniform(seeds, shape, draw=0):
     Returns:
         float32 tensor (N, *shape).
     """
-    return _unit(bits(seeds, shape, draw)[0])
+    return ops.reshape(_uniforms(*_named(seeds, _size(shape), draw)), (-1, *shape))
+
+
+@backend.traced_once
+def _uniforms(seeds, elements, draw):
+    return _unit(_two_words(seeds, elements, draw)[0])
 
 
 def normal(seeds, shape, draw=0):
@@ -97,10 +119,15 @@ def normal(seeds, shape, draw=0):
         float32 tensor (N, *shape).
     """
     size = _size(shape)
-    u, v = bits(seeds, ((size + 1) // 2,), draw)
-    radius, angle = ops.sqrt(-2.0 * ops.log(_unit(u))), 2.0 * math.pi * _unit(v)
-    pair = ops.stack([radius * ops.cos(angle), radius * ops.sin(angle)], axis=-1)
+    pair = ops.stack(_normal_pairs(*_named(seeds, (size + 1) // 2, draw)), axis=-1)
     return ops.reshape(ops.reshape(pair, (-1, 2 * ((size + 1) // 2)))[:, :size], (-1, *shape))
+
+
+@backend.traced_once
+def _normal_pairs(seeds, elements, draw):
+    u, v = _two_words(seeds, elements, draw)
+    radius, angle = ops.sqrt(-2.0 * ops.log(_unit(u))), 2.0 * math.pi * _unit(v)
+    return radius * ops.cos(angle), radius * ops.sin(angle)
 
 
 def gumbel(seeds, shape, draw=0):
@@ -165,10 +192,14 @@ def fold_in(seeds, data):
     Returns:
         int32 tensor (N, 2), not negative.
     """
+    return _folded(ops.cast(seeds, "int32"), ops.convert_to_tensor(data, dtype="int32"))
+
+
+@backend.traced_once
+def _folded(seeds, data):
+    seeds = _unsigned(seeds)
     # The element 2^31 - 1 is one that no array has, so that no number drawn from ``seeds`` is also a seed.
-    seeds = ops.cast(ops.bitwise_and(ops.cast(seeds, "int32"), ops.cast(0x7FFFFFFF, "int32")), "uint32")
-    counter = (_word(0x7FFFFFFF), ops.cast(ops.convert_to_tensor(data, dtype="int32"), "uint32"))
-    a, b = threefry((seeds[:, 0], seeds[:, 1]), counter)
+    a, b = _cipher(seeds[:, 0], seeds[:, 1], _word(0x7FFFFFFF), ops.cast(data, "uint32"))
     return ops.stack([_positive(a), _positive(b)], axis=-1)
 
 
@@ -181,7 +212,7 @@ def row_stream(base, start, rows):
     Returns:
         int32 tensor (rows, 2), not negative.
     """
-    base = ops.cast(ops.bitwise_and(base, ops.cast(0x7FFFFFFF, "int32")), "uint32")
+    base = _unsigned(base)
     places = ops.cast(ops.arange(rows, dtype="int32") + ops.cast(start, "int32"), "uint32")
     a, b = threefry((base[:, 0], base[:, 1]), (places, ops.zeros_like(places)))
     return ops.stack([_positive(a), _positive(b)], axis=-1)
