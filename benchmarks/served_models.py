@@ -28,7 +28,8 @@ The table is written by `python -m benchmarks.served_models`: each model exporte
 Serving is built, with XLA switched off as in a stock server, and as `<name>_xla` with XLA. TF Serving itself was not at hand. Milliseconds are
 the shortest of up to three answers after one that compiles, without network and server. The difference is the largest from what the Keras
 model computes, relative to 1 + |value| / 10. Size is what a server loads: graph and the weights in use. A thousand Metropolis steps may end
-elsewhere after one rounding that turns a decision: such rows are named below. The machine was not free all the time: take the times as bounds.
+elsewhere after one rounding that turns a decision, and thirty stochastic steps from a deviation of 80 carry roundings to a little over the
+bound of 1e-4: such rows are named below. Each model had one core, two were measured at a time, some beside other work: take the times as bounds.
 `ConditionalGAN()`, `Flow()` and `MAF()` are classes that no recipe here trains: as they are made, for digits and for points in the plane.
 
 """
