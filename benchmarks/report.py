@@ -17,7 +17,7 @@ PARTS = {
         "(a) Diffusion against diffusers",
         """The same U-Net with the same weights: `kgen.networks.UNet` and `diffusers.UNet2DModel`. Training: noise
 prediction, mean squared error, Adam, no averaged weights; kgen inside `fit`, diffusers in a plain torch loop with
-`DDPMScheduler.add_noise` over batches that are made beforehand. Sampling: 50 steps of DDIM without noise, from the
+`DDPMScheduler.add_noise` over batches that are made beforehand. Sampling: 20 steps of DDIM without noise, from the
 seed to a numpy array: `model.sample`, and a loop over `DDIMScheduler.step` under `torch.inference_mode`.""",
     ),
     "b": (

@@ -7,7 +7,7 @@ import dataclasses
 class UNetSize:
     """One U-Net: image (H, W, C), feature channels and attention per level, residual blocks per level."""
 
-    image_shape: tuple
+    shape: tuple
     channels: tuple
     attention: tuple
     blocks: int = 1
@@ -23,7 +23,7 @@ UNETS = {
 # Diffusion: Ho et al. 2020's schedule, its noise prediction, and DDIM without noise.
 TRAIN_STEPS = 1000
 BETA_START, BETA_END = 1e-4, 0.02
-SAMPLING_STEPS = 50
+SAMPLING_STEPS = 20
 
 # The VAE: convolutional networks of two stages.
 VAE_IMAGE = (28, 28, 1)

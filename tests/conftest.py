@@ -73,10 +73,16 @@ def compilers(request, monkeypatch):
 
 # A worker takes a file at a time: the longest go first, so that no worker is left with one when the others are done.
 LONGEST = (
-    "serving/test_families.py",
     "callbacks/test_checkpoint.py",
     "diffusion/test_ddpm.py",
+    "hybrid/test_replicas.py",
     "recipes/test_recipes.py",
+    "serving/test_families.py",
+    "serving/test_portable.py",
+    "serving/test_together.py",
+    "test_docs.py",
+    "tools/test_comparing.py",
+    "tools/test_demo.py",
 )
 # What these test is computed in NumPy, or asks an exported file: it is the same on every backend.
 ON_ONE_BACKEND = (
