@@ -16,7 +16,7 @@ def network(size):
     """The U-Net of ``sizes.UNETS[size]`` with its weights, and these by name."""
     s = sizes.UNETS[size]
     unet = UNet(
-        s.image_shape, channels=s.channels, blocks=s.blocks, attention=s.attention, head_dim=s.head_dim, groups=s.groups
+        s.shape, channels=s.channels, blocks=s.blocks, attention=s.attention, head_dim=s.head_dim, groups=s.groups
     )
     return unet, weights.randomise(unet)
 
@@ -24,13 +24,13 @@ def network(size):
 def model(size):
     unet, _ = network(size)
     schedule = LinearSchedule(sizes.BETA_START, sizes.BETA_END, sizes.TRAIN_STEPS)
-    return DDPM(sizes.UNETS[size].image_shape, network=unet, schedule=schedule, prediction="noise", ema=None)
+    return DDPM(sizes.UNETS[size].shape, network=unet, schedule=schedule, prediction="noise", ema=None)
 
 
 def train(size, batch, steps, jit_compile="auto"):
     ddpm = model(size)
     ddpm.compile(optimizer=keras.optimizers.Adam(sizes.LEARNING_RATE), jit_compile=jit_compile)
-    return FitJob(ddpm, sizes.images((steps + 1) * batch, ddpm.image_shape), batch)
+    return FitJob(ddpm, sizes.images((steps + 1) * batch, ddpm.shape), batch)
 
 
 def sample(size, batch, steps=None):
@@ -50,12 +50,12 @@ def reference(size, path):
     ddpm = model(size)
     unet, values = network(size)
     rng = np.random.default_rng(1)
-    x = rng.standard_normal((4, *ddpm.image_shape)).astype("float32")
+    x = rng.standard_normal((4, *ddpm.shape)).astype("float32")
     step = np.array([1, 20, 500, sizes.TRAIN_STEPS])
     out = unet(
         [keras.ops.convert_to_tensor(x), keras.ops.convert_to_tensor((step / sizes.TRAIN_STEPS).astype("float32"))]
     )
-    noise = random.normal(random.row_seeds(0, 2), ddpm.image_shape, draw=0)
+    noise = random.normal(random.row_seeds(0, 2), ddpm.shape, draw=0)
     samples = ddpm.sample(2, seed=0, steps=sizes.SAMPLING_STEPS)
     arrays = {"x": x, "step": step, "noise": keras.ops.convert_to_numpy(noise)}
     outputs = {"network output": keras.ops.convert_to_numpy(out), "sample": samples}

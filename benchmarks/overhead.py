@@ -97,7 +97,7 @@ def _mlp():
 
 
 def _unet():
-    return ddpm.network("28x28")[0], sizes.UNETS["28x28"].image_shape
+    return ddpm.network("28x28")[0], sizes.UNETS["28x28"].shape
 
 
 NETWORKS = {"mlp": _mlp, "unet": _unet}

@@ -37,9 +37,9 @@ def unet(size, reference):
     if not any(s.attention):
         raise ValueError("attention: diffusers always has it in the middle, kgen only where a level has it.")
     net = UNet2DModel(
-        sample_size=s.image_shape[0],
-        in_channels=s.image_shape[-1],
-        out_channels=s.image_shape[-1],
+        sample_size=s.shape[0],
+        in_channels=s.shape[-1],
+        out_channels=s.shape[-1],
         block_out_channels=s.channels,
         layers_per_block=s.blocks,
         down_block_types=[("AttnDownBlock2D" if a else "DownBlock2D") for a in s.attention],
@@ -89,7 +89,7 @@ def ddpm_train(size, batch, steps, reference, compiled=False):
         optimizer.step()
         return loss.item()
 
-    return timed_steps(step, sizes.images(steps * batch, sizes.UNETS[size].image_shape), batch)
+    return timed_steps(step, sizes.images(steps * batch, sizes.UNETS[size].shape), batch)
 
 
 @torch.inference_mode()
@@ -117,7 +117,7 @@ def _ddim(net, x, exact=False):
 def ddpm_sample(size, batch, reference, steps=None, compiled=False):
     net = unet(size, reference).eval()
     net = _compiled(net) if compiled else net
-    height, width, channels = sizes.UNETS[size].image_shape
+    height, width, channels = sizes.UNETS[size].shape
 
     def run(_):
         start = time.perf_counter()

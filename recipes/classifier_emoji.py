@@ -25,9 +25,9 @@ def block(x, filters, kernel_size=3, strides=1):
     return keras.layers.Activation("relu")(x)
 
 
-def build_classifier(image_shape, num_classes):
+def build_classifier(shape, num_classes):
     """Images (B, H, W, C) in [-1, 1] to class probabilities (B, num_classes); "features" is (B, 64)."""
-    images = keras.Input(image_shape, name="images")
+    images = keras.Input(shape, name="images")
     x = block(images, 32, kernel_size=5, strides=2)
     x = block(x, 48)
     x = keras.layers.MaxPooling2D()(x)

@@ -99,7 +99,7 @@ def drawn(model, labels, guides=None, **given):
     """Samples of the labels; with ``guides`` of no class, each led to its own by a classifier."""
     if guides is None:
         return model.sample(len(labels), seed=1, labels=labels, **given)
-    images = np.zeros((len(labels), *model.image_shape), "float32")
+    images = np.zeros((len(labels), *model.shape), "float32")
     for label, guide in enumerate(guides):
         rows = np.flatnonzero(labels == label)
         images[rows] = model.sample(len(rows), seed=1 + label, guidance=guide)

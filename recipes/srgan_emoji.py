@@ -18,7 +18,7 @@ def main(data="emoji", epochs=60, batch_size=32, seed=0, out="saved_models/srgan
 
     # How a classifier sees a picture, where one is at hand, else pixels alone.
     classifier = kgen.metrics.load_classifier(data) if data in kgen.metrics.classifiers() else None
-    features = None if classifier is None or classifier.image_shape != shape else classifier.maps
+    features = None if classifier is None or classifier.shape != shape else classifier.maps
     generator = kgen.networks.SRResNet((shape[0] // 2, shape[1] // 2, shape[2]), 2, width=32, blocks=6)
     discriminator = kgen.networks.SRDiscriminator(shape, width=32, dense=256)
 

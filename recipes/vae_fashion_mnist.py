@@ -9,7 +9,7 @@ import kgen
 
 def with_levels(means, x, epochs, batch_size, stop, components=3):
     """The VAE ``means`` with a likelihood of levels around its means, trained on images x with all else as it is."""
-    size, (height, width, channels) = means.latent_dim, means.image_shape
+    size, (height, width, channels) = means.latent_dim, means.shape
     decoder, count = means.averaged("decoder"), 3 * components
     spread = kgen.networks.ConvDecoder(
         size, (height, width, channels * count), channels=(32, 48), dense=64, convs=0, name="spread"
@@ -21,7 +21,7 @@ def with_levels(means, x, epochs, batch_size, stop, components=3):
     decoder.trainable = False
     both = keras.layers.Reshape((height, width, -1))(keras.layers.Concatenate()(each))
     model = kgen.vae.VAE(
-        means.image_shape,
+        means.shape,
         size,
         encoder=means.averaged("encoder"),
         decoder=keras.Model(z, both),

@@ -32,7 +32,7 @@ class PixelCNN(GenerativeModel):
     logistics for each pixel. The network keeps the image's resolution throughout.
 
     Args:
-        image_shape: (H, W, C).
+        shape: (H, W, C).
         channels: features per stream of the network; the paper has 160.
         blocks: gated residual blocks per stream; a pixel sees 2 ``blocks`` + 1 pixels to every side.
         components: logistics per pixel.
@@ -53,7 +53,7 @@ class PixelCNN(GenerativeModel):
 
     def __init__(
         self,
-        image_shape,
+        shape,
         *,
         channels=64,
         blocks=5,
@@ -68,22 +68,22 @@ class PixelCNN(GenerativeModel):
     ):
         own = of_classes(num_classes)
         super().__init__(ema=ema, conditions=own, name=name, dtype=dtype)
-        self.image_shape = checks.shape("image_shape", image_shape)
-        if len(self.image_shape) != 3:
-            raise ValueError(f"image_shape: expected (H, W, C), received {self.image_shape}.")
+        self.shape = checks.shape("shape", shape)
+        if len(self.shape) != 3:
+            raise ValueError(f"shape: expected (H, W, C), received {self.shape}.")
         self.channels = checks.positive_int("channels", channels)
         self.blocks = checks.positive_int("blocks", blocks)
         self.num_classes = own[0].count if own else None
         self.dropout = checks.in_range("dropout", dropout, 0.0, 0.9)
-        self.mixture = LogisticMixture(self.image_shape[-1], components, levels)
+        self.mixture = LogisticMixture(self.shape[-1], components, levels)
         self._given = network is not None
         if network is None:
             sizes = (self.mixture.size, self.channels, self.blocks, self.num_classes, self.dropout)
-            network = PixelNet(self.image_shape, *sizes, dtype=self.dtype_policy)
+            network = PixelNet(self.shape, *sizes, dtype=self.dtype_policy)
         elif not isinstance(network, keras.layers.Layer):
             raise TypeError(f"network: expected a keras.Model or layer, received {type(network).__name__}.")
         else:
-            uncached.check_pixels(network, self.image_shape, self.mixture.size, self.num_classes)
+            uncached.check_pixels(network, self.shape, self.mixture.size, self.num_classes)
         self.network = network
         self.keep_average_of("network")
 
@@ -107,7 +107,7 @@ class PixelCNN(GenerativeModel):
     # Training.
 
     def check_examples(self, x):
-        checks.images("x", x, self.image_shape)
+        checks.images("x", x, self.shape)
         checks.levels("x", x, self.mixture.levels)
         return len(x)
 
@@ -118,7 +118,7 @@ class PixelCNN(GenerativeModel):
         network = self.network_for(training)
         parameters = ops.cast(network(x if label is None else [x, label], training=training), "float32")
         losses = -_total(self.mixture.log_prob(parameters, x))
-        return losses, {"bits_per_dim": losses / (math.log(2.0) * math.prod(self.image_shape))}
+        return losses, {"bits_per_dim": losses / (math.log(2.0) * math.prod(self.shape))}
 
     # Likelihood.
 
@@ -126,7 +126,7 @@ class PixelCNN(GenerativeModel):
         """ln p(x), or ln p(x | label) where there are classes: exact, of probabilities that sum to 1 over all images.
 
         Args:
-            x: float array (B, *image_shape), at the levels.
+            x: float array (B, *shape), at the levels.
             labels: for a model with classes: one int for all rows, or (B,) ints in [0, num_classes).
             batch_size: rows per compiled call; at most 256 by default.
         Returns:
@@ -135,19 +135,19 @@ class PixelCNN(GenerativeModel):
             ValueError: x is not images at the levels, or labels out of range.
         """
         x = np.asarray(x)
-        checks.images("x", x, self.image_shape)
+        checks.images("x", x, self.shape)
         checks.levels("x", x, self.mixture.levels)
         arrays = [x.astype("float32"), *self._labels(len(x), labels)]
         return self.run_rows("log_prob", self.log_prob_rows, arrays, batch_size=batch_size, progress=True)
 
     def log_prob_rows(self, x, label=None):
-        """ln p(x) (B,), of the nearest levels of x (B, *image_shape)."""
+        """ln p(x) (B,), of the nearest levels of x (B, *shape)."""
         x = self.mixture.nearest(ops.cast(x, "float32"))
         return _total(self.mixture.log_prob(self._evaluate(x, label), x))
 
     def bits_per_dim(self, x, **kwargs):
         """``-log_prob(x, ...)`` in bits per value: numpy array (B,)."""
-        return bits_per_dim(self.log_prob(x, **kwargs), self.image_shape)
+        return bits_per_dim(self.log_prob(x, **kwargs), self.shape)
 
     def _evaluate(self, x, label):
         return ops.cast(self.averaged("network")(x if label is None else [x, label]), "float32")
@@ -178,7 +178,7 @@ class PixelCNN(GenerativeModel):
                 all of it for every pixel: the same images, far more slowly.
             batch_size: rows per compiled call; at most 256 by default.
         Returns:
-            numpy float32 array (n, *image_shape), at the levels.
+            numpy float32 array (n, *shape), at the levels.
         Raises:
             ValueError: n, seed or labels out of range.
         """
@@ -195,29 +195,27 @@ class PixelCNN(GenerativeModel):
         The known pixels are the first ones in raster order, such as the upper half: a pixel can only be drawn given what comes before.
 
         Args:
-            x: float array (B, *image_shape), at the levels where it is known; what else it holds is ignored.
+            x: float array (B, *shape), at the levels where it is known; what else it holds is ignored.
             mask: bool array (H, W) for all images, or (B, H, W): True where the pixel is known and stays as it is.
             seed, labels, batch_size: as in ``sample``.
         Returns:
-            numpy float32 array (B, *image_shape), at the levels.
+            numpy float32 array (B, *shape), at the levels.
         Raises:
             ValueError: x, mask, seed or labels out of range, or a known pixel stands after an unknown one.
         """
         x = np.asarray(x)
-        if x.shape[1:] != self.image_shape:
-            raise ValueError(
-                f"x: expected images (N, {', '.join(map(str, self.image_shape))}), received shape {x.shape}."
-            )
+        if x.shape[1:] != self.shape:
+            raise ValueError(f"x: expected images (N, {', '.join(map(str, self.shape))}), received shape {x.shape}.")
         mask = self._mask(mask, len(x))
         x = np.where(mask, x, -1.0).astype("float32")
-        checks.images("x", x, self.image_shape)
+        checks.images("x", x, self.shape)
         checks.levels("x", x, self.mixture.levels)
         arrays = [x, mask.astype("float32"), self.row_seeds(len(x), seed), *self._labels(len(x), labels)]
         return self.run_rows("inpaint", self.inpaint_rows, arrays, batch_size=batch_size, loop=True)
 
     def _mask(self, mask, n):
         """The checked mask: bool (n, H, W, 1)."""
-        mask, shape = np.asarray(mask), self.image_shape[:2]
+        mask, shape = np.asarray(mask), self.shape[:2]
         if mask.dtype != bool or mask.shape not in (shape, (n, *shape)):
             raise ValueError(
                 f"mask: expected bools of shape {shape} or {(n, *shape)}, True where a pixel is known; received {mask.dtype} of "
@@ -233,16 +231,16 @@ class PixelCNN(GenerativeModel):
 
     def _noise(self, seeds):
         """What chance decides at every pixel: (B, H, W, ...)."""
-        return self.mixture.noise(seeds, self.image_shape[:2])
+        return self.mixture.noise(seeds, self.shape[:2])
 
     def _generate(self, draw, inputs, label, cached=True):
         network = self.averaged("network")
         if cached and hasattr(network, "generate"):
             return network.generate(draw, inputs, label)
-        return uncached.generate_pixels(network, self.image_shape, draw, inputs, label)
+        return uncached.generate_pixels(network, self.shape, draw, inputs, label)
 
     def sample_rows(self, seeds, label=None, cached=True):
-        """Images (B, *image_shape) of row seeds (B, 2)."""
+        """Images (B, *shape) of row seeds (B, 2)."""
 
         def draw(parameters, inputs):
             return self.mixture.sample(parameters, inputs[0])
@@ -250,7 +248,7 @@ class PixelCNN(GenerativeModel):
         return self._generate(draw, [self._noise(seeds)], label, cached)
 
     def inpaint_rows(self, x, mask, seeds, label=None):
-        """x (B, *image_shape) with the pixels drawn that are not known, where mask (B, H, W, 1) is 0."""
+        """x (B, *shape) with the pixels drawn that are not known, where mask (B, H, W, 1) is 0."""
 
         def draw(parameters, inputs):
             noise, x, mask = inputs
@@ -262,8 +260,8 @@ class PixelCNN(GenerativeModel):
         classes = self.num_classes is not None
         label = self.conditions.specs()
         doc, levels = "images; each value counts as its nearest level", self.mixture.levels
-        x = TensorSpec(self.image_shape, "float32", doc, -1.0, 1.0, levels=levels)
-        mask = TensorSpec((*self.image_shape[:2], 1), "float32", "1 where a pixel is known; these come first", 0.0, 1.0)
+        x = TensorSpec(self.shape, "float32", doc, -1.0, 1.0, levels=levels)
+        mask = TensorSpec((*self.shape[:2], 1), "float32", "1 where a pixel is known; these come first", 0.0, 1.0)
         given = "given the class" if classes else "of the images"
 
         def sample(seed, label=None):
@@ -290,7 +288,7 @@ class PixelCNN(GenerativeModel):
     def get_config(self):
         return {
             **super().get_config(),
-            "image_shape": list(self.image_shape),
+            "shape": list(self.shape),
             "channels": self.channels,
             "blocks": self.blocks,
             "components": self.components,

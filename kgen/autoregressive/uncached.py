@@ -68,21 +68,21 @@ def check_tokens(network, rows, context):
         )
 
 
-def check_pixels(network, image_shape, size, num_classes):
+def check_pixels(network, shape, size, num_classes):
     """Calls a network on images: it must return (B, H, W, size), and at a pixel must see neither it nor those after it in raster order.
 
     Raises:
         ValueError: it fails, returns another shape, or sees what it may not.
     """
     given = "images (B, H, W, C)" if num_classes is None else "[images (B, H, W, C), labels int32 (B,)]"
-    wanted = f"expected a network from {given} to (B, {image_shape[0]}, {image_shape[1]}, {size})"
-    one = np.random.default_rng(0).uniform(-1, 1, image_shape).astype("float32")
-    other = one.reshape(-1, image_shape[-1]).copy()
+    wanted = f"expected a network from {given} to (B, {shape[0]}, {shape[1]}, {size})"
+    one = np.random.default_rng(0).uniform(-1, 1, shape).astype("float32")
+    other = one.reshape(-1, shape[-1]).copy()
     middle = len(other) // 2
     other[middle] = -other[middle]
-    x = np.stack([one, other.reshape(image_shape)])
+    x = np.stack([one, other.reshape(shape)])
     found = _call(network, x if num_classes is None else [x, np.zeros(2, "int32")], wanted)
-    if tuple(found.shape[1:]) != (*image_shape[:2], size):
+    if tuple(found.shape[1:]) != (*shape[:2], size):
         raise ValueError(f"network: {wanted}; it returned {tuple(found.shape)}.")
     if isinstance(found, keras.KerasTensor):
         return
@@ -106,14 +106,14 @@ def _differ(a, b):
     return np.abs(a - b).max() > 1e-4 * max(np.abs(a).max(), 1e-3)
 
 
-def generate_pixels(network, image_shape, draw, inputs, label=None):
+def generate_pixels(network, shape, draw, inputs, label=None):
     """As ``PixelNet.generate``, by the definition: the whole network for every pixel."""
-    height, width, channels = image_shape
+    height, width, channels = shape
     count = height * width
     inputs = [ops.reshape(t, (-1, count, *t.shape[3:])) for t in inputs]
 
     def pixel(k, x):
-        images = ops.reshape(x, (-1, *image_shape))
+        images = ops.reshape(x, (-1, *shape))
         numbers = ops.cast(network(images if label is None else [images, label], training=False), "float32")
         numbers = ops.take(ops.reshape(numbers, (-1, count, numbers.shape[-1])), k, axis=1)
         drawn = draw(numbers, [ops.take(t, k, axis=1) for t in inputs])
@@ -121,4 +121,4 @@ def generate_pixels(network, image_shape, draw, inputs, label=None):
         return ops.where(here, drawn[:, None], x)
 
     x = ops.zeros((ops.shape(inputs[0])[0], count, channels))
-    return ops.reshape(ops.fori_loop(0, count, pixel, x), (-1, *image_shape))
+    return ops.reshape(ops.fori_loop(0, count, pixel, x), (-1, *shape))

@@ -68,7 +68,7 @@ class Kept:
 
     @classmethod
     def from_config(cls, config):
-        config = dict(config)
+        config = saving.in_todays_words(config)
         saving.check_version(config.pop("kgen_version", None))
         config["dtype"] = (
             keras.dtype_policies.deserialize(config["dtype"])

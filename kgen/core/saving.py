@@ -79,3 +79,10 @@ def check_version(version):
             f"This file was written by kgen {version}; this is kgen {kgen.__version__}, which reads the files of {' and '.join(READ)}. "
             f"Install the version that reads it (kgen=={version}), or train the model again."
         )
+
+
+def in_todays_words(config):
+    """The configuration of a model with its arguments' names of today: what 0.1 called ``image_shape`` is every family's ``shape``."""
+    if isinstance(config, dict):
+        return {"shape" if k == "image_shape" else k: in_todays_words(v) for k, v in config.items()}
+    return [in_todays_words(v) for v in config] if isinstance(config, list) else config

@@ -155,7 +155,7 @@ def options_of(model, call, endpoint=None):
 
 def shape_of(model):
     """The shape of one example, or () where the model does not say."""
-    for name in ("image_shape", "shape", "visible_shape"):
+    for name in ("shape", "visible_shape"):
         shape = getattr(model, name, None)
         if isinstance(shape, tuple):
             return shape

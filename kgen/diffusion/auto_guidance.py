@@ -30,7 +30,7 @@ class AutoGuidance(Guidance):
     def check(self, model, given):
         weaker = self.weaker
         for what, own, other in (
-            ("data of shape", model.image_shape, weaker.image_shape),
+            ("data of shape", model.shape, weaker.shape),
             ("the process", model.schedule, weaker.schedule),
         ):
             if own != other:

@@ -14,7 +14,7 @@ class CaptionedDiffusion(DDPM):
     The default network attends to the tokens beside its self-attention.
 
     Args:
-        image_shape: (H, W, C).
+        shape: (H, W, C).
         tokenizer: a ``kgen.text`` tokenizer.
         length: tokens of a caption at most; longer ones are cut off.
         text_dropout: share of training examples whose caption is hidden, which guidance needs.
@@ -23,7 +23,7 @@ class CaptionedDiffusion(DDPM):
         Nichol et al., GLIDE, 2022, section 3, arXiv 2112.10741; Rombach et al. 2022, section 3.3 (cross-attention), arXiv 2112.10752.
     """
 
-    def __init__(self, image_shape, tokenizer, length=32, text_dropout=0.1, *, name="captioned_diffusion", **kwargs):
+    def __init__(self, shape, tokenizer, length=32, text_dropout=0.1, *, name="captioned_diffusion", **kwargs):
         if isinstance(tokenizer, dict):
             tokenizer = keras.saving.deserialize_keras_object(tokenizer)
         if not hasattr(tokenizer, "vocabulary_size"):
@@ -36,7 +36,7 @@ class CaptionedDiffusion(DDPM):
             tokenizer=tokenizer,
             dropout=text_dropout,
         )
-        super().__init__(image_shape, conditions=[text], name=name, **kwargs)
+        super().__init__(shape, conditions=[text], name=name, **kwargs)
         self.tokenizer, self.length, self.text_dropout = tokenizer, text.length, text.dropout
 
     def tokens(self, texts):

@@ -32,7 +32,7 @@ class Cascade(GenerativeModel):
         _check(models)
         super().__init__(conditions=models[0].conditions, name=name, dtype=dtype)
         self.models = models
-        self.image_shape = models[-1].image_shape
+        self.shape = models[-1].shape
         levels = [m.augmentation for m in models[1:] if m.augmentation > 0]
         self.augmentation = min(levels, default=0.0)
 
@@ -49,7 +49,7 @@ class Cascade(GenerativeModel):
             sampler, steps: of every model; each one's own by default.
             **sampling: ``seed``, ``labels``, ``guidance`` (of the first model), ``batch_size`` and conditions, as in ``DDPM.sample``.
         Returns:
-            numpy float32 array (n, *image_shape), in [-1, 1]. Row i depends on (seed, i) alone, and is a larger picture of row i of
+            numpy float32 array (n, *shape), in [-1, 1]. Row i depends on (seed, i) alone, and is a larger picture of row i of
             ``models[0].sample(n, seed=seed)``.
         Raises:
             ValueError: as in ``DDPM.sample``; augmentation out of range.
@@ -64,7 +64,7 @@ class Cascade(GenerativeModel):
         return asked.run(self, ("sample", chosen), rows, level=np.full((n,), level, "float32"))
 
     def sample_rows(self, seeds, values=None, strength=None, level=None, *, chosen=None, guide=None, steps=None):
-        """Samples of row seeds: float32 tensor (B, *image_shape).
+        """Samples of row seeds: float32 tensor (B, *shape).
 
         Args:
             seeds, values, strength, guide: as in ``DDPM.sample_rows``, of the first model.
@@ -115,10 +115,8 @@ def _check(models):
         if not isinstance(model, SuperResolution):
             raise TypeError(f"models[{i}]: expected a SuperResolution, received {type(model).__name__}.")
         low = model.conditions["low"].shape
-        if low != before.image_shape:
-            raise ValueError(
-                f"models[{i}]: it enlarges {low}; expected {before.image_shape}, what models[{i - 1}] draws."
-            )
+        if low != before.shape:
+            raise ValueError(f"models[{i}]: it enlarges {low}; expected {before.shape}, what models[{i - 1}] draws.")
         for name, spec in model.conditions.specs().items():
             if name not in ("low", "augmentation") and first.get(name) != spec:
                 raise ValueError(

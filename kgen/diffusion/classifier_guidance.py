@@ -49,19 +49,19 @@ class ClassifierGuidance(Guidance):
         classifier = self.classifier
         if isinstance(classifier, NoisyClassifier):
             for what, own, other in (
-                ("data of shape", model.image_shape, classifier.image_shape),
+                ("data of shape", model.shape, classifier.shape),
                 ("the process", model.schedule, classifier.schedule),
             ):
                 if own != other:
                     raise ValueError(f"classifier: expected {what} {own}, as the model's own, received {other}.")
         if not isinstance(classifier, keras.layers.Layer):
             return
-        symbols = [keras.KerasTensor((None, *model.image_shape)), keras.KerasTensor((None,))]
+        symbols = [keras.KerasTensor((None, *model.shape)), keras.KerasTensor((None,))]
         try:
             count = classifier.compute_output_spec(symbols).shape[-1]  # a call would add to its graph each time
         except Exception as error:
             raise ValueError(
-                f"classifier: expected a network that maps [x_t, t] to logits, x_t of shape (B, {', '.join(map(str, model.image_shape))}); "
+                f"classifier: expected a network that maps [x_t, t] to logits, x_t of shape (B, {', '.join(map(str, model.shape))}); "
                 f"it failed on such inputs: {error}"
             ) from error
         if self.label is None and count != model.num_classes:

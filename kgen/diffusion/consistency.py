@@ -138,7 +138,7 @@ class PathEnds(DDPM):
     """Base class of models whose estimate of the data is the same all along a path: the loss between neighbouring times of one.
 
     Args:
-        image_shape: as in ``DDPM``.
+        shape: as in ``DDPM``.
         noise_levels, times, teacher: as in ``ConsistencyModel``.
         **kwargs: as in ``DDPM``.
     """
@@ -146,8 +146,8 @@ class PathEnds(DDPM):
     likelihood = "implicit"
     ends_paths = True  # its estimate is the end of the path that it is on
 
-    def __init__(self, image_shape, *, noise_levels=18, teacher=0.9, sampler=None, **kwargs):
-        super().__init__(image_shape, sampler=ConsistencySampler() if sampler is None else sampler, **kwargs)
+    def __init__(self, shape, *, noise_levels=18, teacher=0.9, sampler=None, **kwargs):
+        super().__init__(shape, sampler=ConsistencySampler() if sampler is None else sampler, **kwargs)
         self.grows = isinstance(noise_levels, GrowingLevels | ShrinkingGaps)
         if not self.grows and checks.positive_int("noise_levels", noise_levels) < 2:
             raise ValueError(f"noise_levels: expected at least 2, received {noise_levels}.")
@@ -181,7 +181,7 @@ class PathEnds(DDPM):
     def objective(self, batch, training):
         x = ops.cast(batch.x, "float32")
         t, later = self.neighbours(batch.strata)
-        noise = random.normal(batch.seeds, self.image_shape)
+        noise = random.normal(batch.seeds, self.shape)
         values = (
             self.conditions.dropped(batch.conditions, random.fold_in(batch.seeds, 1)) if training else batch.conditions
         )
@@ -193,7 +193,7 @@ class PathEnds(DDPM):
         found = student.prediction.estimate(
             student.output(x_later, later, values, training), x_later, *student.levels(later, x_later)
         ).data
-        size = math.prod(self.image_shape)
+        size = math.prod(self.shape)
         c = 0.00054 * math.sqrt(size)
         distance = ops.sqrt(size * row_mean(ops.square(found - ops.stop_gradient(target))) + c**2) - c
         return distance / self.gap(t, later), {}
@@ -222,7 +222,7 @@ class ConsistencyModel(PathEnds):
     The improved training of Song & Dhariwal is ``noise_levels=GrowingLevels(steps)``, ``times=LogNormalTimes(-1.1, 2.0)``, ``teacher=0.0``.
 
     Args:
-        image_shape, network, num_classes, label_dropout, conditions, clip, ema: as in ``DDPM``.
+        shape, network, num_classes, label_dropout, conditions, clip, ema: as in ``DDPM``.
         noise_levels: how many levels there are between sigma_min and sigma_max, or ``GrowingLevels``, or ``ShrinkingGaps``.
         times: which levels training draws: "uniform", or ``Times``, of whose times each counts for the two levels that it is between.
         teacher: decay of the teacher; 0 is the network of the step before.
@@ -236,7 +236,7 @@ class ConsistencyModel(PathEnds):
 
     def __init__(
         self,
-        image_shape,
+        shape,
         *,
         sigma_data=0.5,
         sigma_min=0.002,
@@ -248,7 +248,7 @@ class ConsistencyModel(PathEnds):
         if prediction is None:
             prediction = ConsistencyPrediction(sigma_data, sigma_min)
         super().__init__(
-            image_shape,
+            shape,
             schedule=EDMSchedule(sigma_min, sigma_max),
             prediction=prediction,
             name=name,

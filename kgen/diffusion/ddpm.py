@@ -63,7 +63,7 @@ class DDPM(GenerativeModel):
     """A denoising diffusion model, with or without conditions.
 
     Args:
-        image_shape: shape of one example: (H, W, C) for images in [-1, 1], or any other, such as (D,).
+        shape: shape of one example: (H, W, C) for images in [-1, 1], or any other, such as (D,).
         network: maps [x_t, t, *conditions] to a tensor like x_t; label ``num_classes`` means "no class". By default a U-Net for images,
             residual dense layers for vectors.
         schedule: "cosine", "capped_cosine", "linear", "scaled_linear", "sigmoid", "vp", "sub_vp", "ve", "edm", "rectified_flow", or a
@@ -76,7 +76,7 @@ class DDPM(GenerativeModel):
         label_dropout: share of training examples whose label is hidden, in [0, 1): what guidance and sampling without a class need.
         conditions: further conditions, ``kgen.core.conditions``; train by ``fit({"image": x, name: value, ...})``.
         sampler: the sampler of ``sample`` and of the exported endpoint: "ddim" (50 steps), "ancestral" (1000), or a ``Sampler``. By default
-            ``default_sampler(image_shape, schedule)``: noise on the way for images, none for other data.
+            ``default_sampler(shape, schedule)``: noise on the way for images, none for other data.
         clip: whether estimates of x_0 are clipped to [-1, 1]; by default for images only. The noise is then what clipped data leaves of x_t;
             "data" takes the noise as the network says, as diffusers' DDIM does. Maps of latents, which know no range, need False.
         uncertainty: whether the loss at each time is measured in units of what is typical there, which is learnt: see ``LogVariance``.
@@ -87,7 +87,7 @@ class DDPM(GenerativeModel):
 
     def __init__(
         self,
-        image_shape,
+        shape,
         *,
         network=None,
         schedule="cosine",
@@ -106,13 +106,13 @@ class DDPM(GenerativeModel):
     ):
         own = of_classes(num_classes, label_dropout)
         super().__init__(ema=ema, conditions=[*own, *Conditions(conditions)], name=name, dtype=dtype)
-        self.image_shape = checks.shape("image_shape", image_shape)
+        self.shape = checks.shape("shape", shape)
         self.num_classes = own[0].count if own else None
         self.label_dropout = checks.in_range("label_dropout", label_dropout, 0.0, 1.0)
         self.schedule = schedules.get(schedule)
         self.prediction = default_prediction(self.schedule) if prediction is None else predictions.get(prediction)
         self.times, self.weight = laws.get_times(times), laws.get_weight(weight)
-        self.sampler = default_sampler(self.image_shape, self.schedule) if sampler is None else samplers.get(sampler)
+        self.sampler = default_sampler(self.shape, self.schedule) if sampler is None else samplers.get(sampler)
         if isinstance(clip, str):
             checks.one_of("clip", clip, ["data"])
         self.clip = self.is_image if clip is None else clip if clip == "data" else bool(clip)
@@ -123,7 +123,7 @@ class DDPM(GenerativeModel):
             )
         self.sampler.check(self.schedule)
         if network is None:
-            network = default_network(self.image_shape, self.conditions, self.prediction.outputs, self.dtype_policy)
+            network = default_network(self.shape, self.conditions, self.prediction.outputs, self.dtype_policy)
         self.network = network
         self._check_network()
         self.uncertainty = bool(uncertainty)
@@ -136,7 +136,7 @@ class DDPM(GenerativeModel):
     @property
     def is_image(self):
         """Whether examples are images, which lie in [-1, 1]."""
-        return len(self.image_shape) == 3
+        return len(self.shape) == 3
 
     @property
     def likelihood(self):
@@ -155,14 +155,14 @@ class DDPM(GenerativeModel):
 
     def _check_network(self):
         """Calls the network on shapes: it must take these inputs and return what is to be predicted."""
-        symbols = [keras.KerasTensor((None, *self.image_shape)), keras.KerasTensor((None,)), *self.conditions.symbols()]
-        shape = (*self.image_shape[:-1], self.prediction.outputs * self.image_shape[-1])
+        symbols = [keras.KerasTensor((None, *self.shape)), keras.KerasTensor((None,)), *self.conditions.symbols()]
+        shape = (*self.shape[:-1], self.prediction.outputs * self.shape[-1])
         try:
             output = self.network(symbols)
         except Exception as error:
             names = ", ".join(["x_t", "t", *self.conditions.specs()])
             raise ValueError(
-                f"network: expected a network that takes [{names}] with x_t of shape (B, {', '.join(map(str, self.image_shape))}); "
+                f"network: expected a network that takes [{names}] with x_t of shape (B, {', '.join(map(str, self.shape))}); "
                 f"it failed on such inputs: {error}"
             ) from error
         if tuple(output.shape[1:]) != shape:
@@ -189,7 +189,7 @@ class DDPM(GenerativeModel):
     # Training.
 
     def check_examples(self, x):
-        (checks.images if self.is_image and self.clip else checks.rows)("x", x, self.image_shape)
+        (checks.images if self.is_image and self.clip else checks.rows)("x", x, self.shape)
         return len(x)
 
     def objective(self, batch, training):
@@ -203,8 +203,8 @@ class DDPM(GenerativeModel):
         return (self.log_variance.weighted(losses, t) if self.uncertainty else losses), {}
 
     def pairs(self, batch, training):
-        """Data and noise of a batch, float32 tensors (B, *image_shape) of which the rows belong together."""
-        return ops.cast(batch.x, "float32"), random.normal(batch.seeds, self.image_shape)
+        """Data and noise of a batch, float32 tensors (B, *shape) of which the rows belong together."""
+        return ops.cast(batch.x, "float32"), random.normal(batch.seeds, self.shape)
 
     def loss_at(self, denoiser, x, t, noise, values, training=False):
         """The loss of each row at given times and noise: float32 tensor (B,)."""
@@ -233,7 +233,7 @@ class DDPM(GenerativeModel):
             batch_size: rows per compiled call; at most 256 by default.
             **conditions: the model's other conditions, by name: one value for all rows, or n of them.
         Returns:
-            numpy float32 array (n, *image_shape); images are in [-1, 1].
+            numpy float32 array (n, *shape); images are in [-1, 1].
         Raises:
             ValueError: n, labels, conditions, guidance, steps or sampler out of range.
         """
@@ -248,7 +248,7 @@ class DDPM(GenerativeModel):
             frames: states after the noise, evenly spaced over the steps; at most as many as steps.
             **sampling: ``seed``, ``labels``, ``guidance``, ``steps``, ``sampler``, ``batch_size`` and conditions, as in ``sample``.
         Returns:
-            numpy float32 array (n, frames + 1, *image_shape): the first frame is noise, the last the sample.
+            numpy float32 array (n, frames + 1, *shape): the first frame is noise, the last the sample.
         Raises:
             ValueError: as ``sample``; more frames than steps.
         """
@@ -259,7 +259,7 @@ class DDPM(GenerativeModel):
 
         def rows(seeds, values, strength, *, sampler, guide):
             denoise = self.denoise(self.conditioned(values, seeds), strength, guide)
-            states = sampler.path(denoise, self.schedule, seeds, self.image_shape, frames)
+            states = sampler.path(denoise, self.schedule, seeds, self.shape, frames)
             return ops.concatenate([ops.swapaxes(states[:-1], 0, 1), self.clipped(states[-1])[:, None]], axis=1)
 
         return asked.run(self, ("trajectory", frames), rows)
@@ -299,7 +299,7 @@ class DDPM(GenerativeModel):
         return lambda x_t, t: denoiser(x_t, t, values)
 
     def sample_rows(self, seeds, values=None, strength=None, *, sampler=None, guide=None, **start):
-        """Samples of row seeds: float32 tensor (B, *image_shape).
+        """Samples of row seeds: float32 tensor (B, *shape).
 
         Args:
             seeds: int32 tensor (B, 2).
@@ -309,7 +309,7 @@ class DDPM(GenerativeModel):
         """
         sampler = self.sampler if sampler is None else sampler
         denoise = self.denoise(self.conditioned(values or {}, seeds), strength, guide)
-        return self.clipped(sampler.sample(denoise, self.schedule, seeds, self.image_shape, **start))
+        return self.clipped(sampler.sample(denoise, self.schedule, seeds, self.shape, **start))
 
     def clipped(self, x):
         """``x`` within the range of images, where the model is of such."""
@@ -336,7 +336,7 @@ class DDPM(GenerativeModel):
         and E_u[ln p(x + u)] plus the logarithm of the cell's volume is at most ln P(x) (Theis et al. 2016, section 3.1, arXiv 1511.01844).
 
         Args:
-            x: float array (B, *image_shape); images are in [-1, 1], at ``levels`` equally spaced values.
+            x: float array (B, *shape); images are in [-1, 1], at ``levels`` equally spaced values.
             method: "bound", "ode" or an ``ODELikelihood``; by default the bound for images, and the flow for other data.
             labels, conditions: as in ``sample``.
             levels: number of values that a pixel can have: 256 for bytes, 17 for the digits. None for the density of images as they are,
@@ -354,7 +354,7 @@ class DDPM(GenerativeModel):
         method = likelihoods.get((self.log_prob_method if self.is_image else "ode") if method is None else method)
         if method == "bound" and not (self.is_image and levels is not None):
             raise ValueError(
-                f"method: the bound is of images whose values are at levels=; data of shape {self.image_shape} without has a density: "
+                f"method: the bound is of images whose values are at levels=; data of shape {self.shape} without has a density: "
                 "method='ode'."
             )
         x = self.examples(x)
@@ -379,8 +379,8 @@ class DDPM(GenerativeModel):
             denoiser, size = self.denoiser(clip=False), 0.0
             if levels is not None:
                 cell = 2.0 / (levels - 1)
-                x = x + cell * (random.uniform(random.fold_in(seed, 1), self.image_shape) - 0.5)
-                size = math.prod(self.image_shape) * math.log(cell)
+                x = x + cell * (random.uniform(random.fold_in(seed, 1), self.shape) - 0.5)
+                size = math.prod(self.shape) * math.log(cell)
             return size + method.log_prob(lambda x_t, t: denoiser(x_t, t, values), self.schedule, x, seed)
 
         found = self.run_rows(("log_prob", levels, method), flow, arrays, batch_size=batch_size, loop=True)
@@ -395,7 +395,7 @@ class DDPM(GenerativeModel):
 
     def bits_per_dim(self, x, **kwargs):
         """``-log_prob(x, ...)`` in bits per value: numpy array (B,)."""
-        return bits_per_dim(self.log_prob(x, **kwargs), self.image_shape)
+        return bits_per_dim(self.log_prob(x, **kwargs), self.shape)
 
     def endpoints(self):
         inputs = dict(self.conditions.specs())
@@ -417,7 +417,7 @@ class DDPM(GenerativeModel):
 
         outputs = {"images": f"samples in [-1, 1], {self.sampler!r}" if self.is_image else f"samples, {self.sampler!r}"}
         noisy = {
-            "x": TensorSpec(self.image_shape, "float32", "x_t, noised data"),
+            "x": TensorSpec(self.shape, "float32", "x_t, noised data"),
             "t": TensorSpec((), "float32", "time: 0 is clean data, 1 is noise", 0.0, 1.0, kind="number"),
         }
         output = {"output": f"the network's output at time t, {self.prediction!r}"}
@@ -451,7 +451,7 @@ class DDPM(GenerativeModel):
         own = [] if self.num_classes is None else list(self.conditions)[:1]
         return {
             **super().get_config(),
-            "image_shape": list(self.image_shape),
+            "shape": list(self.shape),
             "network": keras.saving.serialize_keras_object(self.network),
             "schedule": keras.saving.serialize_keras_object(self.schedule),
             "prediction": keras.saving.serialize_keras_object(self.prediction),

@@ -26,12 +26,12 @@ def default_network(shape, conditions=(), outputs=1, dtype=None):
         return ResidualMLP(shape[0], conditions=conditions, outputs=outputs, dtype=dtype)
     if len(shape) not in (2, 3):
         raise ValueError(
-            f"image_shape: expected (H, W, C), (T, C) or (D,), received {tuple(shape)}. Other shapes need network=."
+            f"shape: expected (H, W, C), (T, C) or (D,), received {tuple(shape)}. Other shapes need network=."
         )
     return default_unet(shape, conditions=conditions, outputs=outputs, dtype=dtype)
 
 
-def default_unet(image_shape, num_classes=None, conditions=(), outputs=1, dtype=None):
+def default_unet(shape, num_classes=None, conditions=(), outputs=1, dtype=None):
     """A U-Net whose width and depth grow with the image: about 0.7 M parameters at 8x8 and at 28x28, 4.6 M at 32x32, 18.5 M at 64x64.
 
     Attention stands at levels of at most 16 pixels a side, or as many steps of a sequence as such a map has pixels, the first of several levels left
@@ -39,13 +39,13 @@ def default_unet(image_shape, num_classes=None, conditions=(), outputs=1, dtype=
     pixels those that are left are the widest, and one alone has two blocks.
 
     Args:
-        image_shape: (H, W, C), or (T, C) of sequences.
+        shape: (H, W, C), or (T, C) of sequences.
         num_classes: number of classes, or None; or as a condition.
         conditions: ``Conditions``.
         outputs: channels of the output for each of the image's.
         dtype: the policy of its layers.
     """
-    side = max(image_shape[:-1])
+    side = max(shape[:-1])
     if side <= 4:
         channels, blocks = (128,), 2  # maps of few pixels and many channels, such as latents
     elif side <= 12:
@@ -57,20 +57,20 @@ def default_unet(image_shape, num_classes=None, conditions=(), outputs=1, dtype=
         channels, blocks = (64, 128, 128), 1
     else:
         channels, blocks = (64, 128, 128, 256), 2
-    while len(channels) > 1 and any(s % 2 ** (len(channels) - 1) for s in image_shape[:-1]):
+    while len(channels) > 1 and any(s % 2 ** (len(channels) - 1) for s in shape[:-1]):
         channels = channels[1:] if side <= 28 else channels[:-1]
-    largest = ATTENDED if len(image_shape) == 3 else ATTENDED**2
+    largest = ATTENDED if len(shape) == 3 else ATTENDED**2
     attention = [level > 0 and side >> level <= largest for level in range(len(channels))]
     if len(channels) == 1:
         attention, blocks = [side <= largest], 2
     return UNet(
-        image_shape,
+        shape,
         channels=channels,
         blocks=blocks,
         attention=attention,
         num_classes=num_classes,
         conditions=conditions,
-        out_channels=outputs * image_shape[-1],
+        out_channels=outputs * shape[-1],
         dtype=dtype,
     )
 

@@ -167,7 +167,7 @@ class ConsistencyDistillation(PathEnds):
 
 def _without_process(config):
     """A configuration without what the teacher's says."""
-    fixed = {"image_shape", "schedule", "prediction", "num_classes", "label_dropout", "conditions", "clip"}
+    fixed = {"shape", "schedule", "prediction", "num_classes", "label_dropout", "conditions", "clip"}
     return {name: value for name, value in config.items() if name not in fixed}
 
 

@@ -61,7 +61,7 @@ class EDM(DDPM):
     ``HeunSampler(18)``, 35 calls, or with noise on the way by ``EDMSampler``.
 
     Args:
-        image_shape: as in ``DDPM``.
+        shape: as in ``DDPM``.
         sigma_data: standard deviation of the data; 0.5 is the paper's, for images in [-1, 1].
         times: which noise training draws; by default the paper's ``LogNormalTimes(-1.2, 1.2)``. More noise teaches layout, less texture.
         weight: as in ``DDPM``; by default the paper's, 1 for the network's own output.
@@ -71,9 +71,9 @@ class EDM(DDPM):
         Karras et al., Elucidating the design space of diffusion-based generative models, 2022, arXiv 2206.00364.
     """
 
-    def __init__(self, image_shape, *, sigma_data=0.5, times=None, weight=None, name="edm", **kwargs):
+    def __init__(self, shape, *, sigma_data=0.5, times=None, weight=None, name="edm", **kwargs):
         super().__init__(
-            image_shape,
+            shape,
             schedule="edm",
             prediction=EDMPrediction(sigma_data),
             times=LogNormalTimes() if times is None else times,

@@ -22,7 +22,7 @@ class FlowMatching(DDPM):
     from all of the noise do not know of.
 
     Args:
-        image_shape: as in ``DDPM``.
+        shape: as in ``DDPM``.
         coupling: "independent" or "minibatch".
         times: as in ``DDPM``: "uniform" as in the papers of flow matching, which teaches both ends of the way alike; Esser et al. found
             "logit_normal" better for pictures.
@@ -34,9 +34,9 @@ class FlowMatching(DDPM):
 
     log_prob_method = "ode"
 
-    def __init__(self, image_shape, *, coupling="independent", times="uniform", name="flow_matching", **kwargs):
+    def __init__(self, shape, *, coupling="independent", times="uniform", name="flow_matching", **kwargs):
         super().__init__(
-            image_shape, schedule="rectified_flow", prediction="flow", times=times, weight=None, name=name, **kwargs
+            shape, schedule="rectified_flow", prediction="flow", times=times, weight=None, name=name, **kwargs
         )
         self.coupling = checks.one_of("coupling", coupling, ["independent", "minibatch"])
 

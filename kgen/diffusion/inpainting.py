@@ -49,32 +49,32 @@ class InpaintingModel(DDPM):
     """A diffusion model that draws what is missing of a picture: ``fit(images)`` or ``fit(images, labels)``, then ``inpaint``.
 
     Args:
-        image_shape: (H, W, C).
+        shape: (H, W, C).
         **kwargs: ``network``, ``num_classes``, ``schedule`` ... as in ``DDPM``.
     Reference:
         Saharia et al., Palette: Image-to-image diffusion models, 2022, section 4.2, arXiv 2111.05826.
     """
 
-    def __init__(self, image_shape, *, name="inpainting_model", **kwargs):
-        image_shape = checks.shape("image_shape", image_shape)
-        known = KnownRegion((*image_shape[:2], image_shape[2] + 1))
-        super().__init__(image_shape, conditions=[known], name=name, **kwargs)
+    def __init__(self, shape, *, name="inpainting_model", **kwargs):
+        shape = checks.shape("shape", shape)
+        known = KnownRegion((*shape[:2], shape[2] + 1))
+        super().__init__(shape, conditions=[known], name=name, **kwargs)
 
     def inpaint(self, x, mask, *, seed=None, **kwargs):
         """Draws the unknown pixels.
 
         Args:
-            x: float array (B, *image_shape), in [-1, 1]; what it holds where nothing is known does not matter.
+            x: float array (B, *shape), in [-1, 1]; what it holds where nothing is known does not matter.
             mask: bool array (H, W) for all images, or (B, H, W): True where the pixel is known and stays as it is.
             seed: int, or None for another result each time.
             **kwargs: ``labels``, ``guidance``, ``steps``, ``sampler``, ``batch_size`` as in ``sample``.
         Returns:
-            numpy float32 array (B, *image_shape), equal to ``x`` where it is known.
+            numpy float32 array (B, *shape), equal to ``x`` where it is known.
         Raises:
             ValueError: x or mask are not as above.
         """
         x, mask = checks.data_array("x", x), np.asarray(mask)
-        shape = self.image_shape[:2]
+        shape = self.shape[:2]
         if mask.dtype != bool or mask.shape not in (shape, (len(x), *shape)):
             raise ValueError(
                 f"mask: expected bools of shape {shape} or {(len(x), *shape)}, True where a pixel is known; received {mask.dtype} of "
@@ -82,7 +82,7 @@ class InpaintingModel(DDPM):
             )
         mask = np.broadcast_to(mask, (len(x), *shape))[..., None]
         x = np.where(mask, x, 0.0).astype("float32")  # before the check: what is not known may hold anything
-        checks.images("x", x, self.image_shape)
+        checks.images("x", x, self.shape)
         known = np.concatenate([x, mask.astype("float32")], axis=-1)
         return np.where(mask, x, self.sample(len(x), seed=seed, known=known, **kwargs))
 
@@ -97,9 +97,9 @@ class InpaintingModel(DDPM):
             inputs = {name: inputs[name] for name in sample.inputs if name in inputs}  # conditions in their order
             return {"images": ops.where(mask, x, sample.function(**inputs)["images"])}
 
-        x = TensorSpec(self.image_shape, "float32", "picture in [-1, 1]", -1.0, 1.0, kind="image")
+        x = TensorSpec(self.shape, "float32", "picture in [-1, 1]", -1.0, 1.0, kind="image")
         told = "true where a pixel of x is known and stays as it is"
-        mask = TensorSpec(self.image_shape[:2], "bool", told, kind="mask")
+        mask = TensorSpec(self.shape[:2], "bool", told, kind="mask")
         rest = {name: spec for name, spec in sample.inputs.items() if name != "known"}
         outputs = {"images": f"x with the rest drawn, {self.sampler!r}"}
         return [*found, Endpoint("inpaint", inpaint, {"x": x, "mask": mask, **rest}, outputs, images=("images",))]
@@ -109,8 +109,8 @@ class InpaintingModel(DDPM):
         return []
 
     def views(self):
-        mask = TensorSpec(self.image_shape[:2], "bool", "true where a pixel is known and stays as it is", kind="mask")
-        given = {"x": views.picture(self.image_shape), "mask": mask}
+        mask = TensorSpec(self.shape[:2], "bool", "true where a pixel is known and stays as it is", kind="mask")
+        given = {"x": views.picture(self.shape), "mask": mask}
         return [views.drawn_from(self, "inpaint", "Inpaint", given, ("guidance", "steps"))]
 
     def get_config(self):

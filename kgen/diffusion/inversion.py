@@ -19,12 +19,12 @@ def invert(model, x, *, labels=None, steps=50, batch_size=None, **conditions):
 
     Args:
         model: a ``DDPM``, trained as always.
-        x: float array (N, *image_shape).
+        x: float array (N, *shape).
         labels, conditions: as in ``DDPM.sample``: those of the examples.
         steps: number of steps, in equal steps of time.
         batch_size: rows per compiled call.
     Returns:
-        numpy float32 array (N, *image_shape), for examples of the model of next to N(0, prior_scale^2).
+        numpy float32 array (N, *shape), for examples of the model of next to N(0, prior_scale^2).
     Raises:
         TypeError: the model is none.
         ValueError: x, labels, conditions or steps out of range.
@@ -43,7 +43,7 @@ def invert(model, x, *, labels=None, steps=50, batch_size=None, **conditions):
 
 
 def invert_rows(model, x, values, steps, taken=None):
-    """As ``invert``, of tensors: float tensor (B, *image_shape), for x (B, *image_shape) and the tensors of conditions by name.
+    """As ``invert``, of tensors: float tensor (B, *shape), for x (B, *shape) and the tensors of conditions by name.
 
     ``taken`` is how many steps each row takes, int tensor (B,), at most ``steps``, which is the default for all.
     """
@@ -56,11 +56,11 @@ def invert_rows(model, x, values, steps, taken=None):
 
 
 def interpolate_rows(model, a, b, share, values, steps, taken=None):
-    """An example of each way of ``interpolate``, of tensors: float tensor (B, *image_shape).
+    """An example of each way of ``interpolate``, of tensors: float tensor (B, *shape).
 
     Args:
         model: a ``DDPM`` of images.
-        a, b: float tensors (B, *image_shape).
+        a, b: float tensors (B, *shape).
         share: float tensor (B,), of the way from a to b, in [0, 1].
         values: the tensors of conditions by name.
         steps: int, up and down.
@@ -68,7 +68,7 @@ def interpolate_rows(model, a, b, share, values, steps, taken=None):
     """
     first, second = (invert_rows(model, x, values, steps, taken) for x in (a, b))
     z = slerp_rows(*(ops.reshape(v, (ops.shape(v)[0], -1)) for v in (first, second)), share)
-    z = ops.reshape(z, (-1, *model.image_shape))
+    z = ops.reshape(z, (-1, *model.shape))
     seeds = ops.zeros((ops.shape(a)[0], 2), dtype="int32")
     return model.sample_rows(seeds, values, sampler=DDIMSampler(steps), x=z, steps=taken)
 
@@ -81,13 +81,13 @@ def interpolate(model, a, b, frames=8, *, labels=None, steps=50, batch_size=None
 
     Args:
         model: a ``DDPM``, trained as always.
-        a, b: float arrays (N, *image_shape).
+        a, b: float arrays (N, *shape).
         frames: number of examples of each way, ends included, at least 2.
         labels, conditions: as in ``DDPM.sample``: those of the whole way.
         steps: number of DDIM's steps, up and down.
         batch_size: rows per compiled call.
     Returns:
-        numpy float32 array (N, frames, *image_shape).
+        numpy float32 array (N, frames, *shape).
     Raises:
         TypeError: the model is none.
         ValueError: a, b, frames, steps, labels or conditions out of range.
@@ -102,11 +102,11 @@ def interpolate(model, a, b, frames=8, *, labels=None, steps=50, batch_size=None
     n, given = len(a), {"labels": labels, "batch_size": batch_size, **conditions}
     asked = model.asked(n, seed=0, sampler=DDIMSampler(steps), **given)
     noises = [invert(model, x, steps=steps, **given).reshape(n, -1) for x in (a, b)]
-    z = slerp(*noises, frames).reshape(n * frames, *model.image_shape)
+    z = slerp(*noises, frames).reshape(n * frames, *model.shape)
 
     def rows(seeds, values, strength, *, sampler, guide, x):
         return model.sample_rows(seeds, values, strength, sampler=sampler, guide=guide, x=x)
 
     each = {name: np.repeat(value, frames, axis=0) for name, value in asked.arrays.items()}
     drawn = dataclasses.replace(asked, arrays=each).run(model, "interpolate", rows, x=z)
-    return drawn.reshape(n, frames, *model.image_shape)
+    return drawn.reshape(n, frames, *model.shape)

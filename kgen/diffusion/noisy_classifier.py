@@ -14,12 +14,12 @@ from kgen.diffusion.schedules import like
 class NoisyClassifier(GenerativeModel):
     """Learns p(y | x_t, t) by ``fit(x, labels)``: the cross-entropy at a random time and noise for each example.
 
-        classifier = NoisyClassifier(model.image_shape, 10, schedule=model.schedule, times=model.times)
+        classifier = NoisyClassifier(model.shape, 10, schedule=model.schedule, times=model.times)
 
     Called on [x_t, t] it returns logits, as ``ClassifierGuidance`` wants them. It is a model like all others, but draws no samples.
 
     Args:
-        image_shape: shape of one example, as in ``DDPM``.
+        shape: shape of one example, as in ``DDPM``.
         num_classes: number of classes, or a list of their names.
         network: maps [x_t / sqrt(alpha^2 + sigma^2), t] to logits (B, num_classes). By default convolutions for images, dense layers
             for other shapes.
@@ -33,7 +33,7 @@ class NoisyClassifier(GenerativeModel):
 
     def __init__(
         self,
-        image_shape,
+        shape,
         num_classes,
         *,
         network=None,
@@ -44,13 +44,13 @@ class NoisyClassifier(GenerativeModel):
         dtype=None,
     ):
         super().__init__(ema=ema, conditions=of_classes(num_classes), name=name, dtype=dtype)
-        self.image_shape = checks.shape("image_shape", image_shape)
+        self.shape = checks.shape("shape", shape)
         self.num_classes = self.conditions["label"].count
         self.schedule, self.times = schedules.get(schedule), laws.get_times(times)
         if network is None:
-            network = default_classifier(self.image_shape, self.num_classes, self.dtype_policy)
+            network = default_classifier(self.shape, self.num_classes, self.dtype_policy)
         self.network = network
-        logits = self.network([keras.KerasTensor((None, *self.image_shape)), keras.KerasTensor((None,))])
+        logits = self.network([keras.KerasTensor((None, *self.shape)), keras.KerasTensor((None,))])
         if tuple(logits.shape[1:]) != (self.num_classes,):
             raise ValueError(
                 f"network: expected logits (B, {self.num_classes}) for [x_t, t], received shape {tuple(logits.shape)}."
@@ -60,17 +60,17 @@ class NoisyClassifier(GenerativeModel):
     @property
     def data_name(self):
         """What the data is called in ``fit({"image": ..., "label": ...})``."""
-        return "image" if len(self.image_shape) == 3 else "x"
+        return "image" if len(self.shape) == 3 else "x"
 
     def default_optimizer(self):
         return keras.optimizers.AdamW(1e-3, weight_decay=5e-2, clipnorm=1.0)
 
     def check_examples(self, x):
-        (checks.images if len(self.image_shape) == 3 else checks.rows)("x", x, self.image_shape)
+        (checks.images if len(self.shape) == 3 else checks.rows)("x", x, self.shape)
         return len(x)
 
     def call(self, inputs, training=False):
-        """Logits (B, num_classes) for [x_t, t], float (B, *image_shape) and (B,)."""
+        """Logits (B, num_classes) for [x_t, t], float (B, *shape) and (B,)."""
         x_t, t = inputs
         scale = ops.sqrt(ops.square(self.schedule.alpha(t)) + ops.square(self.schedule.sigma(t)))
         return self.network_for(training)([x_t / like(scale, x_t), t], training=training)
@@ -79,7 +79,7 @@ class NoisyClassifier(GenerativeModel):
         """-ln p(y | x_t, t), at a random time each."""
         x, label = ops.cast(batch.x, "float32"), batch.conditions["label"]
         t = self.times.times(batch.strata, self.schedule)
-        x_t = self.schedule.add_noise(x, t, random.normal(batch.seeds, self.image_shape))
+        x_t = self.schedule.add_noise(x, t, random.normal(batch.seeds, self.shape))
         logits = ops.cast(self([x_t, t], training=training), "float32")
         right = ops.equal(ops.cast(ops.argmax(logits, axis=-1), label.dtype), label)
         losses = keras.losses.sparse_categorical_crossentropy(label, logits, from_logits=True)
@@ -88,7 +88,7 @@ class NoisyClassifier(GenerativeModel):
     def get_config(self):
         return {
             **super().get_config(),
-            "image_shape": list(self.image_shape),
+            "shape": list(self.shape),
             "num_classes": self.conditions["label"].num_classes,
             "network": keras.saving.serialize_keras_object(self.network),
             "schedule": keras.saving.serialize_keras_object(self.schedule),

@@ -23,9 +23,9 @@ class Operator(Configured):
         """``__call__`` of a tensor."""
         raise NotImplementedError
 
-    def shape(self, image_shape):
+    def shape(self, shape):
         """The shape of A x for one image (H, W, C); raises ValueError where there is none."""
-        return image_shape
+        return shape
 
 
 @keras.saving.register_keras_serializable(package="kgen")
@@ -45,11 +45,11 @@ class Masking(Operator):
     def apply(self, x):
         return x * ops.convert_to_tensor(np.array(self.mask)[None, :, :, None].astype("float32"))
 
-    def shape(self, image_shape):
+    def shape(self, shape):
         sides = (len(self.mask), len(self.mask[0]))
-        if tuple(image_shape[:2]) != sides:
-            raise ValueError(f"mask: expected shape {tuple(image_shape[:2])}, that of the images, received {sides}.")
-        return image_shape
+        if tuple(shape[:2]) != sides:
+            raise ValueError(f"mask: expected shape {tuple(shape[:2])}, that of the images, received {sides}.")
+        return shape
 
 
 @keras.saving.register_keras_serializable(package="kgen")
@@ -66,10 +66,10 @@ class AveragePooling(Operator):
     def apply(self, x):
         return ops.average_pool(x, self.factor, strides=self.factor, data_format="channels_last")
 
-    def shape(self, image_shape):
-        if any(s % self.factor for s in image_shape[:2]):
-            raise ValueError(f"factor: expected a divisor of both sides of {image_shape}, received {self.factor}.")
-        return (*(s // self.factor for s in image_shape[:2]), image_shape[2])
+    def shape(self, shape):
+        if any(s % self.factor for s in shape[:2]):
+            raise ValueError(f"factor: expected a divisor of both sides of {shape}, received {self.factor}.")
+        return (*(s // self.factor for s in shape[:2]), shape[2])
 
 
 @keras.saving.register_keras_serializable(package="kgen")
@@ -100,9 +100,7 @@ class Grey(Operator):
     def apply(self, x):
         return ops.sum(x * ops.convert_to_tensor(np.array([0.299, 0.587, 0.114], "float32")), axis=-1, keepdims=True)
 
-    def shape(self, image_shape):
-        if image_shape[2] != 3:
-            raise ValueError(
-                f"operator: {self!r} is of images with red, green and blue, received images {image_shape}."
-            )
-        return (*image_shape[:2], 1)
+    def shape(self, shape):
+        if shape[2] != 3:
+            raise ValueError(f"operator: {self!r} is of images with red, green and blue, received images {shape}.")
+        return (*shape[:2], 1)

@@ -30,7 +30,7 @@ class PosteriorGuidance(FurtherGuidance):
 
     Args:
         y: float tensor (B, ...), what was measured.
-        operator: A, a linear function of tensors (B, *image_shape), written in ``keras.ops``.
+        operator: A, a linear function of tensors (B, *shape), written in ``keras.ops``.
         noise: s, float tensor (B,).
         iterations: of conjugate gradients.
         guidance: as in ``FurtherGuidance``.
@@ -99,13 +99,13 @@ def posterior_sample(model, y, operator, *, noise=0.0, iterations=1, **sampling)
     Args:
         model: a ``DDPM``, trained as always.
         y: float array (N, ...), what was measured.
-        operator: A: an ``Operator``, such as ``GaussianBlur(1.0)``, or any linear function of tensors (B, *image_shape) in ``keras.ops``
+        operator: A: an ``Operator``, such as ``GaussianBlur(1.0)``, or any linear function of tensors (B, *shape) in ``keras.ops``
             (the same function each time: for each the sampler is compiled).
         noise: the standard deviation of the noise in y, at least 0.
         iterations: passes backwards for each estimate; more follow y more closely where measurements depend on each other.
         **sampling: ``seed``, ``labels``, ``guidance``, ``steps``, ``sampler``, ``batch_size`` and conditions, as in ``DDPM.sample``.
     Returns:
-        numpy float32 array (N, *image_shape). Row i depends on (seed, i) and its ``y`` alone. It is of the posterior approximately: x_0
+        numpy float32 array (N, *shape). Row i depends on (seed, i) and its ``y`` alone. It is of the posterior approximately: x_0
         given x_t is taken for a Gaussian. A learned variance of the model's is not used.
     Raises:
         TypeError: the model is none.
@@ -115,7 +115,7 @@ def posterior_sample(model, y, operator, *, noise=0.0, iterations=1, **sampling)
     iterations = checks.positive_int("iterations", iterations)
     noise = checks.in_range("noise", noise, 0.0, 1e3)
     y = checks.data_array("y", y)
-    _check_operator(operator, model.image_shape, y)
+    _check_operator(operator, model.shape, y)
 
     def rows(seeds, values, strength, *, sampler, guide, y, noise):
         measured = (y, operator, noise, iterations)
@@ -126,7 +126,7 @@ def posterior_sample(model, y, operator, *, noise=0.0, iterations=1, **sampling)
 
 
 def posterior_rows(model, seeds, y, operator, noise, iterations, values=None, strength=None, *, guide=None, **options):
-    """``posterior_sample`` of row seeds: float32 tensor (B, *image_shape).
+    """``posterior_sample`` of row seeds: float32 tensor (B, *shape).
 
     Args:
         model: a ``DDPM``.

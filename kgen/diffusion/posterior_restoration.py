@@ -27,10 +27,10 @@ class PosteriorRestoration(GenerativeModel):
         model = keras.saving.deserialize_keras_object(model) if isinstance(model, dict) else model
         check_model(model)
         if not model.is_image:
-            raise ValueError(f"model: expected one of images (H, W, C), received one of {model.image_shape}.")
+            raise ValueError(f"model: expected one of images (H, W, C), received one of {model.shape}.")
         super().__init__(conditions=model.conditions, name=name, dtype=dtype)
         self.model, self.operator = model, as_operator(operator)
-        self.image_shape, self.measured_shape = model.image_shape, self.operator.shape(model.image_shape)
+        self.shape, self.measured_shape = model.shape, self.operator.shape(model.shape)
         self.iterations = checks.positive_int("iterations", iterations)
 
     def objective(self, batch, training):

@@ -39,7 +39,7 @@ def reflow_pairs(teacher, n, seed=None, **kwargs):
         )
     seed = random.new_seed() if seed is None else seed
     x = teacher.sample(n, seed=seed, **kwargs)
-    noise = random.normal(ops.convert_to_tensor(teacher.row_seeds(n, seed)), teacher.image_shape, draw=0)
+    noise = random.normal(ops.convert_to_tensor(teacher.row_seeds(n, seed)), teacher.shape, draw=0)
     asked = {k: v for k, v in kwargs.items() if k not in OPTIONS and v is not None}
     values = teacher.conditions.rows(n, asked)
     given = {name: values[name] for c in teacher.conditions if c.keyword in asked for name in c.specs()}
@@ -57,15 +57,15 @@ class Reflow(FlowMatching):
     lines cross or not: ``Reflow.from_teacher(teacher, times=StepTimes(1), sampler=DDIMSampler(1))``.
 
     Args:
-        image_shape, **kwargs: as in ``FlowMatching``, but for ``coupling``.
+        shape, **kwargs: as in ``FlowMatching``, but for ``coupling``.
         sampler: as in ``DDPM``; by default ``DDIMSampler(50)`` for all data, since noise on the way would lose the pairs.
     Reference:
         Liu et al., Flow straight and fast, 2023, section 2.2 (distillation too) and Theorem 3.5, arXiv 2209.03003.
     """
 
-    def __init__(self, image_shape, *, sampler=None, name="reflow", **kwargs):
+    def __init__(self, shape, *, sampler=None, name="reflow", **kwargs):
         sampler = samplers.DDIMSampler(50) if sampler is None else sampler
-        super().__init__(image_shape, sampler=sampler, name=name, **kwargs)
+        super().__init__(shape, sampler=sampler, name=name, **kwargs)
 
     @classmethod
     def from_teacher(cls, teacher, **kwargs):
@@ -83,7 +83,7 @@ class Reflow(FlowMatching):
         if own != wanted:
             raise ValueError(
                 f"teacher: expected a flow, such as FlowMatching, of {wanted[0]!r} and {wanted[1]!r}, received one of {own[0]!r} and {own[1]!r}. "
-                "Samples of any model make pairs (reflow_pairs); begin with Reflow(image_shape) for those."
+                "Samples of any model make pairs (reflow_pairs); begin with Reflow(shape) for those."
             )
         return cls(**{**process, "network": trained_network(teacher), **kwargs})
 
@@ -98,7 +98,7 @@ class Reflow(FlowMatching):
     def check_data(self, x, y=None):
         rest, noise = self._apart(x)
         found, conditions = super().check_data(rest, y)
-        checks.rows("noise", noise, self.image_shape)
+        checks.rows("noise", noise, self.shape)
         if len(noise) != len(found):
             raise ValueError(f"noise: expected {len(found)} rows, one for each example, received {len(noise)}.")
         return {self.data_name: found, "noise": noise}, conditions

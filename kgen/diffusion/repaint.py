@@ -65,12 +65,12 @@ def inpaint(model, x, mask, *, resamples=10, **sampling):
 
     Args:
         model: a ``DDPM``, trained as always.
-        x: float array (N, *image_shape); what it holds where it is not known is ignored.
+        x: float array (N, *shape); what it holds where it is not known is ignored.
         mask: bool array (H, W) for all images, or (N, H, W): True where a pixel is known and stays as it is. For vectors (D,) or (N, D).
         resamples: how often each step is taken: 1 is fast and sees little of the known part; the paper's 10 take ten times as long.
         **sampling: ``seed``, ``labels``, ``guidance``, ``steps``, ``sampler``, ``batch_size`` and conditions, as in ``DDPM.sample``.
     Returns:
-        numpy float32 array (N, *image_shape), ``x`` itself where it is known. Row i depends on (seed, i) and its ``x`` and mask alone.
+        numpy float32 array (N, *shape), ``x`` itself where it is known. Row i depends on (seed, i) and its ``x`` and mask alone.
     Raises:
         TypeError: the model is none.
         ValueError: x, mask, resamples or what ``sample`` takes out of range.
@@ -87,11 +87,11 @@ def inpaint(model, x, mask, *, resamples=10, **sampling):
 
 
 def inpaint_rows(model, seeds, x, mask, resamples, values=None, strength=None, *, sampler=None, **options):
-    """``inpaint`` of row seeds: float32 tensor (B, *image_shape).
+    """``inpaint`` of row seeds: float32 tensor (B, *shape).
 
     Args:
         model: a ``DDPM``.
-        x: float tensor (B, *image_shape).
+        x: float tensor (B, *shape).
         mask: bool tensor of the same shape, true where x is known.
         resamples: as in ``RePaintSampler``.
         seeds, values, strength, sampler: as in ``DDPM.sample_rows``, as are its ``guide`` and ``steps``.
@@ -101,12 +101,12 @@ def inpaint_rows(model, seeds, x, mask, resamples, values=None, strength=None, *
 
 
 def _mask(mask, model, n):
-    """The checked mask: bool (n, *image_shape)."""
+    """The checked mask: bool (n, *shape)."""
     mask = np.asarray(mask)
-    shape = model.image_shape[:-1] if model.is_image else model.image_shape
+    shape = model.shape[:-1] if model.is_image else model.shape
     if mask.dtype != bool or mask.shape not in (shape, (n, *shape)):
         raise ValueError(
             f"mask: expected bools of shape {shape} or {(n, *shape)}, True where x is known; received {mask.dtype} of shape {mask.shape}."
         )
     mask = mask[..., None] if model.is_image else mask
-    return np.array(np.broadcast_to(mask, (n, *model.image_shape)))
+    return np.array(np.broadcast_to(mask, (n, *model.shape)))

@@ -40,20 +40,20 @@ class Restoration(DDPM):
     ``Restoration(shape, Grey())`` colours, ``Restoration(shape, GaussianBlur(1.5))`` makes sharp.
 
     Args:
-        image_shape: (H, W, C) of the pictures that are drawn.
+        shape: (H, W, C) of the pictures that are drawn.
         operator: an ``Operator``, what degrades them.
         **kwargs: ``network``, ``num_classes``, ``schedule`` ... as in ``DDPM``.
     Reference:
         Saharia et al., Palette: Image-to-image diffusion models, 2022, section 4.1, arXiv 2111.05826.
     """
 
-    def __init__(self, image_shape, operator, *, name="restoration", **kwargs):
-        image_shape = checks.shape("image_shape", image_shape)
-        if len(image_shape) != 3:
-            raise ValueError(f"image_shape: expected (H, W, C), received {image_shape}.")
+    def __init__(self, shape, operator, *, name="restoration", **kwargs):
+        shape = checks.shape("shape", shape)
+        if len(shape) != 3:
+            raise ValueError(f"shape: expected (H, W, C), received {shape}.")
         operator = as_operator(operator)
-        degraded = DegradedPicture(operator.shape(image_shape), operator)
-        super().__init__(image_shape, conditions=[degraded], name=name, **kwargs)
+        degraded = DegradedPicture(operator.shape(shape), operator)
+        super().__init__(shape, conditions=[degraded], name=name, **kwargs)
         self.operator = operator
 
     def restore(self, x, **sampling):

@@ -62,7 +62,7 @@ class ScoreSDE(DDPM):
     also for images, whose levels are filled by uniform noise.
 
     Args:
-        image_shape: as in ``DDPM``.
+        shape: as in ``DDPM``.
         schedule: "vp", "sub_vp", "ve", or a ``Schedule`` that leaves something of the data at t = 1. The largest noise of "ve" should be
             about the largest distance between two examples: ``VESchedule(sigma_max=...)``.
         sampler: as in ``DDPM``; by default ``ReverseSDESampler(1000)``.
@@ -73,9 +73,9 @@ class ScoreSDE(DDPM):
 
     log_prob_method = "ode"
 
-    def __init__(self, image_shape, *, schedule="vp", sampler=None, name="score_sde", **kwargs):
+    def __init__(self, shape, *, schedule="vp", sampler=None, name="score_sde", **kwargs):
         super().__init__(
-            image_shape,
+            shape,
             schedule=schedules.get(schedule),
             prediction="score",
             sampler=ReverseSDESampler() if sampler is None else sampler,

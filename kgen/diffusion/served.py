@@ -20,9 +20,9 @@ def further_endpoints(model):
     if not model.is_image:
         return []
     given = model.endpoints()[0].inputs  # seed, conditions, guidance, steps
-    x = TensorSpec(model.image_shape, "float32", "image in [-1, 1]", -1.0, 1.0, kind="image")
+    x = TensorSpec(model.shape, "float32", "image in [-1, 1]", -1.0, 1.0, kind="image")
     known = "true where a pixel of x is known and stays as it is"
-    mask = TensorSpec(model.image_shape[:2], "bool", known, kind="mask")
+    mask = TensorSpec(model.shape[:2], "bool", known, kind="mask")
     noised = "time to which x is noised: 0 leaves it as it is, at 1 next to nothing of it stays"
     strength = TensorSpec((), "float32", noised, 0.0, 1.0, 0.5, kind="number")
 

@@ -76,7 +76,7 @@ class SuperResolution(DDPM):
     the cosine schedule in training, which the network is told; in sampling, as much as is asked for hides what is wrong with them.
 
     Args:
-        image_shape: (H, W, C) of the large pictures.
+        shape: (H, W, C) of the large pictures.
         factor: how many times smaller the given pictures are; divides both sides.
         augmentation: the latest of these times, in [0, 1]; 0 for none. 0.3 to 0.5 are usual.
         **kwargs: ``network``, ``num_classes``, ``schedule`` ... as in ``DDPM``.
@@ -85,17 +85,17 @@ class SuperResolution(DDPM):
         models for high fidelity image generation, 2022, section 4 (conditioning augmentation), arXiv 2106.15282.
     """
 
-    def __init__(self, image_shape, factor=2, *, augmentation=0.0, name="super_resolution", **kwargs):
-        image_shape = checks.shape("image_shape", image_shape)
+    def __init__(self, shape, factor=2, *, augmentation=0.0, name="super_resolution", **kwargs):
+        shape = checks.shape("shape", shape)
         factor = checks.positive_int("factor", factor)
         augmentation = checks.in_range("augmentation", augmentation, 0.0, 1.0)
-        if len(image_shape) != 3 or any(s % factor for s in image_shape[:2]):
-            raise ValueError(f"factor: expected a divisor of both sides of {image_shape}, received {factor}.")
-        low = (image_shape[0] // factor, image_shape[1] // factor, image_shape[2])
+        if len(shape) != 3 or any(s % factor for s in shape[:2]):
+            raise ValueError(f"factor: expected a divisor of both sides of {shape}, received {factor}.")
+        low = (shape[0] // factor, shape[1] // factor, shape[2])
         conditions = [SmallerPicture(low, factor, augmentation)]
         if augmentation > 0:
             conditions.append(AugmentationLevel(augmentation))
-        super().__init__(image_shape, conditions=conditions, name=name, **kwargs)
+        super().__init__(shape, conditions=conditions, name=name, **kwargs)
         self.factor, self.augmentation = factor, augmentation
 
     def conditioned(self, values, seeds):

@@ -22,7 +22,7 @@ def process_of(name, model):
         )
     own = [] if model.num_classes is None else list(model.conditions)[:1]
     return {
-        "image_shape": model.image_shape,
+        "shape": model.shape,
         "schedule": model.schedule,
         "prediction": model.prediction,
         "num_classes": own[0].num_classes if own else None,

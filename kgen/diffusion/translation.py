@@ -17,12 +17,12 @@ def translate(model, x, strength=0.5, **sampling):
 
     Args:
         model: a ``DDPM``, trained as always.
-        x: float array (N, *image_shape).
+        x: float array (N, *shape).
         strength: the time to which x is noised, in [0, 1]: 0 leaves x as it is, at 1 next to nothing of it stays.
         **sampling: ``seed``, ``labels``, ``guidance``, ``steps`` (all of them are taken, from ``strength`` on), ``sampler``,
             ``batch_size`` and conditions, as in ``DDPM.sample``.
     Returns:
-        numpy float32 array (N, *image_shape). Row i depends on (seed, i) and its ``x`` alone.
+        numpy float32 array (N, *shape). Row i depends on (seed, i) and its ``x`` alone.
     Raises:
         TypeError: the model is none.
         ValueError: x, strength or what ``sample`` takes out of range.
@@ -41,15 +41,15 @@ def translate(model, x, strength=0.5, **sampling):
 
 
 def translate_rows(model, seeds, x, start, values=None, strength=None, **options):
-    """``translate`` of row seeds: float32 tensor (B, *image_shape).
+    """``translate`` of row seeds: float32 tensor (B, *shape).
 
     Args:
         model: a ``DDPM``.
-        x: float tensor (B, *image_shape).
+        x: float tensor (B, *shape).
         start: float tensor (B,), the time to which each row is noised, in [0, 1].
         seeds, values, strength: as in ``DDPM.sample_rows``, as are its ``sampler``, ``guide`` and ``steps``.
     """
     later = at_least(start, max(model.schedule.last_time, 1e-3))  # grids begin above 0
-    x_t = model.schedule.add_noise(x, later, random.normal(seeds, model.image_shape, draw=0))
+    x_t = model.schedule.add_noise(x, later, random.normal(seeds, model.shape, draw=0))
     drawn = model.sample_rows(seeds, values, strength, x=x_t, start=later, **options)
     return ops.where(like(start, x) > 0, drawn, x)

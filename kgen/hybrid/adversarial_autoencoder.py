@@ -26,8 +26,8 @@ class AdversarialAutoencoder(AdversarialVAE, Autoencoder):
     likelihood = "implicit"
     has_prior = True
 
-    def __init__(self, image_shape, latent_dim=16, *, adversarial=10.0, name="adversarial_autoencoder", **kwargs):
-        super().__init__(image_shape, latent_dim, name=name, **kwargs)
+    def __init__(self, shape, latent_dim=16, *, adversarial=10.0, name="adversarial_autoencoder", **kwargs):
+        super().__init__(shape, latent_dim, name=name, **kwargs)
         self.adversarial = checks.in_range("adversarial", adversarial, 0.0, 1e6)
 
     def penalty(self, parameters, z, batch, training):

@@ -47,7 +47,7 @@ class AutoencoderKL(AdversarialModel, VAE):
     The weight of the discriminator's word is the one given; the papers' follows the gradients at the decoder's last layer.
 
     Args:
-        image_shape: (H, W, C), sides divisible by 2^len(channels).
+        shape: (H, W, C), sides divisible by 2^len(channels).
         latent_channels: c.
         channels: feature channels of the default networks; each halves the sides, h = H / 2^len(channels).
         encoder: maps x to means and raw deviations (B, h, w, 2 c); ``kgen.networks.SpatialEncoder`` by default.
@@ -67,7 +67,7 @@ class AutoencoderKL(AdversarialModel, VAE):
 
     def __init__(
         self,
-        image_shape,
+        shape,
         latent_channels=4,
         *,
         channels=(32, 64),
@@ -84,28 +84,28 @@ class AutoencoderKL(AdversarialModel, VAE):
         dtype=None,
         **kwargs,
     ):
-        image_shape = checks.shape("image_shape", image_shape)
+        shape = checks.shape("shape", shape)
         for fixed in ("observation", "posterior", "conditions", "latent_dim"):
             if fixed in kwargs:
                 raise TypeError(
                     f"{fixed}: AutoencoderKL has a Gaussian posterior of each place of a map, a Gaussian likelihood and no conditions; received "
                     f"{fixed}={kwargs[fixed]!r}. latent_channels says how many numbers a place has; VAE takes the others."
                 )
-        if len(image_shape) != 3:
-            raise ValueError(f"image_shape: AutoencoderKL is of images, expected (H, W, C), received {image_shape}.")
+        if len(shape) != 3:
+            raise ValueError(f"shape: AutoencoderKL is of images, expected (H, W, C), received {shape}.")
         count = checks.positive_int("latent_channels", latent_channels)
         if encoder is None:
-            encoder = SpatialEncoder(image_shape, 2 * count, channels, dtype=dtype)
-        found = tuple(run_once("encoder", encoder, [ops.zeros((1, *image_shape))]).shape[1:])
+            encoder = SpatialEncoder(shape, 2 * count, channels, dtype=dtype)
+        found = tuple(run_once("encoder", encoder, [ops.zeros((1, *shape))]).shape[1:])
         if len(found) != 3 or found[-1] != 2 * count:
             raise ValueError(
                 f"encoder: expected outputs (B, h, w, {2 * count}), twice latent_channels, received (B, {', '.join(map(str, found))})."
             )
         map_shape = (*found[:2], count)
-        decoder = SpatialDecoder(map_shape, image_shape[-1], channels, dtype=dtype) if decoder is None else decoder
-        x, z = keras.Input(image_shape, name="x"), keras.Input((math.prod(map_shape),), name="z")
+        decoder = SpatialDecoder(map_shape, shape[-1], channels, dtype=dtype) if decoder is None else decoder
+        x, z = keras.Input(shape, name="x"), keras.Input((math.prod(map_shape),), name="z")
         super().__init__(
-            image_shape=image_shape,
+            shape=shape,
             latent_dim=math.prod(map_shape),
             encoder=keras.Model(x, Moments(name="moments")(encoder(x)), name="encoder"),
             decoder=keras.Model(z, decoder(layers.Reshape(map_shape, name="map")(z)), name="decoder"),
@@ -121,10 +121,10 @@ class AutoencoderKL(AdversarialModel, VAE):
             "encoder": keras.saving.serialize_keras_object(encoder),
             "decoder": keras.saving.serialize_keras_object(decoder),
         }
-        self.discriminator = PatchDiscriminator(image_shape, dtype=dtype) if discriminator is None else discriminator
-        run_once("discriminator", self.discriminator, [ops.zeros((1, *image_shape))])
+        self.discriminator = PatchDiscriminator(shape, dtype=dtype) if discriminator is None else discriminator
+        run_once("discriminator", self.discriminator, [ops.zeros((1, *shape))])
         if features is not None:
-            run_once("features", features, [ops.zeros((1, *image_shape))])
+            run_once("features", features, [ops.zeros((1, *shape))])
         self.features = None if features is None else frozen_network(features)
         self.perceptual = checks.in_range("perceptual", perceptual, 0.0, 1e6)
         self.adversarial_loss = losses.get(adversarial_loss)
@@ -169,7 +169,7 @@ class AutoencoderKL(AdversarialModel, VAE):
         cost, logs = self.penalty(parameters, z, batch, training)
         real = self._logits(x, batch, 0, training) if self.adversarial_loss.pairs else None
         adversarial = self.adversarial_values("autoencoder", self._logits(made, batch, 1, training), real)
-        total = reconstruction + self.perceptual * seen + cost / math.prod(self.image_shape)
+        total = reconstruction + self.perceptual * seen + cost / math.prod(self.shape)
         total = total + self._begun("autoencoder", training) * self.adversarial_weight * adversarial
         parts = {"reconstruction": reconstruction, "perceptual": seen, "adversarial": adversarial}
         return Turn(total, {"loss": total, **parts, **logs})

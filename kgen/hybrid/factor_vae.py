@@ -21,14 +21,14 @@ class AdversarialVAE(AdversarialModel, VAE):
     """Base class: a VAE whose penalty a discriminator of codes takes part in. The players are "vae" and "discriminator".
 
     Args:
-        image_shape, latent_dim, **kwargs: as in the autoencoder beside.
+        shape, latent_dim, **kwargs: as in the autoencoder beside.
         discriminator: maps codes (B, latent_dim) to logits (B, 1), high for what the codes should be like; two dense layers by default.
     """
 
-    def __init__(self, image_shape, latent_dim, *, discriminator=None, **kwargs):
+    def __init__(self, shape, latent_dim, *, discriminator=None, **kwargs):
         if kwargs.pop("augmentation", None) is not None:
             raise TypeError(f"augmentation: {type(self).__name__} takes none; its discriminator judges codes.")
-        super().__init__(image_shape=image_shape, latent_dim=latent_dim, **kwargs)
+        super().__init__(shape=shape, latent_dim=latent_dim, **kwargs)
         self.discriminator = (
             MLP(self.latent_shape, (1,), name="discriminator", dtype=self.dtype_policy)
             if discriminator is None
@@ -94,8 +94,8 @@ class FactorVAE(AdversarialVAE):
 
     log_names = ("loss", "reconstruction", "kl", "total_correlation", "discriminator_loss")
 
-    def __init__(self, image_shape, latent_dim=16, *, correlation=10.0, name="factor_vae", **kwargs):
-        super().__init__(image_shape, latent_dim, name=name, **kwargs)
+    def __init__(self, shape, latent_dim=16, *, correlation=10.0, name="factor_vae", **kwargs):
+        super().__init__(shape, latent_dim, name=name, **kwargs)
         self.correlation = checks.in_range("correlation", correlation, 0.0, 1e6)
 
     def penalty(self, parameters, z, batch, training):

@@ -63,7 +63,7 @@ class LatentDiffusion(GenerativeModel):
         own = of_classes(num_classes, label_dropout)
         super().__init__(ema=ema, conditions=[*own, *Conditions(conditions)], name=name, dtype=dtype)
         self.autoencoder = frozen_copy(autoencoder)
-        self.image_shape = self.autoencoder.image_shape
+        self.shape = self.autoencoder.shape
         self.latent_shape = tuple(self.autoencoder.latent_shape)
         self.num_classes = own[0].count if own else None
         if network is None and len(self.latent_shape) not in (1, 3):
@@ -106,7 +106,7 @@ class LatentDiffusion(GenerativeModel):
     @property
     def data_name(self):
         """What the data is called in ``fit({"image": ..., ...})``."""
-        return "image" if len(self.image_shape) == 3 else "x"
+        return "image" if len(self.shape) == 3 else "x"
 
     # Training.
 
@@ -121,7 +121,7 @@ class LatentDiffusion(GenerativeModel):
         the first batches that hold 10,000 rows.
 
         Args:
-            x: float array (N, *image_shape), of which up to 10,000 evenly spaced rows are used.
+            x: float array (N, *shape), of which up to 10,000 evenly spaced rows are used.
             batch_size: rows per compiled call; at most 256 by default.
         """
         x = self.examples(x)
@@ -176,15 +176,15 @@ class LatentDiffusion(GenerativeModel):
     # What takes row seeds and tensors, and is compiled and served.
 
     def encode_rows(self, x):
-        """Scaled latents: float32 tensor (B, *latent_shape), of x (B, *image_shape)."""
+        """Scaled latents: float32 tensor (B, *latent_shape), of x (B, *shape)."""
         return (self.autoencoder.latent_rows(x) - self.shift) / self.scale
 
     def decode_rows(self, z):
-        """Examples of scaled latents: float32 tensor (B, *image_shape)."""
+        """Examples of scaled latents: float32 tensor (B, *shape)."""
         return self.autoencoder.from_latent_rows(self.shift + self.scale * z)
 
     def sample_rows(self, seeds, values=None, strength=None, **options):
-        """Samples of row seeds, as ``DDPM.sample_rows``, decoded: float32 tensor (B, *image_shape)."""
+        """Samples of row seeds, as ``DDPM.sample_rows``, decoded: float32 tensor (B, *shape)."""
         return self.decode_rows(self.prior.sample_rows(seeds, values, strength, **options))
 
     # The protocol.
@@ -197,7 +197,7 @@ class LatentDiffusion(GenerativeModel):
         Args:
             n, seed, labels, guidance, steps, sampler, batch_size, conditions: as in ``DDPM.sample``.
         Returns:
-            numpy float32 array (n, *image_shape); images are in [-1, 1].
+            numpy float32 array (n, *shape); images are in [-1, 1].
         Raises:
             ValueError: n, labels, guidance, steps or sampler out of range; the model has not been trained.
         """
@@ -206,19 +206,19 @@ class LatentDiffusion(GenerativeModel):
         return self.prior.asked(n, **common, labels=labels, **conditions).run(self, "sample", self.sample_rows)
 
     def encode(self, x, *, batch_size=None):
-        """The scaled latents: numpy float32 array (B, *latent_shape), for x (B, *image_shape)."""
+        """The scaled latents: numpy float32 array (B, *latent_shape), for x (B, *shape)."""
         self._check_adapted()
         return self.run_rows("encode", self.encode_rows, [self.examples(x)], batch_size=batch_size)
 
     def decode(self, z, *, batch_size=None):
-        """The examples of scaled latents: numpy float32 array (B, *image_shape), for z (B, *latent_shape)."""
+        """The examples of scaled latents: numpy float32 array (B, *shape), for z (B, *latent_shape)."""
         self._check_adapted()
         z = np.asarray(z)
         checks.rows("z", z, self.latent_shape)
         return self.run_rows("decode", self.decode_rows, [z.astype("float32")], batch_size=batch_size)
 
     def reconstruct(self, x, *, batch_size=None):
-        """``decode(encode(x))``, the autoencoder's own: numpy float32 array (B, *image_shape)."""
+        """``decode(encode(x))``, the autoencoder's own: numpy float32 array (B, *shape)."""
         return self.autoencoder.reconstruct(x, batch_size=batch_size)
 
     def _check_adapted(self):
@@ -232,9 +232,9 @@ class LatentDiffusion(GenerativeModel):
 
     def endpoints(self):
         self._check_adapted()
-        images = ("images",) if len(self.image_shape) == 3 else ()
+        images = ("images",) if len(self.shape) == 3 else ()
         low, high = (-1.0, 1.0) if images else (None, None)
-        x = TensorSpec(self.image_shape, "float32", "example", low, high, kind="image" if images else "array")
+        x = TensorSpec(self.shape, "float32", "example", low, high, kind="image" if images else "array")
         z = TensorSpec(self.latent_shape, "float32", "scaled latent")
         prior = self.prior.endpoints()[0]
 
@@ -251,7 +251,7 @@ class LatentDiffusion(GenerativeModel):
 
     def get_config(self):
         prior = self.prior.get_config()
-        left_out = {*super().get_config(), "image_shape", "clip", "uncertainty"}
+        left_out = {*super().get_config(), "shape", "clip", "uncertainty"}
         return {
             **super().get_config(),
             "autoencoder": keras.saving.serialize_keras_object(self.autoencoder),

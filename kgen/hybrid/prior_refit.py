@@ -57,7 +57,7 @@ class PriorRefit(GenerativeModel):
         conditions = [*autoencoder.conditions, *(c for c in prior.conditions if c.name not in known)]
         super().__init__(conditions=Conditions(conditions), name=name, dtype=dtype)
         self.autoencoder, self.prior = autoencoder, prior
-        self.image_shape, self.latent_shape = autoencoder.image_shape, tuple(autoencoder.latent_shape)
+        self.shape, self.latent_shape = autoencoder.shape, tuple(autoencoder.latent_shape)
         kinds = {GPT: _Tokens, PixelCNN: _Pixels, CodePixelCNN: _Maps}
         self._kind = next((k for c, k in kinds.items() if isinstance(prior, c)), _Latents)(autoencoder, prior)
         self._offered = {e.name: e for e in prior.endpoints()}
@@ -91,7 +91,7 @@ class PriorRefit(GenerativeModel):
     @property
     def data_name(self):
         """What the data is called in ``fit({"image": ..., "label": ...})``."""
-        return "image" if len(self.image_shape) == 3 else "x"
+        return "image" if len(self.shape) == 3 else "x"
 
     def check_examples(self, x):
         return self.autoencoder.check_examples(x)
@@ -100,7 +100,7 @@ class PriorRefit(GenerativeModel):
         """The codes of examples as the prior sees them: what ``prior.fit`` takes.
 
         Args:
-            x: float array (B, *image_shape).
+            x: float array (B, *shape).
             seed: int; of the draw from q(z | x). Several draws of each example are those of ``np.repeat(x, 5, axis=0)``.
             batch_size: rows per compiled call; at most 256 by default.
             **conditions: the autoencoder's, if it has any, by keyword, such as ``labels=``.
@@ -113,7 +113,7 @@ class PriorRefit(GenerativeModel):
         return self.run_rows("codes", self._kind.codes, arrays, batch_size=batch_size)
 
     def fit(self, x=None, y=None, **kwargs):
-        """Fits the prior to the codes of ``x``, float array (N, *image_shape), or a dict of it and conditions.
+        """Fits the prior to the codes of ``x``, float array (N, *shape), or a dict of it and conditions.
 
         Args:
             x, y: the examples, and what conditions them.
@@ -163,14 +163,14 @@ class PriorRefit(GenerativeModel):
     # What takes row seeds and tensors, and is compiled and served.
 
     def sample_rows(self, seeds, **inputs):
-        """Decoded draws of the prior, (B, *image_shape), for row seeds (B, 2); ``inputs`` are conditions, and what the prior's endpoint
+        """Decoded draws of the prior, (B, *shape), for row seeds (B, 2); ``inputs`` are conditions, and what the prior's endpoint
         "sample" takes beside."""
         own = {k: v for k, v in inputs.items() if k in self.autoencoder.conditions.specs()}
         rest = {k: v for k, v in inputs.items() if k in self._offered["sample"].inputs}
         return self.decode_prior_rows(self._kind.draw(seeds, **rest), **own)
 
     def decode_prior_rows(self, codes, **values):
-        """Examples (B, *image_shape) of codes as the prior gives them."""
+        """Examples (B, *shape) of codes as the prior gives them."""
         return self._kind.decode(codes, **values)
 
     def log_prob_rows(self, x, seeds, *, num_samples=100, **values):
@@ -204,7 +204,7 @@ class PriorRefit(GenerativeModel):
             **given: conditions, one value for all rows or one for each, such as ``labels=``; and what the prior's endpoint "sample"
                 takes, such as a flow's ``temperature=``.
         Returns:
-            numpy float32 array (n, *image_shape).
+            numpy float32 array (n, *shape).
         """
         arrays = {"seeds": self.row_seeds(n, seed)}
         for name, spec in self._options().items():
@@ -227,7 +227,7 @@ class PriorRefit(GenerativeModel):
 
     def bits_per_dim(self, x, **kwargs):
         """``-log_prob(x, ...)`` in bits per value: numpy array (B,). Of use with likelihoods of levels."""
-        return bits_per_dim(self.log_prob(x, **kwargs), self.image_shape)
+        return bits_per_dim(self.log_prob(x, **kwargs), self.shape)
 
     def encode(self, x, **kwargs):
         """As the autoencoder's ``encode``."""
@@ -246,7 +246,7 @@ class PriorRefit(GenerativeModel):
         return self.autoencoder.interpolate(a, b, steps, **kwargs)
 
     def endpoints(self):
-        images = ("images",) if len(self.image_shape) == 3 else ()
+        images = ("images",) if len(self.shape) == 3 else ()
         others = [e for e in self.autoencoder.endpoints() if e.name not in ("sample", "log_prob")]
         inputs = {"seed": SEED, **self.conditions.specs(), **self._options()}
 
@@ -280,7 +280,7 @@ class _Latents:
         self.check()
 
     def check(self):
-        found = getattr(self.prior, "shape", getattr(self.prior, "image_shape", None))
+        found = getattr(self.prior, "shape", getattr(self.prior, "shape", None))
         wanted = tuple(self.autoencoder.latent_shape)
         if found is not None and tuple(found) != wanted:
             raise ValueError(f"prior: expected a model of latents of shape {wanted}, received one of {tuple(found)}.")
@@ -358,10 +358,10 @@ class _Pixels(_Tokens):
 
     def check(self):
         shape, count = self._integers()
-        if self.prior.image_shape != (*shape, 1) or self.prior.mixture.levels != count:
+        if self.prior.shape != (*shape, 1) or self.prior.mixture.levels != count:
             raise ValueError(
                 f"prior: expected a PixelCNN of {(*shape, 1)} with levels={count}, as many as there are codes, received one of "
-                f"{self.prior.image_shape} with levels={self.prior.mixture.levels}."
+                f"{self.prior.shape} with levels={self.prior.mixture.levels}."
             )
 
     def codes(self, x, seeds, **values):

@@ -32,7 +32,7 @@ class VAEGAN(AdversarialModel, VAE):
     There is no ``log_prob``: what the decoder returns is judged, not the mean of a distribution of x.
 
     Args:
-        image_shape, latent_dim, encoder, decoder, prior, posterior, beta, kl_warmup, free_bits, ema: as in ``VAE``.
+        shape, latent_dim, encoder, decoder, prior, posterior, beta, kl_warmup, free_bits, ema: as in ``VAE``.
         features: the discriminator's first part, maps x to f(x) (B, n); by default convolutions and a layer normalisation. Of features whose
             scale is free the discriminator makes small ones: the similarity is then nothing beside the divergence, and all pictures become one.
         discriminator: the rest, maps f(x) to a logit (B, 1); a linear layer by default.
@@ -43,23 +43,23 @@ class VAEGAN(AdversarialModel, VAE):
     log_names = ("loss", "similarity", "kl", "decoder_loss", "discriminator_loss")
 
     def __init__(
-        self, image_shape, latent_dim=16, *, features=None, discriminator=None, similarity=0.1, name="vae_gan", **kwargs
+        self, shape, latent_dim=16, *, features=None, discriminator=None, similarity=0.1, name="vae_gan", **kwargs
     ):
         for name, why in REFUSED.items():
             if kwargs.get(name) is not None:
                 raise TypeError(f"{name}: VAEGAN takes none; {why}.")
         kwargs["observation"] = GaussianLikelihood(1.0)
-        super().__init__(image_shape=image_shape, latent_dim=latent_dim, name=name, **kwargs)
+        super().__init__(shape=shape, latent_dim=latent_dim, name=name, **kwargs)
         self.similarity = checks.in_range("similarity", similarity, 0.0, 1e6)
         if features is None:
             layers = [
-                keras.Input(self.image_shape),
-                defaults.encoder(self.image_shape, FEATURES, self.dtype_policy),
+                keras.Input(self.shape),
+                defaults.encoder(self.shape, FEATURES, self.dtype_policy),
                 keras.layers.LayerNormalization(epsilon=1e-9, center=False, scale=False, dtype=self.dtype_policy),
             ]
             features = keras.Sequential(layers, name="features")
         self.features = features
-        size = self.features(keras.KerasTensor((1, *self.image_shape))).shape[-1]
+        size = self.features(keras.KerasTensor((1, *self.shape))).shape[-1]
         self.discriminator = (
             MLP((size,), (1,), widths=(), name="discriminator", dtype=self.dtype_policy)
             if discriminator is None

@@ -71,7 +71,7 @@ def load(name, *, scheduler=None, ema=0.999):
     except ValueError as error:
         raise ValueError(f"{where}: it does not hold the network of {CONFIG}: {error}") from error
     _read(network, path, where, kinds, sines_first)
-    shape, classes = arguments["image_shape"], arguments["num_classes"]
+    shape, classes = arguments["shape"], arguments["num_classes"]
     return DDPM(shape, network=network, num_classes=classes, label_dropout=0.0, ema=ema, **process)
 
 

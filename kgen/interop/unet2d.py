@@ -110,7 +110,7 @@ def arguments(config, where, num_steps):
     configurations.one_of(*c, "out_channels", (in_channels,))
     classes = config["num_class_embeds"]
     found = {
-        "image_shape": (*(sides * 2 if len(sides) == 1 else sides), in_channels),
+        "shape": (*(sides * 2 if len(sides) == 1 else sides), in_channels),
         "channels": channels,
         "blocks": configurations.integer(*c, "layers_per_block", most=64),
         "attention": attention,
@@ -141,7 +141,7 @@ def configuration(network, num_steps):
         ValueError: the network has what `UNet2DModel` has not.
     """
     c = network.get_config()
-    shape, channels = c["image_shape"], list(c["channels"])
+    shape, channels = c["shape"], list(c["channels"])
     levels = [max(shape[:-1]) >> level for level in range(len(channels))]
     attention = [a if isinstance(a, bool) else None for a in c["attention"]]
     if None in attention or len(attention) != len(channels):
@@ -155,7 +155,7 @@ def configuration(network, num_steps):
     head = None if set(heads.values()) <= {1} else c["head_dim"]
     scale = {"scale": 1000.0, **(c["sinusoids"] or {})}["scale"]
     for name, value, wanted in (
-        ("image_shape", len(shape), 3),
+        ("shape", len(shape), 3),
         ("conditions", [o["config"]["name"] for o in c["conditions"] if not _is_class(o)], []),
         ("out_channels", c["out_channels"] or shape[-1], shape[-1]),
         ("resample", c["resample"], "convolution"),

@@ -48,7 +48,7 @@ class FrozenClassifier:
         if len(features.shape) != 2:
             raise ValueError(f'The layer "features" must have output shape (B, D), received {features.shape}.')
         self.name = name
-        self.image_shape = tuple(model.input_shape[1:])
+        self.shape = tuple(model.input_shape[1:])
         self.num_classes = model.output_shape[-1]
         self.num_features = features.shape[-1]
         self._network = keras.Model(model.inputs, [features, model.outputs[0]])
@@ -91,10 +91,9 @@ class FrozenClassifier:
                 f"`x` must be floating point in [-1, 1], received dtype {x.dtype}. "
                 "Convert uint8 images by `x.astype('float32') / 127.5 - 1.0`."
             )
-        if x.ndim != 4 or x.shape[1:] != self.image_shape or len(x) == 0:
+        if x.ndim != 4 or x.shape[1:] != self.shape or len(x) == 0:
             raise ValueError(
-                f"`x` must have shape (N, {', '.join(map(str, self.image_shape))}) for the {self.name}, "
-                f"received {x.shape}."
+                f"`x` must have shape (N, {', '.join(map(str, self.shape))}) for the {self.name}, received {x.shape}."
             )
         if not np.isfinite(x).all():
             raise ValueError("`x` must be finite, received NaN or infinity.")

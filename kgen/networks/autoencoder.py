@@ -18,7 +18,7 @@ class SpatialEncoder(ConfiguredNetwork):
     """Strided 4x4 convolutions, residual blocks and a 1x1 convolution: an image to a map of vectors.
 
     Args:
-        image_shape: (H, W, C), sides divisible by 2^len(channels).
+        shape: (H, W, C), sides divisible by 2^len(channels).
         size: length of each vector.
         channels: feature channels; each stage halves the sides.
         blocks: number of residual blocks.
@@ -28,15 +28,15 @@ class SpatialEncoder(ConfiguredNetwork):
         van den Oord et al., Neural discrete representation learning, 2017, section 4.1, arXiv 1711.00937 (SiLU for ReLU).
     """
 
-    def __init__(self, image_shape, size, channels=(32, 64), blocks=2, name="encoder", **kwargs):
-        image_shape, channels = tuple(image_shape), tuple(channels)
+    def __init__(self, shape, size, channels=(32, 64), blocks=2, name="encoder", **kwargs):
+        shape, channels = tuple(shape), tuple(channels)
         factor = 2 ** len(channels)
-        if len(image_shape) != 3 or image_shape[0] % factor or image_shape[1] % factor:
+        if len(shape) != 3 or shape[0] % factor or shape[1] % factor:
             raise ValueError(
-                f"image_shape: expected (H, W, C) with sides divisible by {factor}, since each of {len(channels)} strides halves "
-                f"them; received {image_shape}."
+                f"shape: expected (H, W, C) with sides divisible by {factor}, since each of {len(channels)} strides halves "
+                f"them; received {shape}."
             )
-        x = keras.Input(image_shape, name="x")
+        x = keras.Input(shape, name="x")
         h = x
         for i, filters in enumerate(channels):
             h = layers.Conv2D(filters, 4, strides=2, padding="same", name=f"stride_{i}")(silu(h) if i else h)
@@ -44,7 +44,7 @@ class SpatialEncoder(ConfiguredNetwork):
             h = _residual(h, channels[-1], f"block_{i}")
         super().__init__(x, layers.Conv2D(size, 1, name="conv_out")(silu(h)), name=name, **kwargs)
         self._arguments = {
-            "image_shape": list(image_shape),
+            "shape": list(shape),
             "size": size,
             "channels": list(channels),
             "blocks": blocks,

@@ -11,12 +11,12 @@ def _numbered(name, j):
     return name if j == 0 else f"{name}_{j}"
 
 
-def _check(name, image_shape, channels):
+def _check(name, shape, channels):
     factor = 2 ** len(channels)
-    if len(image_shape) != 3 or image_shape[0] % factor or image_shape[1] % factor:
+    if len(shape) != 3 or shape[0] % factor or shape[1] % factor:
         raise ValueError(
             f"{name}: expected an image shape (H, W, C) with sides divisible by {factor}, since each of {len(channels)} strides "
-            f"halves them; received {image_shape}."
+            f"halves them; received {shape}."
         )
 
 
@@ -25,7 +25,7 @@ class ConvEncoder(ConfiguredNetwork):
     """Stages of 3x3 convolutions, the last of each strided, then dense layers: an image to a vector.
 
     Args:
-        image_shape: (H, W, C), sides divisible by 2^len(channels).
+        shape: (H, W, C), sides divisible by 2^len(channels).
         output_size: length of the vector.
         channels: feature channels; each stage halves the sides.
         dense: width of the dense layer before the output.
@@ -38,7 +38,7 @@ class ConvEncoder(ConfiguredNetwork):
 
     def __init__(
         self,
-        image_shape,
+        shape,
         output_size,
         channels=(32, 64),
         dense=256,
@@ -47,9 +47,9 @@ class ConvEncoder(ConfiguredNetwork):
         name="encoder",
         **kwargs,
     ):
-        image_shape, channels = tuple(image_shape), tuple(channels)
-        _check("image_shape", image_shape, channels)
-        x = keras.Input(image_shape, name="x")
+        shape, channels = tuple(shape), tuple(channels)
+        _check("shape", shape, channels)
+        x = keras.Input(shape, name="x")
         h = inputs = x
         if time:
             t = keras.Input((), name="t")
@@ -63,7 +63,7 @@ class ConvEncoder(ConfiguredNetwork):
         h = layers.Dense(dense, activation=silu, name="dense")(layers.Flatten(name="flatten")(h))
         super().__init__(inputs, layers.Dense(output_size, name="dense_out")(h), name=name, **kwargs)
         self._arguments = {
-            "image_shape": list(image_shape),
+            "shape": list(shape),
             "output_size": output_size,
             "channels": list(channels),
             "dense": dense,

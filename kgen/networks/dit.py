@@ -118,7 +118,7 @@ class DiT(ConfiguredNetwork):
     The paper's sizes (width, depth, heads): S (384, 12, 6), B (768, 12, 12), L (1024, 24, 16), XL (1152, 28, 16), each with patches of 2, 4 or 8.
 
     Args:
-        image_shape: (H, W, C).
+        shape: (H, W, C).
         patch_size: p; divides H and W. Half of it makes four times as many tokens.
         width: numbers per token, divisible by 4.
         depth: number of blocks.
@@ -141,7 +141,7 @@ class DiT(ConfiguredNetwork):
 
     def __init__(
         self,
-        image_shape,
+        shape,
         patch_size=2,
         width=384,
         depth=12,
@@ -153,10 +153,10 @@ class DiT(ConfiguredNetwork):
         name="dit",
         **kwargs,
     ):
-        image_shape = _check(image_shape, patch_size, width, depth, heads)
-        rows, columns = (side // patch_size for side in image_shape[:2])
-        filters = out_channels or image_shape[-1]
-        x, t = keras.Input(image_shape, name="x"), keras.Input((), name="t")
+        shape = _check(shape, patch_size, width, depth, heads)
+        rows, columns = (side // patch_size for side in shape[:2])
+        filters = out_channels or shape[-1]
+        x, t = keras.Input(shape, name="x"), keras.Input((), name="t")
         conditions = Conditions(conditions)
         given = Given([*of_classes(num_classes), *conditions])
         inputs = [x, t, *given.inputs]
@@ -179,12 +179,12 @@ class DiT(ConfiguredNetwork):
         size = patch_size * patch_size * filters
         h = layers.Dense(size, kernel_initializer="zeros", dtype="float32", name="dense_out")(h)
         h = ops.reshape(h, (-1, rows, columns, patch_size, patch_size, filters))
-        outputs = ops.reshape(ops.transpose(h, (0, 1, 3, 2, 4, 5)), (-1, *image_shape[:2], filters))
+        outputs = ops.reshape(ops.transpose(h, (0, 1, 3, 2, 4, 5)), (-1, *shape[:2], filters))
         pieces.add([last, embedding], outputs, again=False)
         super().__init__(inputs, outputs, name=name, **kwargs)
         self._pieces = pieces.ready() if remat else None
         self._arguments = {
-            "image_shape": list(image_shape),
+            "shape": list(shape),
             "patch_size": patch_size,
             "width": width,
             "depth": depth,
@@ -197,11 +197,11 @@ class DiT(ConfiguredNetwork):
         }
 
 
-def _check(image_shape, patch_size, width, depth, heads):
-    shape = checks.shape("image_shape", image_shape)
+def _check(shape, patch_size, width, depth, heads):
+    shape = checks.shape("shape", shape)
     checks.positive_int("depth", depth)
     if len(shape) != 3:
-        raise ValueError(f"image_shape: expected (H, W, C), received {shape}. UNet takes sequences (T, C).")
+        raise ValueError(f"shape: expected (H, W, C), received {shape}. UNet takes sequences (T, C).")
     if any(side % checks.positive_int("patch_size", patch_size) for side in shape[:2]):
         raise ValueError(f"patch_size: expected a divisor of both sides of {shape}, received {patch_size}.")
     if checks.positive_int("width", width) % 4:

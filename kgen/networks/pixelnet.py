@@ -92,7 +92,7 @@ class PixelNet(keras.Model):
     and ``generate`` stays simple. Weight normalisation with its data-dependent start is left out.
 
     Args:
-        image_shape: (H, W, C).
+        shape: (H, W, C).
         out_channels: numbers per pixel.
         channels: features per stream.
         blocks: gated residual blocks per stream.
@@ -109,7 +109,7 @@ class PixelNet(keras.Model):
 
     def __init__(
         self,
-        image_shape,
+        shape,
         out_channels,
         channels=64,
         blocks=5,
@@ -120,12 +120,12 @@ class PixelNet(keras.Model):
         **kwargs,
     ):
         super().__init__(name=name, **kwargs)
-        self.image_shape = tuple(image_shape)
+        self.shape = tuple(shape)
         self.channels = channels
         self.num_classes = num_classes
         self.context = context
         self._arguments = {
-            "image_shape": list(image_shape),
+            "shape": list(shape),
             "out_channels": out_channels,
             "channels": channels,
             "blocks": blocks,
@@ -150,10 +150,10 @@ class PixelNet(keras.Model):
         self.above_blocks = stream("above", DownShiftedConv2D, (2, 3), linked=False)
         self.left_blocks = stream("left", DownRightShiftedConv2D, (2, 2), linked=True)
         self.head = layers.Dense(out_channels, dtype="float32", name="head")
-        x, label = ops.zeros((1, *self.image_shape)), ops.zeros((1,), dtype="int32")
+        x, label = ops.zeros((1, *self.shape)), ops.zeros((1,), dtype="int32")
         given = [x] if num_classes is None else [x, label]
         if context is not None:
-            given.append(ops.zeros((1, *self.image_shape[:2], context)))
+            given.append(ops.zeros((1, *self.shape[:2], context)))
         self(given if len(given) > 1 else x)  # builds it
 
     def call(self, inputs, training=False):
@@ -188,7 +188,7 @@ class PixelNet(keras.Model):
         Reference:
             Ramachandran et al., Fast generation for convolutional autoregressive models, 2017, arXiv 1704.06001.
         """
-        height, width, image_channels = self.image_shape
+        height, width, image_channels = self.shape
         batch, count = ops.shape(inputs[0])[0], 2 * len(self.left_blocks)  # of convolutions in the blocks of a stream
         above_conditions = [b.condition(label) for b in self.above_blocks]
         left_conditions = [b.condition(label) for b in self.left_blocks]
@@ -251,7 +251,7 @@ class PixelNet(keras.Model):
 
         x_rows = [zeros(width, image_channels + 1, dtype="float32") for _ in range(2)]
         past_above, past_left = ([zeros(width, 2 * self.channels) for _ in range(count)] for _ in range(2))
-        state = (zeros(*self.image_shape, dtype="float32"), x_rows, past_above, past_left)
+        state = (zeros(*self.shape, dtype="float32"), x_rows, past_above, past_left)
         return ops.fori_loop(0, height, row, state)[0]
 
     def get_config(self):

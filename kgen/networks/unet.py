@@ -33,7 +33,7 @@ class UNet(ConfiguredNetwork):
     Dhariwal & Nichol's network ("ADM") is ``attention=(32, 16, 8), head_dim=64, scale_shift=True, resample="residual"``.
 
     Args:
-        image_shape: (H, W, C), or (T, C) of sequences; H and W, or T, are divisible by 2^(levels - 1).
+        shape: (H, W, C), or (T, C) of sequences; H and W, or T, are divisible by 2^(levels - 1).
         channels: feature channels per level, each divisible by ``groups``.
         blocks: residual blocks per level.
         attention: where attention follows each residual block, also in the middle where any level has it: one bool per level; or the sides
@@ -72,7 +72,7 @@ class UNet(ConfiguredNetwork):
 
     def __init__(
         self,
-        image_shape,
+        shape,
         channels=(64, 128),
         blocks=2,
         attention=(False, True),
@@ -92,15 +92,15 @@ class UNet(ConfiguredNetwork):
         name="unet",
         **kwargs,
     ):
-        image_shape, channels, attention = tuple(image_shape), tuple(channels), tuple(attention)
-        _check(image_shape, channels, groups)
+        shape, channels, attention = tuple(shape), tuple(channels), tuple(attention)
+        _check(shape, channels, groups)
         checks.one_of("resample", resample, ("convolution", "residual"))
         checks.one_of("stride_padding", stride_padding, ("both", "behind"))
-        attends = _attending(attention, [max(image_shape[:-1]) >> level for level in range(len(channels))])
+        attends = _attending(attention, [max(shape[:-1]) >> level for level in range(len(channels))])
         in_middle = any(attends) if middle_attention is None else bool(middle_attention)
-        rank = len(image_shape) - 1
-        convolution, pad, pool, enlarge = LAYERS[len(image_shape)]
-        x = keras.Input(image_shape, name="x")
+        rank = len(shape) - 1
+        convolution, pad, pool, enlarge = LAYERS[len(shape)]
+        x = keras.Input(shape, name="x")
         t = keras.Input((), name="t")
         inputs = [x, t]
         width = 4 * channels[0]
@@ -181,7 +181,7 @@ class UNet(ConfiguredNetwork):
         last = h
         h = silu(GroupNormalization(groups, epsilon, name="norm_out")(h))
         outputs = convolution(
-            out_channels or image_shape[-1],
+            out_channels or shape[-1],
             3,
             padding="same",
             kernel_initializer="zeros",
@@ -192,7 +192,7 @@ class UNet(ConfiguredNetwork):
         super().__init__(inputs, outputs, name=name, **kwargs)
         self._pieces = pieces.ready() if remat else None
         self._arguments = {
-            "image_shape": list(image_shape),
+            "shape": list(shape),
             "channels": list(channels),
             "blocks": blocks,
             "attention": list(attention),
@@ -213,15 +213,15 @@ class UNet(ConfiguredNetwork):
         }
 
 
-def _check(image_shape, channels, groups):
-    if len(image_shape) not in LAYERS:
-        raise ValueError(f"image_shape: expected (H, W, C), or (T, C) of sequences, received {image_shape}.")
+def _check(shape, channels, groups):
+    if len(shape) not in LAYERS:
+        raise ValueError(f"shape: expected (H, W, C), or (T, C) of sequences, received {shape}.")
     factor = 2 ** (len(channels) - 1)
-    if any(side % factor for side in image_shape[:-1]):
-        what = "sides" if len(image_shape) == 3 else "a length"
+    if any(side % factor for side in shape[:-1]):
+        what = "sides" if len(shape) == 3 else "a length"
         raise ValueError(
-            f"image_shape: {len(channels)} levels need {what} divisible by {factor}, received {image_shape}. Take fewer levels (channels=), or "
-            f"fill up to {(*(-(-side // factor) * factor for side in image_shape[:-1]), image_shape[-1])}."
+            f"shape: {len(channels)} levels need {what} divisible by {factor}, received {shape}. Take fewer levels (channels=), or "
+            f"fill up to {(*(-(-side // factor) * factor for side in shape[:-1]), shape[-1])}."
         )
     if any(c % groups for c in channels):
         raise ValueError(f"channels: expected multiples of groups={groups}, received {channels}.")

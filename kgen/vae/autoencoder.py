@@ -7,15 +7,15 @@ from kgen.core.endpoints import SEED
 
 
 class Autoencoder(GenerativeModel):
-    """Base class: a model of ``image_shape`` with an encoder, a decoder and something to draw latents from.
+    """Base class: a model of ``shape`` with an encoder, a decoder and something to draw latents from.
 
     A subclass writes what takes tensors. It is compiled and served, and models made of several use it. ``values`` are the tensors of the
     conditions by name; there are none where the model has no conditions.
 
-    - ``sample_rows(seeds, **values)``: examples (B, *image_shape) for row seeds (B, 2);
+    - ``sample_rows(seeds, **values)``: examples (B, *shape) for row seeds (B, 2);
     - ``encode_rows(x, **values)`` and ``decode_rows(z, **values)``: what ``encode`` and ``decode`` return;
-    - ``latent_rows(x, **values)``: continuous latents, float32 (B, *latent_shape), for x (B, *image_shape);
-    - ``from_latent_rows(z, **values)``: examples (B, *image_shape) for such latents.
+    - ``latent_rows(x, **values)``: continuous latents, float32 (B, *latent_shape), for x (B, *shape);
+    - ``from_latent_rows(z, **values)``: examples (B, *shape) for such latents.
     """
 
     latent_name = "z"  # what encode returns is called so where it is served
@@ -31,7 +31,7 @@ class Autoencoder(GenerativeModel):
         raise NotImplementedError
 
     def check_examples(self, x):
-        (checks.images if len(self.image_shape) == 3 else checks.rows)("x", x, self.image_shape)
+        (checks.images if len(self.shape) == 3 else checks.rows)("x", x, self.shape)
         return super().check_examples(x)
 
     def latent_draw_rows(self, x, seeds, **values):
@@ -39,7 +39,7 @@ class Autoencoder(GenerativeModel):
         return self.latent_rows(x, **values)
 
     def reconstruct_rows(self, x, **values):
-        """The decoded latents of x: float32 tensor (B, *image_shape), for x (B, *image_shape)."""
+        """The decoded latents of x: float32 tensor (B, *shape), for x (B, *shape)."""
         return self.decode_rows(self.encode_rows(x, **values), **values)
 
     def network_inputs(self, first, values):
@@ -58,7 +58,7 @@ class Autoencoder(GenerativeModel):
         """The latents of examples.
 
         Args:
-            x: float array (B, *image_shape).
+            x: float array (B, *shape).
             batch_size: rows per compiled call; at most 256 by default.
             **conditions: as in ``sample``.
         Returns:
@@ -67,7 +67,7 @@ class Autoencoder(GenerativeModel):
         return self.run_examples("encode", self.encode_rows, {"x": self.examples(x)}, conditions, batch_size=batch_size)
 
     def reconstruct(self, x, *, batch_size=None, **conditions):
-        """``decode(encode(x))``: numpy float32 array (B, *image_shape); arguments as in ``encode``."""
+        """``decode(encode(x))``: numpy float32 array (B, *shape); arguments as in ``encode``."""
         arrays = {"x": self.examples(x)}
         return self.run_examples("reconstruct", self.reconstruct_rows, arrays, conditions, batch_size=batch_size)
 
@@ -75,11 +75,11 @@ class Autoencoder(GenerativeModel):
         """Decodes points on the straight line between the continuous latents of two sets of examples.
 
         Args:
-            a, b: float arrays (B, *image_shape).
+            a, b: float arrays (B, *shape).
             steps: number of points, ends included, at least 2.
             batch_size, **conditions: as in ``encode``; row i of both has the same ones.
         Returns:
-            numpy float32 array (B, steps, *image_shape); the first and last columns are the reconstructions of a and b.
+            numpy float32 array (B, steps, *shape); the first and last columns are the reconstructions of a and b.
         """
         checks.pairs(a, b, steps)
         z_a, z_b = (
@@ -91,12 +91,12 @@ class Autoencoder(GenerativeModel):
         values = {k: np.repeat(v, steps, axis=0) for k, v in self.conditions.rows(len(z), conditions).items()}
         arrays = {"z": z.reshape(-1, *self.latent_shape), **values}
         found = self.run_rows("from latent", self.from_latent_rows, arrays, batch_size=batch_size)
-        return found.reshape(len(z), steps, *self.image_shape)
+        return found.reshape(len(z), steps, *self.shape)
 
     def endpoints(self):
-        images = ("images",) if len(self.image_shape) == 3 else ()
+        images = ("images",) if len(self.shape) == 3 else ()
         low, high = (-1.0, 1.0) if images else (None, None)
-        x = TensorSpec(self.image_shape, "float32", "example", low, high, kind="image" if images else "array")
+        x = TensorSpec(self.shape, "float32", "example", low, high, kind="image" if images else "array")
         name, given = self.latent_name, self.conditions.specs()
 
         def sample(seed, **values):

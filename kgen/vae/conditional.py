@@ -19,7 +19,7 @@ class ConditionalVAE(VAE):
     """A VAE of examples under conditions: ``fit(x, labels)``, ``sample(n, labels=...)``; its ``log_prob`` bounds ln p(x | y).
 
     Args:
-        image_shape, latent_dim: as in ``VAE``.
+        shape, latent_dim: as in ``VAE``.
         num_classes: number of classes, or a list of their names: examples are conditioned on a label. None for no label.
         conditions: further conditions, such as ``[VectorCondition(3, name="size")]``.
         encoder: maps [x, *values] to the posterior's parameters. By default ``VAE``'s own for an image with the values as further
@@ -30,22 +30,20 @@ class ConditionalVAE(VAE):
         ValueError: there is no condition; or the default networks do not know one, such as an image.
     """
 
-    def __init__(
-        self, image_shape, latent_dim=16, *, num_classes=None, conditions=(), name="conditional_vae", **kwargs
-    ):
+    def __init__(self, shape, latent_dim=16, *, num_classes=None, conditions=(), name="conditional_vae", **kwargs):
         conditions = [*of_classes(num_classes), *Conditions(conditions)]
         if not conditions:
             raise ValueError(
                 "num_classes, conditions: expected at least one of them; a VAE without conditions is kgen.vae.VAE."
             )
-        super().__init__(image_shape, latent_dim, conditions=conditions, name=name, **kwargs)
+        super().__init__(shape, latent_dim, conditions=conditions, name=name, **kwargs)
         self.num_classes = num_classes
 
     def default_encoder(self, size):
         more = self._numbers("encoder")
-        shape = (*self.image_shape[:-1], self.image_shape[-1] + more)
+        shape = (*self.shape[:-1], self.shape[-1] + more)
         network = defaults.encoder(shape, size, self.dtype_policy)
-        return Concatenated(network, self.image_shape, self.conditions, name="encoder", dtype=self.dtype_policy)
+        return Concatenated(network, self.shape, self.conditions, name="encoder", dtype=self.dtype_policy)
 
     def default_decoder(self, output_shape):
         more = self._numbers("decoder")

@@ -28,8 +28,8 @@ class ContractiveAutoencoder(Autoencoder):
 
     log_names = ("loss", "reconstruction", "jacobian")
 
-    def __init__(self, image_shape, latent_dim=16, *, contraction=0.1, name="contractive_autoencoder", **kwargs):
-        super().__init__(image_shape, latent_dim, name=name, **kwargs)
+    def __init__(self, shape, latent_dim=16, *, contraction=0.1, name="contractive_autoencoder", **kwargs):
+        super().__init__(shape, latent_dim, name=name, **kwargs)
         checks.unmixed_rows("encoder", "the Jacobian's penalty", self.encoder)
         self.contraction = checks.in_range("contraction", contraction, 0.0, 1e6)
 

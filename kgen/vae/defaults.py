@@ -44,9 +44,7 @@ def _map_channels(shape):
 
 def _three(shape, name):
     if not _map_channels(shape):
-        raise ValueError(
-            f"image_shape: the default {name} needs (H, W, C) with even sides, received {shape}. Pass {name}=."
-        )
+        raise ValueError(f"shape: the default {name} needs (H, W, C) with even sides, received {shape}. Pass {name}=.")
     return shape
 
 

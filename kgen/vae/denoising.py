@@ -21,12 +21,12 @@ class DenoisingAutoencoder(Autoencoder):
         **kwargs: as in ``Autoencoder``.
     """
 
-    def __init__(self, image_shape, latent_dim=16, *, noise=0.3, name="denoising_autoencoder", **kwargs):
-        super().__init__(image_shape, latent_dim, name=name, **kwargs)
+    def __init__(self, shape, latent_dim=16, *, noise=0.3, name="denoising_autoencoder", **kwargs):
+        super().__init__(shape, latent_dim, name=name, **kwargs)
         self.noise = checks.in_range("noise", noise, 0.0, 1e6)
 
     def corrupted(self, x, seeds):
-        return x + self.noise * random.normal(seeds, self.image_shape, draw=1)
+        return x + self.noise * random.normal(seeds, self.shape, draw=1)
 
     def get_config(self):
         return {**super().get_config(), "noise": self.noise}

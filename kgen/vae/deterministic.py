@@ -23,8 +23,8 @@ class Autoencoder(VAE):
     that is fitted to the codes.
 
     Args:
-        image_shape, latent_dim, decoder, conditions, ema: as in ``VAE``.
-        encoder: maps x (B, *image_shape) to z (B, latent_dim).
+        shape, latent_dim, decoder, conditions, ema: as in ``VAE``.
+        encoder: maps x (B, *shape) to z (B, latent_dim).
         observation: p(x | z); by default a Gaussian of scale 1.
     """
 
@@ -33,14 +33,12 @@ class Autoencoder(VAE):
     described = {**VAE.described, "encode": "code"}
     has_prior = False
 
-    def __init__(self, image_shape, latent_dim=16, *, observation=None, name="autoencoder", **kwargs):
+    def __init__(self, shape, latent_dim=16, *, observation=None, name="autoencoder", **kwargs):
         fixed = [k for k in (FIXED if self.has_prior else (*FIXED, "prior")) if k in kwargs]
         if fixed:
             raise TypeError(f"{fixed[0]}: {type(self).__name__} takes none; kgen.vae.VAE does.")
         observation = GaussianLikelihood(1.0) if observation is None else observation
-        super().__init__(
-            image_shape, latent_dim, posterior=PointPosterior(), observation=observation, name=name, **kwargs
-        )
+        super().__init__(shape, latent_dim, posterior=PointPosterior(), observation=observation, name=name, **kwargs)
 
     def penalty(self, parameters, z, batch, training):
         return ops.zeros_like(z[:, 0]), {}

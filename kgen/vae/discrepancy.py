@@ -35,8 +35,8 @@ class WAE(Autoencoder):
     log_names = ("loss", "reconstruction", "discrepancy")
     has_prior = True
 
-    def __init__(self, image_shape, latent_dim=16, *, discrepancy=10.0, name="wae", **kwargs):
-        super().__init__(image_shape, latent_dim, name=name, **kwargs)
+    def __init__(self, shape, latent_dim=16, *, discrepancy=10.0, name="wae", **kwargs):
+        super().__init__(shape, latent_dim, name=name, **kwargs)
         self.discrepancy = checks.in_range("discrepancy", discrepancy, 0.0, 1e6)
 
     def penalty(self, parameters, z, batch, training):
@@ -59,8 +59,8 @@ class InfoVAE(VAE):
 
     log_names = ("loss", "reconstruction", "kl", "discrepancy")
 
-    def __init__(self, image_shape, latent_dim=16, *, alpha=0.0, discrepancy=10.0, name="info_vae", **kwargs):
-        super().__init__(image_shape, latent_dim, name=name, **kwargs)
+    def __init__(self, shape, latent_dim=16, *, alpha=0.0, discrepancy=10.0, name="info_vae", **kwargs):
+        super().__init__(shape, latent_dim, name=name, **kwargs)
         if self.free_bits:
             raise ValueError("free_bits: expected 0; beside the aggregate's divergence none of the KL is free.")
         self.alpha = checks.in_range("alpha", alpha, -1e3, 1.0)

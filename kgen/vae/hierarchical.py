@@ -33,10 +33,10 @@ class HierarchicalVAE(VAE):
     ``kgen.hybrid.PriorRefit`` take it. The divergences are the same for u as for z.
 
     Args:
-        image_shape: as in ``VAE``.
+        shape: as in ``VAE``.
         latent_shapes: shape of each layer's latents from the top: vectors, ((4,), (8,)), or for images maps whose sides grow,
             ((1, 1, 16), (7, 7, 4), (14, 14, 2)). By default that of ``decoder``, or one that suits the size.
-        encoder: maps x (B, *image_shape) to a list of features, one for each layer: a ``LadderEncoder`` by default.
+        encoder: maps x (B, *shape) to a list of features, one for each layer: a ``LadderEncoder`` by default.
         decoder: a network of u (B, latent_dim) with the attribute ``latent_shapes`` and the method ``descend`` of ``LadderDecoder``, which is
             the default; it draws posteriors and priors.
         observation, ema, ema_of: as in ``VAE``.
@@ -50,7 +50,7 @@ class HierarchicalVAE(VAE):
 
     def __init__(
         self,
-        image_shape,
+        shape,
         latent_shapes=None,
         *,
         encoder=None,
@@ -69,16 +69,16 @@ class HierarchicalVAE(VAE):
                 f"decoder: expected a kgen.networks.LadderDecoder, or a network with its method descend, received {decoder!r}."
             )
         if latent_shapes is None:
-            latent_shapes = defaults.latent_shapes(tuple(image_shape)) if decoder is None else decoder.latent_shapes
-        self.latent_shapes = tuple(checks.shape("latent_shapes", shape) for shape in latent_shapes)
+            latent_shapes = defaults.latent_shapes(tuple(shape)) if decoder is None else decoder.latent_shapes
+        self.latent_shapes = tuple(checks.shape("latent_shapes", s) for s in latent_shapes)
         if decoder is not None and tuple(map(tuple, decoder.latent_shapes)) != self.latent_shapes:
             raise ValueError(
                 f"latent_shapes: expected the decoder's {decoder.latent_shapes}, received {self.latent_shapes}; leave them out."
             )
         self.log_names = ("loss", "reconstruction", "kl", *(f"kl_{i}" for i in range(len(self.latent_shapes))))
         super().__init__(
-            image_shape,
-            sum(math.prod(shape) for shape in self.latent_shapes),
+            shape,
+            sum(math.prod(s) for s in self.latent_shapes),
             encoder=encoder,
             decoder=decoder,
             observation=observation,
@@ -92,17 +92,17 @@ class HierarchicalVAE(VAE):
         )
 
     def default_encoder(self, size):
-        return defaults.ladder_encoder(self.image_shape, self.latent_shapes, self.dtype_policy)
+        return defaults.ladder_encoder(self.shape, self.latent_shapes, self.dtype_policy)
 
     def default_decoder(self, output_shape):
         return defaults.ladder_decoder(self.latent_shapes, output_shape, self.dtype_policy)
 
     def check_encoder(self, size):
         try:
-            self.through(self.decoder, self.encoder(self._symbols(self.image_shape)), {})
+            self.through(self.decoder, self.encoder(self._symbols(self.shape)), {})
         except Exception as error:
             raise ValueError(
-                f"encoder: expected a network of x (B, {', '.join(map(str, self.image_shape))}) that returns features for each of the "
+                f"encoder: expected a network of x (B, {', '.join(map(str, self.shape))}) that returns features for each of the "
                 f"layers {self.latent_shapes}, from the top, as the decoder takes them; it failed on them: {error}"
             ) from error
 

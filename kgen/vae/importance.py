@@ -30,8 +30,8 @@ class IWAE(VAE):
         **kwargs: as in ``VAE``, whose ``beta``, ``kl_warmup`` and ``free_bits`` have no meaning here.
     """
 
-    def __init__(self, image_shape, latent_dim=16, *, num_samples=5, doubly=False, name="iwae", **kwargs):
-        super().__init__(image_shape, latent_dim, name=name, **kwargs)
+    def __init__(self, shape, latent_dim=16, *, num_samples=5, doubly=False, name="iwae", **kwargs):
+        super().__init__(shape, latent_dim, name=name, **kwargs)
         self.num_samples = checks.positive_int("num_samples", num_samples)
         self.doubly = bool(doubly)
         if (self.beta, self.kl_warmup, self.free_bits) != (1.0, 0, 0.0):

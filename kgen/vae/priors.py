@@ -15,7 +15,7 @@ class Prior(keras.layers.Layer):
         self.latent_dim = latent_dim
         self.built = True
 
-    def check(self, image_shape, conditions):
+    def check(self, shape, conditions):
         """Raises ValueError unless it may be the prior of a VAE of examples of this shape, under these conditions."""
 
     def of(self, encoder, posterior):

@@ -25,8 +25,8 @@ class SparseAutoencoder(Autoencoder):
 
     log_names = ("loss", "reconstruction", "sparsity")
 
-    def __init__(self, image_shape, latent_dim=16, *, sparsity=0.1, name="sparse_autoencoder", **kwargs):
-        super().__init__(image_shape, latent_dim, name=name, **kwargs)
+    def __init__(self, shape, latent_dim=16, *, sparsity=0.1, name="sparse_autoencoder", **kwargs):
+        super().__init__(shape, latent_dim, name=name, **kwargs)
         self.sparsity = checks.in_range("sparsity", sparsity, 0.0, 1e6)
 
     def penalty(self, parameters, z, batch, training):

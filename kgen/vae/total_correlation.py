@@ -33,8 +33,8 @@ class BetaTCVAE(VAE):
 
     log_names = ("loss", "reconstruction", "kl", "mutual_information", "total_correlation", "dimension_kl")
 
-    def __init__(self, image_shape, latent_dim=16, *, beta=6.0, information=1.0, name="beta_tc_vae", **kwargs):
-        super().__init__(image_shape, latent_dim, beta=beta, name=name, **kwargs)
+    def __init__(self, shape, latent_dim=16, *, beta=6.0, information=1.0, name="beta_tc_vae", **kwargs):
+        super().__init__(shape, latent_dim, beta=beta, name=name, **kwargs)
         self.information = checks.in_range("information", information, 0.0, 1e6)
         if not isinstance(self.posterior, DiagonalGaussianPosterior):
             raise ValueError(f"posterior: expected 'diagonal', of independent latents, received {self.posterior!r}.")

@@ -29,11 +29,11 @@ class VAE(Autoencoder):
     """A variational autoencoder. Its loss is the negative ELBO, with the KL term weighted by ``beta``.
 
     Args:
-        image_shape: shape of one example: (H, W, C) for images in [-1, 1], or any shape, such as (D,).
+        shape: shape of one example: (H, W, C) for images in [-1, 1], or any shape, such as (D,).
         latent_dim: length d of the latent vector z.
-        encoder: maps x (B, *image_shape), or [x, *conditions], to the posterior's parameters (B, posterior.size(latent_dim)).
+        encoder: maps x (B, *shape), or [x, *conditions], to the posterior's parameters (B, posterior.size(latent_dim)).
             Convolutions by default.
-        decoder: maps z (B, d), or [z, *conditions], to (B, *image_shape[:-1], image_shape[-1] * observation.parameters).
+        decoder: maps z (B, d), or [z, *conditions], to (B, *shape[:-1], shape[-1] * observation.parameters).
         prior: "standard_normal", "gaussian_mixture", or a ``Prior``.
         posterior: "diagonal", "full", or a ``Posterior``.
         observation: p(x | z): "gaussian" (one learned scale), "bernoulli", "categorical", "discretized_logistic", or a ``Likelihood``.
@@ -52,7 +52,7 @@ class VAE(Autoencoder):
 
     def __init__(
         self,
-        image_shape,
+        shape,
         latent_dim=16,
         *,
         encoder=None,
@@ -70,18 +70,18 @@ class VAE(Autoencoder):
         dtype=None,
     ):
         super().__init__(ema=ema, conditions=conditions, name=name, dtype=dtype)
-        self.image_shape = checks.shape("image_shape", image_shape)
+        self.shape = checks.shape("shape", shape)
         self.latent_dim = checks.positive_int("latent_dim", latent_dim)
         self.beta = checks.in_range("beta", beta, 0.0, 1e6)
         self.kl_warmup = int(checks.in_range("kl_warmup", kl_warmup, 0, 2**31))
         self.free_bits = checks.in_range("free_bits", free_bits, 0.0, 1e6)
         self.prior = priors.get(prior)
-        self.prior.check(self.image_shape, self.conditions)
+        self.prior.check(self.shape, self.conditions)
         if not self.prior.built:
             self.prior.build(self.latent_dim)
         self.posterior = posteriors.get(posterior)
         self.observation = likelihoods.get(observation)
-        output_shape = (*self.image_shape[:-1], self.image_shape[-1] * self.observation.parameters)
+        output_shape = (*self.shape[:-1], self.shape[-1] * self.observation.parameters)
         size = self.posterior.size(self.latent_dim)
         self.encoder = self.default_encoder(size) if encoder is None else encoder
         self.decoder = self.default_decoder(output_shape) if decoder is None else decoder
@@ -99,12 +99,12 @@ class VAE(Autoencoder):
     def check_encoder(self, size):
         """Raises ValueError unless the encoder returns ``size`` numbers for each example."""
         needs = f"{type(self.posterior).__name__} needs {size} numbers"
-        check_network("encoder", self.encoder, self._symbols(self.image_shape), (size,), needs)
+        check_network("encoder", self.encoder, self._symbols(self.shape), (size,), needs)
 
     def default_encoder(self, size):
         """The encoder for those who bring none: examples to (B, size)."""
         self._need_networks("encoder")
-        return defaults.encoder(self.image_shape, size, self.dtype_policy)
+        return defaults.encoder(self.shape, size, self.dtype_policy)
 
     def default_decoder(self, output_shape):
         """The decoder for those who bring none: latent vectors to (B, *output_shape)."""
@@ -160,7 +160,7 @@ class VAE(Autoencoder):
         return parameters, z, decoder(self.network_inputs(z, values), training=training)
 
     def corrupted(self, x, seeds):
-        """What the encoder sees of x (B, *image_shape) in training, by row seeds (B, 2): x itself."""
+        """What the encoder sees of x (B, *shape) in training, by row seeds (B, 2): x itself."""
         return x
 
     def penalty(self, parameters, z, batch, training):
@@ -194,22 +194,22 @@ class VAE(Autoencoder):
     # What takes and gives tensors, and is compiled and served; see ``Autoencoder``.
 
     def posterior_rows(self, x, **values):
-        """The posterior's parameters: float32 tensor (B, posterior.size(latent_dim)), for x (B, *image_shape)."""
+        """The posterior's parameters: float32 tensor (B, posterior.size(latent_dim)), for x (B, *shape)."""
         return ops.cast(self.averaged("encoder")(self.network_inputs(x, values)), "float32")
 
     def observation_rows(self, z, **values):
-        """The parameters of p(x | z): float32 tensor (B, *image_shape, observation.parameters), for z (B, latent_dim)."""
+        """The parameters of p(x | z): float32 tensor (B, *shape, observation.parameters), for z (B, latent_dim)."""
         return self.averaged("observation").split(self.averaged("decoder")(self.network_inputs(z, values)))
 
     def encode_rows(self, x, **values):
-        """The posterior's mean: float32 tensor (B, latent_dim), for x (B, *image_shape)."""
+        """The posterior's mean: float32 tensor (B, latent_dim), for x (B, *shape)."""
         return self.posterior.mean(self.posterior_rows(x, **values))
 
     def decode_rows(self, z, **values):
-        """The mean of p(x | z), (B, *image_shape), for z (B, latent_dim). Images are kept in [-1, 1], of which a Gaussian's mean
+        """The mean of p(x | z), (B, *shape), for z (B, latent_dim). Images are kept in [-1, 1], of which a Gaussian's mean
         does not know."""
         mean = self.averaged("observation").mean(self.observation_rows(z, **values))
-        return ops.clip(mean, -1.0, 1.0) if len(self.image_shape) == 3 else mean
+        return ops.clip(mean, -1.0, 1.0) if len(self.shape) == 3 else mean
 
     latent_rows, from_latent_rows = encode_rows, decode_rows
 
@@ -218,14 +218,14 @@ class VAE(Autoencoder):
         return self.posterior.sample(self.posterior_rows(x, **values), random.normal(seeds, (self.latent_dim,)))
 
     def sample_rows(self, seeds, *, noise=False, **values):
-        """Examples (B, *image_shape) for row seeds (B, 2): means of p(x | z), or with ``noise`` draws from it."""
+        """Examples (B, *shape) for row seeds (B, 2): means of p(x | z), or with ``noise`` draws from it."""
         z = self.prior_for(training=False).sample(seeds, 0)
         if not noise:
             return self.decode_rows(z, **values)
         return self.averaged("observation").sample(self.observation_rows(z, **values), seeds, 1)
 
     def log_prob_rows(self, x, seeds, *, num_samples=100, prior_log_prob=None, **values):
-        """The importance-weighted bound on ln p(x): float32 tensor (B,), nats, for x (B, *image_shape) and row seeds (B, 2).
+        """The importance-weighted bound on ln p(x): float32 tensor (B,), nats, for x (B, *shape) and row seeds (B, 2).
 
         ``prior_log_prob`` maps z (B, latent_dim) and row seeds to ln p(z) (B,) of another prior than the model's own; or, with draws
         of these seeds, to the logarithm of an unbiased estimate of p(z).
@@ -266,7 +266,7 @@ class VAE(Autoencoder):
             batch_size: rows per compiled call; at most 256 by default.
             **conditions: one value for all rows or one for each, by keyword, such as ``labels=``.
         Returns:
-            numpy float32 array (n, *image_shape).
+            numpy float32 array (n, *shape).
         """
 
         def run(seeds, **values):
@@ -276,7 +276,7 @@ class VAE(Autoencoder):
         return self.run_examples(key, run, arrays, conditions, batch_size=batch_size, progress=True)
 
     def decode(self, z, *, batch_size=None, **conditions):
-        """The mean of p(x | z): numpy float32 array (B, *image_shape), for z (B, latent_dim); conditions as in ``sample``."""
+        """The mean of p(x | z): numpy float32 array (B, *shape), for z (B, latent_dim); conditions as in ``sample``."""
         z = checks.data_array("z", z)
         checks.rows("z", z, self.latent_shape)
         arrays = {"z": z.astype("float32")}
@@ -286,12 +286,12 @@ class VAE(Autoencoder):
         """Decodes what one latent coordinate at a time does to an example, the others staying as they are.
 
         Args:
-            x: float array (*image_shape), one example.
+            x: float array (*shape), one example.
             steps: number of values of each coordinate, at least 2.
             span: they go from -span to span.
             **conditions: as in ``sample``, of the one example.
         Returns:
-            numpy float32 array (latent_dim, steps, *image_shape).
+            numpy float32 array (latent_dim, steps, *shape).
         """
         if checks.positive_int("steps", steps) < 2:
             raise ValueError(f"steps: expected at least 2, both ends included, received {steps}.")
@@ -300,7 +300,7 @@ class VAE(Autoencoder):
         for i in range(self.latent_dim):
             z[i, :, i] = values
         found = self.decode(z.reshape(-1, self.latent_dim), **conditions)
-        return found.reshape(self.latent_dim, steps, *self.image_shape)
+        return found.reshape(self.latent_dim, steps, *self.shape)
 
     def log_prob(self, x, *, num_samples=100, seed=0, batch_size=None, **conditions):
         """A lower bound on ln p(x) by importance weighting, which rises to ln p(x) with ``num_samples``.
@@ -308,7 +308,7 @@ class VAE(Autoencoder):
         ln 1/K sum_k p(x | z_k) p(z_k) / q(z_k | x), z_k ~ q(z | x).
 
         Args:
-            x: float array (B, *image_shape).
+            x: float array (B, *shape).
             num_samples: K.
             seed: int; the estimate's randomness.
             batch_size: rows per compiled call.
@@ -330,7 +330,7 @@ class VAE(Autoencoder):
 
     def bits_per_dim(self, x, **kwargs):
         """``-log_prob(x, ...)`` in bits per value: numpy array (B,). Of use with likelihoods of levels."""
-        return bits_per_dim(self.log_prob(x, **kwargs), self.image_shape)
+        return bits_per_dim(self.log_prob(x, **kwargs), self.shape)
 
     def latent_spec(self):
         return TensorSpec(self.latent_shape, "float32", "latent vector")
@@ -351,7 +351,7 @@ class VAE(Autoencoder):
         plain = ("latent_dim", "beta", "kl_warmup", "free_bits", "ema_of")
         return {
             **super().get_config(),
-            "image_shape": list(self.image_shape),
+            "shape": list(self.shape),
             "conditions": self.conditions.get_config(),
             **{name: keras.saving.serialize_keras_object(getattr(self, name)) for name in objects},
             **{name: getattr(self, name) for name in plain},

@@ -21,30 +21,30 @@ class VampPrior(Prior):
     The pseudo-inputs start as small noise. To start from data: ``vae.prior.pseudo_inputs.assign(x[:50])``.
 
     Args:
-        image_shape: shape of one pseudo-input, that of the data.
+        shape: shape of one pseudo-input, that of the data.
         components: number K of them.
     """
 
-    def __init__(self, image_shape, components=50, **kwargs):
+    def __init__(self, shape, components=50, **kwargs):
         super().__init__(**kwargs)
-        self.image_shape = checks.shape("image_shape", image_shape)
+        self.shape = checks.shape("shape", shape)
         self.components = checks.positive_int("components", components)
 
     def build(self, latent_dim):
         start = keras.initializers.RandomNormal(stddev=0.1)
-        shape = (self.components, *self.image_shape)
+        shape = (self.components, *self.shape)
         self.pseudo_inputs = self.add_weight(shape=shape, initializer=start, name="pseudo_inputs", dtype="float32")
         super().build(latent_dim)
 
-    def check(self, image_shape, conditions):
+    def check(self, shape, conditions):
         if len(conditions):
             raise ValueError(
                 "prior: a VampPrior's pseudo-inputs have no conditions, and the encoder of this VAE takes "
                 f"{', '.join(conditions.specs())}; expected another prior, such as 'gaussian_mixture'."
             )
-        if self.image_shape != tuple(image_shape):
+        if self.shape != tuple(shape):
             raise ValueError(
-                f"prior: expected VampPrior({tuple(image_shape)}), of pseudo-inputs like the data, received one of {self.image_shape}."
+                f"prior: expected VampPrior({tuple(shape)}), of pseudo-inputs like the data, received one of {self.shape}."
             )
 
     def of(self, encoder, posterior):
@@ -52,7 +52,7 @@ class VampPrior(Prior):
         return _Posteriors(parameters, posterior, self.latent_dim)
 
     def get_config(self):
-        return {**super().get_config(), "image_shape": list(self.image_shape), "components": self.components}
+        return {**super().get_config(), "shape": list(self.shape), "components": self.components}
 
 
 class _Posteriors:

@@ -30,11 +30,11 @@ class VQVAE(Autoencoder):
     top. There is no ``log_prob``: the squared error names no distribution of x.
 
     Args:
-        image_shape: shape of one example: (H, W, C) for images in [-1, 1], or any shape together with ``encoder`` and ``decoder``.
+        shape: shape of one example: (H, W, C) for images in [-1, 1], or any shape together with ``encoder`` and ``decoder``.
         num_codes: number of codes K; 256 by default.
         code_dim: length of a code's vector; 16 by default.
-        encoder: maps (B, *image_shape) to vectors (B, *code_shape, code_dim). Convolutions that halve the sides up to twice by default.
-        decoder: maps vectors (B, *code_shape, code_dim) to (B, *image_shape).
+        encoder: maps (B, *shape) to vectors (B, *code_shape, code_dim). Convolutions that halve the sides up to twice by default.
+        decoder: maps vectors (B, *code_shape, code_dim) to (B, *shape).
         quantizer: a ``VectorQuantizer`` or ``FiniteScalarQuantizer`` in place of ``num_codes`` and ``code_dim``; by default the first,
             with a codebook of moving averages.
     """
@@ -46,7 +46,7 @@ class VQVAE(Autoencoder):
 
     def __init__(
         self,
-        image_shape,
+        shape,
         num_codes=None,
         code_dim=None,
         *,
@@ -57,7 +57,7 @@ class VQVAE(Autoencoder):
         dtype=None,
     ):
         super().__init__(conditions=[], name=name, dtype=dtype)
-        self.image_shape = checks.shape("image_shape", image_shape)
+        self.shape = checks.shape("shape", shape)
         self.quantizer = _quantizer(quantizer, num_codes, code_dim)
         self.num_codes, self.code_dim = self.quantizer.num_codes, self.quantizer.dim
         self.set_networks(encoder, decoder)
@@ -73,16 +73,16 @@ class VQVAE(Autoencoder):
     def set_networks(self, encoder, decoder):
         """Sets ``encoder``, ``decoder`` and ``code_shape`` from what the constructor was given: networks, or None for the default ones."""
         if encoder is None:
-            encoder = defaults.map_encoder(self.image_shape, self.code_dim, self.dtype_policy)
+            encoder = defaults.map_encoder(self.shape, self.code_dim, self.dtype_policy)
         self.encoder = encoder
-        x = keras.KerasTensor((None, *self.image_shape))
+        x = keras.KerasTensor((None, *self.shape))
         found = check_network("encoder", encoder, x, (None, self.code_dim), "vectors as long as the codes")
         self.code_shape = found[:-1]
         if decoder is None:
-            decoder = defaults.map_decoder(self.latent_shape, self.image_shape, self.dtype_policy)
+            decoder = defaults.map_decoder(self.latent_shape, self.shape, self.dtype_policy)
         self.decoder = decoder
         z = keras.KerasTensor((None, *self.latent_shape))
-        check_network("decoder", decoder, z, self.image_shape)
+        check_network("decoder", decoder, z, self.shape)
 
     @property
     def latent_shape(self):
@@ -112,24 +112,24 @@ class VQVAE(Autoencoder):
     # What takes and gives tensors, and is compiled and served; see ``Autoencoder``.
 
     def latent_rows(self, x):
-        """The encoder's vectors before quantisation: float32 tensor (B, *code_shape, code_dim), for x (B, *image_shape)."""
+        """The encoder's vectors before quantisation: float32 tensor (B, *code_shape, code_dim), for x (B, *shape)."""
         return ops.cast(self.encoder(x), "float32")
 
     def from_latent_rows(self, z):
-        """Examples of the codes nearest to vectors z (B, *code_shape, code_dim): float32 tensor (B, *image_shape)."""
+        """Examples of the codes nearest to vectors z (B, *code_shape, code_dim): float32 tensor (B, *shape)."""
         return self.decode_rows(self.quantizer.nearest(z))
 
     def encode_rows(self, x):
-        """The codes of x: int32 tensor (B, *code_shape), for x (B, *image_shape)."""
+        """The codes of x: int32 tensor (B, *code_shape), for x (B, *shape)."""
         return self.quantizer.nearest(self.latent_rows(x))
 
     def decode_rows(self, codes):
-        """Examples of codes (B, *code_shape): float32 tensor (B, *image_shape); images are kept in [-1, 1]."""
+        """Examples of codes (B, *code_shape): float32 tensor (B, *shape); images are kept in [-1, 1]."""
         output = ops.cast(self.decoder(self.quantizer.lookup(codes)), "float32")
-        return ops.clip(output, -1.0, 1.0) if len(self.image_shape) == 3 else output
+        return ops.clip(output, -1.0, 1.0) if len(self.shape) == 3 else output
 
     def sample_rows(self, seeds):
-        """Examples (B, *image_shape) of codes drawn each by itself, for row seeds (B, 2)."""
+        """Examples (B, *shape) of codes drawn each by itself, for row seeds (B, 2)."""
         # Before any training every code is as likely as every other.
         logits = ops.log(ops.convert_to_tensor(self.usage) + 1e-9)
         logits = ops.broadcast_to(logits, (ops.shape(seeds)[0], *self.code_shape, self.num_codes))
@@ -150,13 +150,13 @@ class VQVAE(Autoencoder):
             batch_size: rows per compiled call; at most 256 by default.
             **conditions: none; a VQ-VAE has no conditions.
         Returns:
-            numpy float32 array (n, *image_shape).
+            numpy float32 array (n, *shape).
         """
         arrays = {"seeds": self.row_seeds(n, seed)}
         return self.run_examples("sample", self.sample_rows, arrays, conditions, batch_size=batch_size, progress=True)
 
     def decode(self, codes, *, batch_size=None):
-        """The examples of codes: numpy float32 array (B, *image_shape), for integers (B, *code_shape) in [0, num_codes)."""
+        """The examples of codes: numpy float32 array (B, *shape), for integers (B, *code_shape) in [0, num_codes)."""
         codes = checks.data_array("codes", codes)
         if codes.shape[1:] != self.code_shape or codes.ndim == 0 or len(codes) == 0:
             raise ValueError(f"codes: expected shape (N, {_text(self.code_shape)}), N >= 1, received {codes.shape}.")
@@ -182,7 +182,7 @@ class VQVAE(Autoencoder):
         del config["ema"]
         return {
             **config,
-            "image_shape": list(self.image_shape),
+            "shape": list(self.shape),
             "encoder": keras.saving.serialize_keras_object(self.encoder),
             "decoder": keras.saving.serialize_keras_object(self.decoder),
             "quantizer": keras.saving.serialize_keras_object(self.quantizer),

@@ -31,12 +31,12 @@ class VQVAE2(VQVAE):
     is drawn given those above it.
 
     Args:
-        image_shape: shape of one example, (H, W, C) for images in [-1, 1]; any shape together with ``encoder`` and ``decoder``.
+        shape: shape of one example, (H, W, C) for images in [-1, 1]; any shape together with ``encoder`` and ``decoder``.
         num_codes: number of codes of each level; 256 by default.
         code_dim: length of a code's vector; 16 by default.
         code_shapes: shape of each level's map of codes from the top, ((7, 7), (14, 14)), or () for one code. By default that of ``decoder``,
             or the image halved twice and once.
-        encoder: maps x (B, *image_shape) to a list of features, one for each level: a ``LadderEncoder`` by default.
+        encoder: maps x (B, *shape) to a list of features, one for each level: a ``LadderEncoder`` by default.
         decoder: a ``LadderDecoder`` with ``stochastic=False``, or a network with its ``latent_shapes`` and ``descend``, of vectors
             (*code_shape, code_dim).
     Raises:
@@ -45,7 +45,7 @@ class VQVAE2(VQVAE):
 
     def __init__(
         self,
-        image_shape,
+        shape,
         num_codes=None,
         code_dim=None,
         *,
@@ -55,15 +55,15 @@ class VQVAE2(VQVAE):
         name="vqvae2",
         dtype=None,
     ):
-        image_shape = checks.shape("image_shape", image_shape)
+        shape = checks.shape("shape", shape)
         if code_shapes is None and decoder is None:
-            code_shapes = defaults.code_maps(image_shape)
+            code_shapes = defaults.code_maps(shape)
         elif code_shapes is None:
-            code_shapes = [shape[:-1] for shape in decoder.latent_shapes]
-        self.code_shapes = tuple(checks.shape("code_shapes", shape) for shape in code_shapes)
+            code_shapes = [s[:-1] for s in decoder.latent_shapes]
+        self.code_shapes = tuple(checks.shape("code_shapes", s) for s in code_shapes)
         levels = range(len(self.code_shapes))
         self.log_names = ("loss", "reconstruction", "quantization", *(f"perplexity_{i}" for i in levels))
-        super().__init__(image_shape, num_codes, code_dim, encoder=encoder, decoder=decoder, name=name, dtype=dtype)
+        super().__init__(shape, num_codes, code_dim, encoder=encoder, decoder=decoder, name=name, dtype=dtype)
         more = [VectorQuantizer(self.num_codes, self.code_dim, name=f"quantizer_{i}") for i in levels[1:]]
         self.quantizers = [self.quantizer, *more]
 
@@ -71,9 +71,9 @@ class VQVAE2(VQVAE):
         vectors = tuple((*shape, self.code_dim) for shape in self.code_shapes)
         channels = [64] * len(vectors) + [32]
         if encoder is None:
-            encoder = LadderEncoder(self.image_shape, vectors, channels, 2, dtype=self.dtype_policy)
+            encoder = LadderEncoder(self.shape, vectors, channels, 2, dtype=self.dtype_policy)
         if decoder is None:
-            decoder = LadderDecoder(vectors, self.image_shape, channels, 2, False, dtype=self.dtype_policy)
+            decoder = LadderDecoder(vectors, self.shape, channels, 2, False, dtype=self.dtype_policy)
         if tuple(map(tuple, decoder.latent_shapes)) != vectors:
             raise ValueError(
                 f"decoder: expected one of vectors {vectors}, of code_shapes and code_dim, received one of {decoder.latent_shapes}."
@@ -81,7 +81,7 @@ class VQVAE2(VQVAE):
         self.encoder, self.decoder = encoder, decoder
         self.code_shape = (sum(math.prod(shape) for shape in self.code_shapes),)
         try:
-            x = keras.KerasTensor((None, *self.image_shape))
+            x = keras.KerasTensor((None, *self.shape))
             found, _ = self._down(self.encoder(x), lambda i, z: z[..., : self.code_dim])
         except Exception as error:
             raise ValueError(f"encoder: expected features for each of {vectors}; it failed on them: {error}") from error
@@ -141,25 +141,25 @@ class VQVAE2(VQVAE):
         return self.quantizers[i].lookup(self.quantizers[i].nearest(z))
 
     def latent_rows(self, x):
-        """The vectors before quantisation, of all levels from the top: float32 tensor (B, n, code_dim), for x (B, *image_shape)."""
+        """The vectors before quantisation, of all levels from the top: float32 tensor (B, n, code_dim), for x (B, *shape)."""
         return self._row(self._down(self.encoder(x), self._nearest)[0], (self.code_dim,))
 
     def from_latent_rows(self, z):
-        """Examples of the codes nearest to vectors z (B, n, code_dim): float32 tensor (B, *image_shape)."""
+        """Examples of the codes nearest to vectors z (B, n, code_dim): float32 tensor (B, *shape)."""
         return self.decode_rows(self._codes(self.levels_of(z)))
 
     def _codes(self, vectors):
         return self._row([quantizer.nearest(z) for quantizer, z in zip(self.quantizers, vectors, strict=True)])
 
     def encode_rows(self, x):
-        """The codes of x, all levels from the top: int32 tensor (B, n), for x (B, *image_shape)."""
+        """The codes of x, all levels from the top: int32 tensor (B, n), for x (B, *shape)."""
         return self._codes(self._down(self.encoder(x), self._nearest)[0])
 
     def decode_rows(self, codes):
-        """Examples of codes (B, n): float32 tensor (B, *image_shape); images are kept in [-1, 1]."""
+        """Examples of codes (B, n): float32 tensor (B, *shape); images are kept in [-1, 1]."""
         maps = self.levels_of(codes)
         output = self.decoder.descend(lambda i, _: self.quantizers[i].lookup(maps[i]))
-        return ops.clip(output, -1.0, 1.0) if len(self.image_shape) == 3 else output
+        return ops.clip(output, -1.0, 1.0) if len(self.shape) == 3 else output
 
     def call(self, x, training=False):
         """The reconstruction of x."""

@@ -10,14 +10,14 @@ from kgen import backend
 from kgen.autoregressive import PixelCNN
 from kgen.autoregressive.mixture import LogisticMixture
 
-GREY = {"image_shape": (4, 5, 1), "levels": 4}
-COLOUR = {"image_shape": (3, 2, 3), "levels": 5}
-CLASSES = {"image_shape": (3, 4, 1), "levels": 3, "num_classes": 3}
+GREY = {"shape": (4, 5, 1), "levels": 4}
+COLOUR = {"shape": (3, 2, 3), "levels": 5}
+CLASSES = {"shape": (3, 4, 1), "levels": 3, "num_classes": 3}
 
 
-def pixelcnn(image_shape, **kwargs):
+def pixelcnn(shape, **kwargs):
     """A small model whose weights are far from their start, biases too."""
-    model = PixelCNN(image_shape, channels=8, blocks=2, components=2, ema=None, **kwargs)
+    model = PixelCNN(shape, channels=8, blocks=2, components=2, ema=None, **kwargs)
     rng = np.random.default_rng(0)
     for weight in model.weights:
         weight.assign(ops.convert_to_numpy(weight) + 0.2 * rng.standard_normal(weight.shape).astype("float32"))
@@ -32,12 +32,12 @@ def every_image(shape, levels):
 def test_a_pixel_sees_all_of_its_past_and_nothing_of_its_future():
     model = pixelcnn(**GREY)
     size = 20
-    x = np.random.default_rng(1).uniform(-1, 1, (1, *GREY["image_shape"])).astype("float32")
+    x = np.random.default_rng(1).uniform(-1, 1, (1, *GREY["shape"])).astype("float32")
     parameters, pullback = backend.vjp(model.network, ops.convert_to_tensor(x))
     weights = np.random.default_rng(2).standard_normal(parameters.shape).astype("float32")
     sees = np.zeros((size, size), bool)
     for i in range(size):
-        here = (np.arange(size) == i).reshape(1, *GREY["image_shape"])
+        here = (np.arange(size) == i).reshape(1, *GREY["shape"])
         gradient = pullback(ops.convert_to_tensor(weights * here))
         sees[i] = ops.convert_to_numpy(gradient).reshape(-1) != 0
     np.testing.assert_array_equal(sees, np.tri(size, k=-1, dtype=bool))
@@ -124,7 +124,7 @@ def test_half_precision_keeps_the_levels():
 @pytest.mark.parametrize(
     "call, message",
     [
-        (lambda: PixelCNN((4, 4)), "image_shape: expected (H, W, C), received (4, 4)"),
+        (lambda: PixelCNN((4, 4)), "shape: expected (H, W, C), received (4, 4)"),
         (lambda: PixelCNN((4, 4, 1), levels=1), "levels: expected an integer of at least 2, received 1"),
         (lambda: PixelCNN((4, 4, 1), dropout=1.0), "dropout: expected a number in [0, 0.9], received 1.0"),
     ],

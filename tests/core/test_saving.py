@@ -234,6 +234,25 @@ def test_a_file_of_another_version_names_both(load, tmp_path):
         assert load(path).dim == 1
 
 
+def in_words_of_0_1(value):
+    if isinstance(value, dict):
+        return {"image_shape" if k == "shape" else k: in_words_of_0_1(v) for k, v in value.items()}
+    return [in_words_of_0_1(v) for v in value] if isinstance(value, list) else value
+
+
+@pytest.mark.parametrize("load", [kgen.load, keras.saving.load_model])
+def test_a_file_of_0_1_has_another_word_for_the_shape(load, tmp_path):
+    model = kgen.diffusion.DDPM(
+        (4, 4, 1), network=kgen.networks.UNet((4, 4, 1), channels=(4,), blocks=1, attention=(False,), groups=2)
+    )
+    model.save(tmp_path / "m.keras")
+    rewrite(tmp_path / "m.keras", lambda config: config.update(config=in_words_of_0_1(config["config"])))
+    with zipfile.ZipFile(tmp_path / "m.keras") as archive:
+        text = archive.read("config.json").decode()
+    assert text.count('"image_shape"') == 2 and '"shape"' not in text
+    assert differing(state(model), state(load(tmp_path / "m.keras"))) == []
+
+
 def test_a_damaged_file_is_named(tmp_path):
     path = tmp_path / "m.keras"
     OneLoss().save(path)

@@ -36,7 +36,7 @@ def test_colours_of_grey(tmp_path):
 def test_what_it_refuses():
     with pytest.raises(ValueError, match=r"operator: Grey\(\) is of images with red, green and blue"):
         Restoration((4, 4, 1), Grey())
-    with pytest.raises(ValueError, match=r"image_shape: expected \(H, W, C\), received \(4,\)"):
+    with pytest.raises(ValueError, match=r"shape: expected \(H, W, C\), received \(4,\)"):
         Restoration((4,), GaussianBlur(1.0))
     with pytest.raises(TypeError, match="operator: expected an Operator, such as"):
         Restoration((4, 4, 1), ops.square)

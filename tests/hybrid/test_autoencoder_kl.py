@@ -154,7 +154,7 @@ def test_latent_diffusion_takes_its_maps_and_all_is_saved(tmp_path):
         "discriminator_start",
         "latent_channels",
         "channels",
-        "image_shape",
+        "shape",
         "ema",
     )
     assert {k: again.get_config()[k] for k in plain} == {k: found.get_config()[k] for k in plain}

@@ -32,7 +32,7 @@ def test_every_shipped_classifier_is_tested_here():
 def test_a_shipped_classifier_says_what_it_is(shipped):
     name, classifier = shipped
     assert classifier.name == f"{name} classifier"
-    assert classifier.image_shape == SHAPES[name]
+    assert classifier.shape == SHAPES[name]
     assert (classifier.num_features, classifier.num_classes) == (64, CLASSES[name])
 
 
@@ -83,7 +83,7 @@ def test_maps_are_the_last_of_each_size(shipped):
     sides = {"digits": [8, 4], "fashion_mnist": [14, 7, 3], "emoji": [16, 8, 4]}[name]
     assert [tuple(h.shape[1:3]) for h in classifier.maps.outputs] == [(s, s) for s in sides]
     assert classifier.maps.trainable_variables == []
-    x = np.random.default_rng(0).uniform(-1, 1, (2, *classifier.image_shape)).astype("float32")
+    x = np.random.default_rng(0).uniform(-1, 1, (2, *classifier.shape)).astype("float32")
     # What follows the last map makes the features of it.
     h = classifier.maps(x)[-1]
     network = classifier._network

@@ -123,7 +123,7 @@ def test_bfloat16_inside_and_float32_outside():
 def test_wrong_arguments():
     cases = [
         (lambda: DiT((8, 6, 1), 4), r"patch_size: expected a divisor of both sides of \(8, 6, 1\), received 4"),
-        (lambda: DiT((8, 1)), r"image_shape: expected \(H, W, C\), received \(8, 1\)"),
+        (lambda: DiT((8, 1)), r"shape: expected \(H, W, C\), received \(8, 1\)"),
         (lambda: DiT((8, 8, 1), width=18), "width: expected a multiple of 4"),
         (lambda: DiT((8, 8, 1), width=16, heads=3), "heads: expected a divisor of width=16, received 3"),
     ]

@@ -149,11 +149,11 @@ def test_attentions_gradient_is_that_of_differences():
 
 def test_wrong_arguments():
     cases = [
-        (lambda: UNet((8,)), r"image_shape: expected \(H, W, C\), or \(T, C\) of sequences, received \(8,\)"),
-        (lambda: UNet((7, 8, 1)), "image_shape: 2 levels need sides divisible by 2"),
+        (lambda: UNet((8,)), r"shape: expected \(H, W, C\), or \(T, C\) of sequences, received \(8,\)"),
+        (lambda: UNet((7, 8, 1)), "shape: 2 levels need sides divisible by 2"),
         (lambda: UNet((8, 8, 1), channels=(12, 16)), "channels: expected multiples of groups=8"),
         (lambda: UNet((8, 8, 1), attention=(True,)), "attention: expected one bool for each of 2 levels"),
-        (lambda: ConvEncoder((6, 6, 1), 3), "image_shape: expected an image shape"),
+        (lambda: ConvEncoder((6, 6, 1), 3), "shape: expected an image shape"),
         (lambda: ConvDecoder(3, (6, 6, 1)), "output_shape: expected an image shape"),
         (lambda: SinusoidalEmbedding(3), "dim: expected an even number of at least 2, received 3"),
         (

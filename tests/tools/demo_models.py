@@ -33,12 +33,12 @@ class Clouds(kgen.GenerativeModel):
 
     def __init__(self, **kwargs):
         super().__init__(conditions=[Weather("weather", dropout=0.1)], **kwargs)
-        self.image_shape = (6, 6, 3)
+        self.shape = (6, 6, 3)
         self.layer = keras.layers.Dense(1)
         self.layer.build((None, 1))
 
     def draw(self, seed, weather, contrast):
-        noise = random.uniform(seed, self.image_shape) - 0.5
+        noise = random.uniform(seed, self.shape) - 0.5
         level = ops.reshape(ops.cast(weather, "float32") - 1.0, (-1, 1, 1, 1))
         return {"images": ops.clip(0.8 * level + ops.reshape(contrast, (-1, 1, 1, 1)) * noise, -1, 1)}
 
@@ -55,7 +55,7 @@ class Clouds(kgen.GenerativeModel):
 
     def endpoints(self):
         contrast = TensorSpec((), "float32", "width of the noise, shares", 0.0, 2.0, 0.5, kind="number")
-        x = {"x": TensorSpec(self.image_shape, "float32", "picture", -1.0, 1.0, kind="image")}
+        x = {"x": TensorSpec(self.shape, "float32", "picture", -1.0, 1.0, kind="image")}
         inputs, images = {"seed": SEED, **self.conditions.specs(), "contrast": contrast}, {"images": "in [-1, 1]"}
         brighten = Endpoint("brighten", lambda x: {"images": ops.clip(x + 0.5, -1, 1)}, x, images, ("images",))
         return [Endpoint("sample", self.draw, inputs, images, ("images",)), brighten]

@@ -12,7 +12,7 @@ class PosteriorCollapse(Monitor):
     A coordinate is active if the variance over examples of its posterior mean is above ``threshold``.
 
     Args:
-        x: float array (N, *image_shape), examples to encode; a few hundred do.
+        x: float array (N, *shape), examples to encode; a few hundred do.
         threshold: variance, in units of the prior's.
         active: the share of coordinates that must be active.
         **kwargs: see ``Monitor``.
@@ -42,7 +42,7 @@ class DeadCodes(Monitor):
     """Codes of a VQ-VAE's codebook that no example is given.
 
     Args:
-        x: float array (N, *image_shape), examples to encode: enough of them that each code could be used many times.
+        x: float array (N, *shape), examples to encode: enough of them that each code could be used many times.
         used: the share of the codebook that must be used.
         **kwargs: see ``Monitor``.
     """

@@ -153,7 +153,7 @@ ASKING = {
     "2^20 units": dense(units=2**20),
     "more units": dense(units=9),
     "units that are no number": dense(units="8"),
-    "a giant image": setting("config", "image_shape", to=[2**20, 2**20, 1]),
+    "a giant image": setting("config", "shape", to=[2**20, 2**20, 1]),
     "a number of 10^5 digits": text(lambda t: t.replace('"ema": 0.9', f'"ema": {"9" * 10**5}').encode()),
     "infinity": text(lambda t: t.replace('"ema": 0.9', '"ema": 1e999').encode()),
     "not a number": text(lambda t: t.replace('"ema": 0.9', '"ema": NaN').encode()),

@@ -32,7 +32,7 @@ SAID = {
     **dict.fromkeys(corpus.FOLDER, r"expected"),
     "a layer as the model": "expected a preset of GenerativeModel, received one of Dense",
     "2^20 units": r"makes a weight dense\w*/kernel of shape \(16, 1048576\), float32: the file has none",
-    "a giant image": r"config.image_shape: expected at most 4194304 values in one example",
+    "a giant image": r"config.shape: expected at most 4194304 values in one example",
     "units that are no number": r"the model could not be made: .*units",
     "an unknown setting": r"the model could not be made: .*surprise",
     "another version": r"written by kgen 99.0.0; this is kgen",
@@ -148,7 +148,7 @@ def test_every_number_as_large_as_is_allowed(whole, tmp_path):
     # A convolution's weights fit any image; to run this network once, with its attention, would take terabytes.
     folders.append(tmp_path / "giant image")
     shutil.copytree(tmp_path / "ddpm" / "whole", folders[-1])
-    for place in (("config", "image_shape"), ("config", "network", "config", "image_shape")):
+    for place in (("config", "shape"), ("config", "network", "config", "shape")):
         corpus.setting(*place, to=[2048, 2048, 1])(folders[-1])
     results = measured(whole, folders)
     for folder, (result, seconds, megabytes) in zip(folders, results, strict=True):
