@@ -79,12 +79,17 @@ def main(
     bits = model.bits_per_dim(images, labels=None if y is None else y_test[held_out], num_samples=20)
     # What kgen demo shows of the data.
     run.save_facts(model, images[:200], log_prob={"levels": 256, "num_samples": 50})
-    figures["bits_per_dim"] = {
-        "value": float(bits.mean()),
-        "unit": "bits/dim, upper bound, 256 levels",
-        "samples": len(bits),
-        "standard_error": float(bits.std() / len(bits) ** 0.5),
-    }
+    # The probability flow tells the likelihood nearer than the bound; to a thousandth of a value, which is far below what pictures differ by.
+    method = kgen.diffusion.ODELikelihood(solver=kgen.numerics.DormandPrinceSolver(1e-3, 1e-3))
+    exact = model.bits_per_dim(images, labels=None if y is None else y_test[held_out], method=method, batch_size=100)
+    units = {"bits_per_dim": "upper bound", "bits_per_dim_by_flow": "by the flow's ODE, dequantised"}
+    for (name, unit), values in zip(units.items(), (bits, exact), strict=True):
+        figures[name] = {
+            "value": float(values.mean()),
+            "unit": f"bits/dim, {unit}, 256 levels",
+            "samples": len(values),
+            "standard_error": float(values.std() / len(values) ** 0.5),
+        }
     run.save_metrics(
         figures,
         data=data,
