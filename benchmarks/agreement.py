@@ -5,7 +5,7 @@ import numpy as np
 from benchmarks import plan, sizes
 
 TOLERANCE = 1e-4  # of a network's output, relative to the largest
-SAMPLE_TOLERANCE = 1e-3  # a sample goes through the network 50 times
+SAMPLE_TOLERANCE = 1e-3  # a sample goes through the network twenty times
 
 
 class Disagreement(RuntimeError):

@@ -8,7 +8,7 @@ import numpy as np
 from benchmarks import sizes, weights
 from benchmarks.timing import FitJob
 from kgen.core import random
-from kgen.diffusion import DDPM, LinearSchedule
+from kgen.diffusion import DDPM, DDIMSampler, LinearSchedule
 from kgen.networks import UNet
 
 
@@ -23,8 +23,9 @@ def network(size):
 
 def model(size):
     unet, _ = network(size)
+    sampler = DDIMSampler(sizes.SAMPLING_STEPS)
     schedule = LinearSchedule(sizes.BETA_START, sizes.BETA_END, sizes.TRAIN_STEPS)
-    return DDPM(sizes.UNETS[size].shape, network=unet, schedule=schedule, prediction="noise", ema=None)
+    return DDPM(sizes.UNETS[size].shape, network=unet, schedule=schedule, prediction="noise", sampler=sampler, ema=None)
 
 
 def train(size, batch, steps, jit_compile="auto"):
@@ -39,7 +40,7 @@ def sample(size, batch, steps=None):
 
     def run(_):
         start = time.perf_counter()
-        ddpm.sample(batch, seed=0, steps=sizes.SAMPLING_STEPS)
+        ddpm.sample(batch, seed=0)
         return time.perf_counter() - start
 
     return run
@@ -56,7 +57,7 @@ def reference(size, path):
         [keras.ops.convert_to_tensor(x), keras.ops.convert_to_tensor((step / sizes.TRAIN_STEPS).astype("float32"))]
     )
     noise = random.normal(random.row_seeds(0, 2), ddpm.shape, draw=0)
-    samples = ddpm.sample(2, seed=0, steps=sizes.SAMPLING_STEPS)
+    samples = ddpm.sample(2, seed=0)
     arrays = {"x": x, "step": step, "noise": keras.ops.convert_to_numpy(noise)}
     outputs = {"network output": keras.ops.convert_to_numpy(out), "sample": samples}
     np.savez(path, **arrays, **outputs, **{f"weight:{k}": v for k, v in values.items()})

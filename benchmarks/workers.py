@@ -1,5 +1,6 @@
 """The worker processes as seen from outside, and the rounds in which they take turns."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -67,7 +68,8 @@ class Worker:
         return reply
 
     def close(self):
-        self.process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):  # of a worker that has died: what it died of is to be told, not this
+            self.process.stdin.close()
         try:
             self.process.wait(timeout=30)
         except subprocess.TimeoutExpired:

@@ -1,16 +1,21 @@
-"""The same weights and seed give the same samples on TensorFlow, JAX and torch.
+"""The same weights and seed give the same samples on TensorFlow, JAX and torch, and the same steps of training.
 
-The expected samples in ``samples.json`` were drawn on TensorFlow by ``python tests/test_same_everywhere.py``; each backend must agree.
+What is expected stands in ``samples.json``, found on TensorFlow by ``python tests/test_same_everywhere.py``; each backend must agree.
 """
 
 import json
 import pathlib
+from unittest import mock
 
 import keras
 import numpy as np
 import pytest
 
+from kgen.autoregressive import GPT, PixelCNN
 from kgen.diffusion import DDPM, AncestralSampler, DDIMSampler, DPMSolverMultistepSampler, samplers
+from kgen.energy import ContrastiveDivergence, EnergyModel
+from kgen.flow import RealNVP
+from kgen.gan import DCGAN
 from kgen.networks import MLP, UNet
 from kgen.vae import VAE, DiscretizedLogisticLikelihood
 
@@ -42,6 +47,12 @@ def vae():
     return with_fixed_weights(VAE((4, 4, 1), 3, encoder=encoder, decoder=decoder, observation=likelihood))
 
 
+def energy():
+    """Whose chains begin at the data: a buffer of them begins with numbers of the backend's own."""
+    chains = ContrastiveDivergence(4, buffer_size=0)
+    return EnergyModel((3,), MLP((3,), (1,), widths=(8,)), criterion=chains)
+
+
 CASES = {
     "ddim": lambda: ddpm(DDIMSampler(5)).sample(2, seed=11, labels=[0, 2], guidance=2.0),
     "ancestral": lambda: ddpm(AncestralSampler(5)).sample(2, seed=12, labels=1),
@@ -53,6 +64,31 @@ SOLVERS = {
     **{name: lambda kind=kind: drawn(kind(4)) for name, kind in samplers.names().items()},
     "dpm_solver_multistep, order 3": lambda: drawn(DPMSolverMultistepSampler(4, order=3)),
     "dpm_solver_multistep, stochastic": lambda: drawn(DPMSolverMultistepSampler(4, stochastic=True)),
+}
+
+
+def fitted(make, x, *y):
+    """The losses of two epochs of two steps each, and how large the weights are that they end with."""
+    model, rng = make(), np.random.RandomState(1)
+    for weight in model.trainable_variables:
+        weight.assign(0.3 * rng.standard_normal(weight.shape).astype("float32"))
+    model.compile(keras.optimizers.SGD(0.01))
+    # From what a step's row seeds are made is the backend's own; what is drawn by them is not.
+    with mock.patch.object(keras.random, "randint", lambda *_, **__: keras.ops.convert_to_tensor([[3, 17]], "int32")):
+        history = model.fit(x, *y, batch_size=4, epochs=2, shuffle=False, verbose=0).history
+    sizes = [np.abs(keras.ops.convert_to_numpy(w)).mean() for w in model.trainable_variables]
+    return np.array([*(v for name in sorted(history) for v in history[name]), *sizes], "float32")
+
+
+IMAGES = np.random.RandomState(2).randint(0, 9, (8, 4, 4, 1)).astype("float32") / 4 - 1
+TRAINED = {
+    "ddpm": lambda: fitted(lambda: ddpm(DDIMSampler(5)), IMAGES, np.arange(8) % 3),
+    "vae": lambda: fitted(vae, IMAGES),
+    "gan": lambda: fitted(lambda: DCGAN((4, 4, 1), 3, widths=[4, 8]), IMAGES),
+    "pixelcnn": lambda: fitted(lambda: PixelCNN((4, 4, 1), channels=6, blocks=1, components=2, levels=9), IMAGES),
+    "gpt": lambda: fitted(lambda: GPT(9, 6, layers=1, heads=2, width=8), np.arange(48).reshape(8, 6) % 9),
+    "energy": lambda: fitted(energy, IMAGES[:, :3, 0, 0]),
+    "flow": lambda: fitted(lambda: RealNVP((3,), couplings=2, widths=(8,)), IMAGES[:, :3, 0, 0]),
 }
 
 
@@ -72,8 +108,17 @@ def test_solvers_are_those_of_every_other_backend(case):
     agree(SOLVERS[case](), f"solver {case}")
 
 
+@pytest.mark.parametrize("case", TRAINED)
+def test_steps_of_training_are_those_of_every_other_backend(case):
+    """Losses, gradients, batch statistics, chains and the random numbers in all of them."""
+    if case == "flow" and keras.config.backend() == "torch":
+        pytest.skip("flows have no torch backend")
+    agree(TRAINED[case](), f"trained {case}")
+
+
 if __name__ == "__main__":
     keras.utils.set_random_seed(0)
     draws = CASES | {f"solver {case}": draw for case, draw in SOLVERS.items()}
+    draws |= {f"trained {case}": steps for case, steps in TRAINED.items()}
     values = {case: np.asarray(draw(), "float64").round(6).tolist() for case, draw in draws.items()}
     FILE.write_text(json.dumps(values) + "\n")

@@ -46,11 +46,19 @@ class TimeGrid(Configured):
 
 @keras.saving.register_keras_serializable(package="kgen")
 class UniformGrid(TimeGrid):
-    """Equal steps of time."""
+    """Equal steps of time, or of a power of it: t_k = start (1 - k/steps)^power.
+
+    Args:
+        power: 1 for equal steps; below it, more of them where there is much noise, as suits a consistency model in two steps.
+    """
+
+    def __init__(self, power=1.0):
+        self.power = checks.in_range("power", power, 0.01, 100.0)
 
     def times(self, schedule, steps, start, count):
         k = ops.cast(ops.arange(count + 1), start.dtype)[None]
-        return start * at_least(steps - k, 0.0) / steps
+        left = at_least(steps - k, 0.0)
+        return start * left / steps if self.power == 1 else start * (left / steps) ** self.power
 
 
 def _log_sigma(schedule, start):

@@ -83,6 +83,7 @@ def test_too_few_examples_for_a_threshold():
             anomaly.Detector(Linear(), RNG.normal(size=(n, 2)), false_alarms=share)
 
 
+@pytest.mark.once("test_same_everywhere holds the training of every backend to the same numbers")
 def test_a_class_of_fashion_mnist_held_out():
     try:
         x, y = kgen.data.load("fashion_mnist", split="train")

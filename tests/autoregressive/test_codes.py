@@ -85,6 +85,7 @@ def test_codes_below_are_drawn_given_those_above(model):
         np.testing.assert_allclose(counts / 400, p[top] / p[top].sum(), atol=0.08)
 
 
+@pytest.mark.once("the sizes of a network are no backend's")
 def test_levels_have_networks_of_their_own_sizes():
     levels = CodePixelCNN(((2, 2), (4, 4)), 3, channels=(8, 4), blocks=(2, 1), width=3, ema=None)
     for i, (channels, blocks) in enumerate(((8, 2), (4, 1))):

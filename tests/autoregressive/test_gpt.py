@@ -103,6 +103,7 @@ def test_sliding_windows(model, n, stride):
             break
 
 
+@pytest.mark.once("test_same_everywhere holds the training of every backend to the same numbers")
 def test_entropy_rate_of_a_markov_chain():
     """A chain of three states: the model comes within 0.01 nats of the chain's own likelihood, and writes its transitions."""
     chain = np.array([[0.8, 0.15, 0.05], [0.1, 0.3, 0.6], [0.45, 0.05, 0.5]])
@@ -254,6 +255,7 @@ def test_the_tokenizer_is_in_the_file(tokenizer, tmp_path):
     assert loaded.generate("the cat", max_new_tokens=8, seed=0) == model.generate("the cat", max_new_tokens=8, seed=0)
 
 
+@pytest.mark.once("test_same_everywhere holds the training of every backend to the same numbers")
 def test_it_learns_a_text_and_continues_it():
     tokenizer = BPETokenizer.train(TEXT, 270)
     model = GPT(context=16, layers=1, heads=2, width=32, tokenizer=tokenizer, dropout=0.05)

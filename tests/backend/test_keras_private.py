@@ -148,6 +148,7 @@ def of_keras(trees):
         yield from (f"{file}:{line} uses {name}" for line, name in private(tree) if name not in known)
 
 
+@pytest.mark.once("the source is the same on every backend")
 def test_no_other_module_uses_private_names_of_keras():
     root = pathlib.Path(kgen.__file__).parent
     files = [file for file in root.rglob("*.py") if file.name != "keras_private.py"]

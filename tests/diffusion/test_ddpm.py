@@ -51,6 +51,7 @@ def data():
     return x, y
 
 
+@pytest.mark.once("test_same_everywhere holds the training of every backend to the same numbers")
 def test_trained_on_three_constant_images_it_draws_the_class_asked_for(data):
     keras.utils.set_random_seed(0)
     model = small(num_classes=3, ema=0.95)

@@ -93,6 +93,7 @@ def test_networks_made_by_default_compute_in_the_models_precision():
         assert any(layer.compute_dtype == "bfloat16" for layer in network.layers if layer.weights)
 
 
+@pytest.mark.once("test_same_everywhere holds the training of every backend to the same numbers")
 def test_a_transformer_learns():
     keras.utils.set_random_seed(0)
     x = np.broadcast_to(np.where(np.eye(4)[..., None] > 0, 0.8, -0.8), (64, 4, 4, 1)).astype("float32")

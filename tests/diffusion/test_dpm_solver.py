@@ -46,6 +46,7 @@ def test_each_process_ends_in_data(sampler):
     check_that_each_process_ends_in_data(sampler)
 
 
+@pytest.mark.once("test_same_everywhere holds the solvers of every backend to the same numbers")
 def test_the_trajectory_of_the_reference():
     """Order three has none: that of diffusers, as the authors' code, has half of the last coefficient, and so order two."""
     check_trajectory(TWO, "dpm_solver_multistep")
@@ -73,6 +74,7 @@ def exact_moments(schedule, times):
     return second[:, 0, 2], np.sqrt(second[:, 0, 0] - second[:, 0, 2] ** 2)
 
 
+@pytest.mark.once("test_same_everywhere holds the solvers of every backend to the same numbers")
 def test_mean_and_deviation_where_it_is_stochastic():
     n, sampler = 4000, DPMSolverMultistepSampler(12, grid="uniform", stochastic=True)
     x = draw(sampler, CosineSchedule(), n)
@@ -101,6 +103,7 @@ def paper(x, steps):
         x = sigma[k + 1] / sigma[k] * x - alpha[k + 1] * np.expm1(-h) * blend
 
 
+@pytest.mark.once("test_same_everywhere holds the solvers of every backend to the same numbers")
 def test_it_is_the_papers_algorithm_in_each_row():
     """Rows with their own numbers of steps, against numpy."""
     counts = np.array([1, 2, 3, 8, 12], "int32")

@@ -101,6 +101,7 @@ def test_the_best_network_makes_the_best_estimate(schedule):
     np.testing.assert_allclose(numpy(found.noise), numpy(expected.noise), atol=2e-3)
 
 
+@pytest.mark.once("test_same_everywhere holds the training of every backend to the same numbers")
 def test_trained_on_two_points_it_draws_them_and_so_does_its_file(tmp_path):
     keras.utils.set_random_seed(0)
     model = EDM((2,), network=MLP((2,), (2,), widths=(64, 64), time=True), ema=0.95)

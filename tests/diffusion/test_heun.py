@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pytest
 from diffusion.analytic import (
     MEAN,
     SCALE,
@@ -20,6 +21,7 @@ from kgen.diffusion import CosineSchedule, DDIMSampler, HeunSampler, KarrasGrid,
 SAMPLER = HeunSampler()
 
 
+@pytest.mark.once("test_same_everywhere holds the solvers of every backend to the same numbers")
 def test_order_two():
     orders, errors = order_within(SAMPLER)
     assert (np.abs(orders - 2.1) < 0.15).all() and errors[-1] < 4e-3, (orders, errors)
@@ -27,10 +29,12 @@ def test_order_two():
     assert (np.abs(orders - 2.1) < 0.15).all() and errors[-1] < 4e-3, (orders, errors)
 
 
+@pytest.mark.once("test_same_everywhere holds the solvers of every backend to the same numbers")
 def test_each_process_ends_in_data():
     check_that_each_process_ends_in_data(SAMPLER, atol=0.05)
 
 
+@pytest.mark.once("test_same_everywhere holds the solvers of every backend to the same numbers")
 def test_the_trajectory_of_the_reference():
     check_trajectory(SAMPLER, "heun")
 
@@ -55,6 +59,7 @@ def test_a_step_is_that_of_the_paper():
     np.testing.assert_allclose(ops.convert_to_numpy(found), alpha * (y + (q - r) * sum(slope) / 2), atol=1e-5)
 
 
+@pytest.mark.once("test_same_everywhere holds the solvers of every backend to the same numbers")
 def test_from_next_to_no_data_a_step_is_eulers():
     """The first of 17 steps of the cosine process goes from r = 1,000 to 11: the mean of the slopes lands 0.2 beside the path."""
     schedule = CosineSchedule()

@@ -17,6 +17,7 @@ def network():
     return MLP((2,), (2,), widths=(4,), time=True)
 
 
+@pytest.mark.once("test_same_everywhere holds the training of every backend to the same numbers")
 def test_its_optimum_is_the_logarithm_of_the_loss():
     layer, optimizer = LogVariance(8), keras.optimizers.Adam(0.2)
     t = ops.convert_to_tensor(np.linspace(0, 1, 16, dtype="float32"))

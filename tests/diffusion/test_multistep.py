@@ -43,6 +43,7 @@ def test_each_process_ends_in_data(sampler):
     check_that_each_process_ends_in_data(sampler, atol=0.03)
 
 
+@pytest.mark.once("test_same_everywhere holds the solvers of every backend to the same numbers")
 @pytest.mark.parametrize("sampler", SAMPLERS, ids=of)
 def test_the_trajectory_of_the_reference(sampler):
     """That of DEIS does not end in data, but at the noise of its first step, by a step of full order."""

@@ -45,6 +45,7 @@ def logits(model, x, y, t, seed=1):
     )
 
 
+@pytest.mark.once("test_same_everywhere holds the training of every backend to the same numbers")
 def test_it_knows_the_class_the_better_the_less_noise_there_is(trained, data):
     x, y = data
     accuracy = [(logits(trained, x, y, t).argmax(1) == y).mean() for t in (0.05, 0.5, 0.7, 1.0)]

@@ -71,6 +71,20 @@ def test_each_process_and_grid_ends_in_data(schedule, grid):
     assert times[0] == 1.0 and times[-2] > 0 and times[-1] == 0.0 and (np.diff(times) < 0).all()
 
 
+def test_a_power_puts_the_uniform_grids_steps_where_there_is_noise():
+    """Of rows with other starts and numbers of steps too; without it the times are the equal ones to the last bit."""
+    schedule, start, steps = CosineSchedule(), np.float32([1.0, 0.6]), np.int32([4, 2])
+    found = DDIMSampler(4, grid=UniformGrid(power=0.5)).times(schedule, 2, steps=steps, start=start)
+    expected = np.zeros((2, 5))
+    expected[0] = np.sqrt([1, 0.75, 0.5, 0.25, 0])
+    expected[1, :2] = 0.6, 0.6 * np.sqrt(0.5)
+    np.testing.assert_allclose(ops.convert_to_numpy(found), expected, atol=1e-6)
+    equal = DDIMSampler(7, grid=UniformGrid(power=1)).times(schedule, 1)
+    np.testing.assert_array_equal(equal, DDIMSampler(7, grid="uniform").times(schedule, 1))
+    with pytest.raises(ValueError, match="power"):
+        UniformGrid(power=0.0)
+
+
 def exact_moments(sampler, schedule, eta):
     """Mean and standard deviation per direction after all steps: each step is linear in x and adds known noise."""
     t = np.arange(sampler.steps, -1, -1) / sampler.steps
@@ -88,6 +102,7 @@ def exact_moments(sampler, schedule, eta):
     return mean, np.sqrt(variance)
 
 
+@pytest.mark.once("test_same_everywhere holds the solvers of every backend to the same numbers")
 @pytest.mark.parametrize(
     ("sampler", "schedule", "eta"),
     [
@@ -177,6 +192,7 @@ def test_the_loop_ends_with_the_row_of_the_most_steps():
     assert len(calls) == 3
 
 
+@pytest.mark.once("test_same_everywhere holds the solvers of every backend to the same numbers")
 def test_backwards_and_forwards_again():
     """``run`` takes rising times too: from data to noise and back is where it began, up to the order of the steps."""
     schedule = CosineSchedule()
@@ -258,6 +274,7 @@ def test_what_is_said_of_noise_on_the_way_and_rows_with_fewer_steps(name):
     np.testing.assert_allclose(mixed[[1, 3]], drawn(six, seeds[0])[[1, 3]], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.once("test_same_everywhere holds the solvers of every backend to the same numbers")
 @pytest.mark.parametrize("name", ["ddim", "euler", "ancestral", "euler_ancestral", "dpm_solver_multistep, stochastic"])
 def test_the_trajectory_of_the_reference(name):
     """Those that add noise add the same."""
@@ -288,6 +305,7 @@ def times_of(grid, count, steps=None, start=None, schedule=None):
     return ops.convert_to_numpy(sampler.times(schedule, 1 if steps is None else len(steps), steps, start))
 
 
+@pytest.mark.once("test_same_everywhere holds the solvers of every backend to the same numbers")
 def test_grids_in_steps_of_the_schedule():
     """Against Table 2 of Lin et al. 2024, whose step k is t = k/1000 here."""
     np.testing.assert_allclose(1000 * times_of("trailing", 10)[0], [*range(1000, 0, -100), 0], rtol=1e-6)

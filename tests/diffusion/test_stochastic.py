@@ -135,6 +135,7 @@ def moments_of_predictor(times):
     return mean, np.sqrt(variance)
 
 
+@pytest.mark.once("test_same_everywhere holds the solvers of every backend to the same numbers")
 def test_mean_and_deviation():
     n, edm = 4000, EDMSampler(12, s_churn=4.0, s_noise=1.1, grid="uniform")
     predictor = PredictorCorrectorSampler(30, snr=0.0)
@@ -165,6 +166,7 @@ def test_a_correction_is_the_papers():
         np.testing.assert_allclose(found, x, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.once("test_same_everywhere holds the solvers of every backend to the same numbers")
 @pytest.mark.parametrize(
     ("sampler", "processes"),
     [

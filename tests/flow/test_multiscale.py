@@ -61,6 +61,7 @@ def test_squeezed_channels_are_the_square_from_top_left_to_bottom_right():
     np.testing.assert_array_equal(z[0, 1, 0], np.concatenate([x[0, i, j] for i, j in ((2, 0), (2, 1), (3, 0), (3, 1))]))
 
 
+@pytest.mark.once("test_same_everywhere holds the training of every backend to the same numbers")
 def test_a_learnt_prior_reaches_the_entropy_of_a_gaussian():
     # x_2 given x_1 is normal, with a mean that is linear in x_1: a Split alone has the density exactly.
     mixing = np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0.7, -0.5, 0.5, 0], [0.2, 0.9, 0, 0.3]])

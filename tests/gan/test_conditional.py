@@ -44,6 +44,7 @@ def test_the_classes_of_images_are_planes():
     assert np.ptp(logits(discriminator, x, np.array([0, 1], "int32"))) > 1e-4
 
 
+@pytest.mark.once("test_same_everywhere holds the training of every backend to the same numbers")
 @pytest.mark.parametrize("conditioning", ["projection", "concatenation"])
 def test_samples_are_of_their_class(conditioning):
     centres = np.array([[-2.0, 0.0], [2.0, 0.0], [0.0, 2.0]], "float32")

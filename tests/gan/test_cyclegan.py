@@ -138,6 +138,7 @@ def test_saved_configured_and_served(tmp_path):
     assert [e.name for e in model.endpoints()] == ["a_to_b", "b_to_a"]
 
 
+@pytest.mark.once("the sizes of a network are no backend's")
 def test_default_networks_are_the_papers():
     translator, discriminator = ResNetTranslator((256, 256, 3)), PatchDiscriminator((256, 256, 3))
     kinds = [type(layer).__name__ for layer in translator.layers]

@@ -32,6 +32,7 @@ def normal(x, mean, scale):
 PAIRS = {"two normals": [(1.0, 0.6)], "two modes": [(-1.5, 0.5), (1.0, 0.7)]}
 
 
+@pytest.mark.once("test_same_everywhere holds the training of every backend to the same numbers")
 @pytest.mark.parametrize("data", PAIRS)
 def test_the_best_discriminator_is_the_share_of_the_data(data):
     """s(D*) = p / (p + q) (Goodfellow et al. 2014, Proposition 1), q being N(-0.5, 1)."""
@@ -165,6 +166,7 @@ def test_a_networks_own_penalties_are_paid():
     assert np.abs(regular.get_weights()[0]).max() < 0.02
 
 
+@pytest.mark.once("the sizes of a network are no backend's")
 def test_default_networks():
     points, images = GAN((3,), 4), GAN((12, 8, 3), 4)
     assert points.sample(2, seed=0).shape == (2, 3) and images.sample(2, seed=0).shape == (2, 12, 8, 3)
@@ -173,6 +175,7 @@ def test_default_networks():
     assert GAN((7, 5, 1), 4).sample(2, seed=0).shape == (2, 7, 5, 1)  # sides that cannot be halved
 
 
+@pytest.mark.once("the sizes of a network are no backend's")
 def test_dcgan_has_the_papers_layers():
     """Radford et al. 2016, section 3 and figure 1: 64x64 images, z of length 100."""
     generator = kgen.gan.DCGANGenerator(100, (64, 64, 3))

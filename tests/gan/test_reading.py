@@ -44,6 +44,7 @@ def test_the_auxiliary_classifier_adds_its_cross_entropy():
     assert logs["discriminator_loss"] - without["discriminator_loss"] == pytest.approx(0.5 * real + more, rel=1e-3)
 
 
+@pytest.mark.once("test_same_everywhere holds the training of every backend to the same numbers")
 def test_acgan_learns_its_classes():
     keras.utils.set_random_seed(0)
     x, y = blobs(64 * 70)
@@ -109,6 +110,7 @@ def test_the_bound_is_the_information_where_it_is_known():
     assert found["information"] == pytest.approx(math.log(2) - 0.5 * math.log(2 * math.pi / 3) - 0.5, abs=0.03)
 
 
+@pytest.mark.once("test_same_everywhere holds the training of every backend to the same numbers")
 def test_infogan_finds_its_codes_again():
     keras.utils.set_random_seed(0)
     x, _ = blobs(64 * 160)

@@ -29,6 +29,7 @@ def trained_discriminator(model, x, steps=150):
     assert all(np.abs(a - b).max() > 0 for a, b in zip(discriminator, weights([model.discriminator]), strict=True))
 
 
+@pytest.mark.once("test_same_everywhere holds the training of every backend to the same numbers")
 def test_the_discriminator_of_factor_vae_finds_the_total_correlation():
     keras.utils.set_random_seed(0)
     encoder, decoder = MLP((2,), (4,), widths=()), MLP((2,), (2,), widths=(8,))
@@ -47,6 +48,7 @@ def test_the_discriminator_of_factor_vae_finds_the_total_correlation():
     np.testing.assert_allclose(logs["loss"], wanted, rtol=1e-4)
 
 
+@pytest.mark.once("test_same_everywhere holds the training of every backend to the same numbers")
 def test_the_discriminator_of_the_adversarial_autoencoder_finds_the_divergence_from_the_prior():
     keras.utils.set_random_seed(0)
     networks = {"encoder": MLP((2,), (2,), widths=()), "decoder": MLP((2,), (2,), widths=())}

@@ -114,6 +114,7 @@ def test_one_file_holds_both(model, x, tmp_path):
     assert getattr(loaded.autoencoder, "optimizer", None) is None
 
 
+@pytest.mark.once("test_same_everywhere holds the training of every backend to the same numbers")
 def test_it_learns_the_distribution_of_latents():
     # An autoencoder that changes nothing: samples follow the data, which here are two points.
     keras.utils.set_random_seed(0)

@@ -29,6 +29,7 @@ def test_inception_without_a_network_says_what_to_do(monkeypatch):
         load_extractor("inception")
 
 
+@pytest.mark.once("the network is Keras's")
 def test_inception_takes_grey_and_color_images_of_any_size():
     inception = Inception(weights=None)  # random ones: the shapes and the way to them are the same
     grey = np.random.default_rng(0).uniform(-1, 1, (2, 8, 8, 1)).astype("float32")

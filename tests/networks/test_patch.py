@@ -27,6 +27,7 @@ def test_a_logit_sees_a_patch_of_the_papers_size(strided, side):
     assert (seen.any(1).sum(), seen.any(0).sum()) == (side, side)
 
 
+@pytest.mark.once("the sizes of a network are no backend's")
 def test_networks_have_the_papers_layers():
     """At width 1, whose eightfold channels are 8: the numbers of layers, and their sizes."""
     unet = SkipUNet((256, 256, 3), width=1)

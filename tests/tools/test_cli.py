@@ -123,6 +123,7 @@ def test_a_presets_folder_is_a_path(tmp_path):
     assert result.exit_code == 2 and "--out: name the folder to export to" in result.stderr
 
 
+@pytest.mark.once("what the command prints and writes is Python's; test_sample draws by it on every backend")
 def test_sample_draws_points_and_prints_texts(tmp_path, monkeypatch):
     points, texts = tmp_path / "points", tmp_path / "texts"
     kgen.Run(points).save_model(kgen.gan.GAN((2,), 3))
@@ -186,6 +187,7 @@ def test_a_condition_of_ones_own_says_how_it_is_read():
         conditions_of(model, ["angle=left"])
 
 
+@pytest.mark.once("figures are computed in NumPy")
 def test_evaluate_prints_each_figure_beside_its_floor(saved):
     result = run("evaluate", saved, "--data", "digits", "-n", 60)
     assert result.exit_code == 0, result.output

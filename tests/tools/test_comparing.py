@@ -88,6 +88,7 @@ def test_rows_in_random_order_and_on_the_levels(tmp_path):
     np.testing.assert_array_equal(again.x, data.x)
 
 
+@pytest.mark.once("the contract makes and compiles each family on every backend")
 def test_each_family_is_made_for_images_and_points():
     x, points = np.zeros((4, 8, 8, 3), "float32"), np.eye(4, 2, dtype="float32")
     flows = [] if keras.config.backend() == "torch" else ["flow"]

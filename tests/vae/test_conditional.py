@@ -33,6 +33,7 @@ trained = trained_models(
 )
 
 
+@pytest.mark.once("test_same_everywhere holds the training of every backend to the same numbers")
 def test_linear_classes_are_learned_exactly():
     """x = m_y + w z + s e: the best model of each class is N(m_y, w w^T + s^2 I), a probabilistic PCA."""
     keras.utils.set_random_seed(0)
@@ -67,6 +68,7 @@ def test_linear_classes_are_learned_exactly():
     assert wrong.mean() < reached.mean() - 5
 
 
+@pytest.mark.once("the sizes of a network are no backend's")
 def test_default_networks_take_labels_and_vectors(tmp_path):
     x, y = kgen.data.load("digits")
     ink = (x.mean((1, 2)) + 1) / 2  # how dark a picture is

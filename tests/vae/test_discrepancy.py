@@ -31,6 +31,7 @@ def test_it_is_the_unbiased_estimate_of_the_paper():
     assert abs(float(ops.convert_to_numpy(near))) < 0.01 < 0.3 < float(ops.convert_to_numpy(far))
 
 
+@pytest.mark.once("test_same_everywhere holds the training of every backend to the same numbers")
 def test_codes_become_those_of_the_prior():
     keras.utils.set_random_seed(0)
     x = (RNG.normal(size=(256, 2)) * [1.5, 0.7]).astype("float32")

@@ -1,6 +1,7 @@
 """The importance-weighted bound of a linear model: in order, up to the exact value; and both of its gradients."""
 
 import numpy as np
+import pytest
 from keras import ops
 
 from kgen import backend
@@ -26,6 +27,7 @@ def batch(x, seed):
     return Batch(ops.convert_to_tensor(x), seeds=ops.convert_to_tensor(row_seeds(seed, len(x))), conditions={})
 
 
+@pytest.mark.once("test_same_everywhere holds the random numbers of every backend to the same")
 def test_the_bounds_are_in_order_and_rise_to_the_likelihood():
     x = np.random.default_rng(0).normal(size=(4000, 1)).astype("float32")
     variance = W**2 + S**2
@@ -38,6 +40,7 @@ def test_the_bounds_are_in_order_and_rise_to_the_likelihood():
     assert one + 0.1 < five < many < exact + 0.02 and abs(many - exact) < 0.02
 
 
+@pytest.mark.once("test_same_everywhere holds the random numbers of every backend to the same")
 def test_doubly_reparameterised_gradients_have_the_same_mean_and_less_variance():
     x = np.full((512, 1), 1.2, "float32")
     found = {}

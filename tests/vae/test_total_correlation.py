@@ -34,6 +34,7 @@ def test_the_terms_are_those_of_a_gaussian_aggregate():
     np.testing.assert_allclose(logs["loss"], logs["reconstruction"] + np.dot([0.5, 4.0, 1.0], parts), rtol=1e-5)
 
 
+@pytest.mark.once("test_same_everywhere holds the random numbers of every backend to the same")
 def test_at_each_draw_they_add_up_to_the_divergence():
     model = BetaTCVAE((3,), 2, encoder=MLP((3,), (4,), widths=(8,)), decoder=MLP((2,), (3,), widths=()))
     x = ops.convert_to_tensor(RNG.normal(size=(6, 3)).astype("float32"))

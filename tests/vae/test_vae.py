@@ -28,6 +28,7 @@ def linear_encoder(d, q, covariance_size):
     return keras.Model(x, keras.layers.Concatenate()([mean, covariance]))
 
 
+@pytest.mark.once("test_same_everywhere holds the training of every backend to the same numbers")
 def test_a_linear_vae_reaches_the_probabilistic_pca_optimum():
     from sklearn.datasets import load_digits
 

@@ -108,6 +108,7 @@ def test_saved_and_loaded_it_is_the_same(model, x, tmp_path):
     np.testing.assert_allclose(loaded.sample(4, seed=0), model.sample(4, seed=0), atol=1e-6)
 
 
+@pytest.mark.once("the sizes of a network are no backend's")
 def test_default_networks_follow_the_image():
     assert VQVAE((8, 8, 1), dtype="mixed_bfloat16").decoder.layers[1].compute_dtype == "bfloat16"
     for shape, code_shape in (((8, 8, 3), (2, 2)), ((6, 10, 1), (3, 5)), ((28, 28, 1), (7, 7))):

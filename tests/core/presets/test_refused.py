@@ -99,6 +99,7 @@ def measured(whole, folders):
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.once("test_it_is_refused says on every backend what is refused; it is read before a backend is asked")
 @unix
 def test_in_two_seconds_and_300_megabytes(whole, tmp_path):
     folders = []
@@ -133,6 +134,7 @@ MODELS = {
 }
 
 
+@pytest.mark.once("bounds are on what a configuration says, which every backend reads alike")
 @unix
 def test_every_number_as_large_as_is_allowed(whole, tmp_path):
     """Each integer of a configuration, alone, set to the largest that is let through: refused or loaded, soon and within bounds."""
