@@ -209,6 +209,7 @@ def test_a_sampler_of_another_kind_is_named():
     assert isinstance(EnergyModel((2,), sampler=HMCSampler(0.1, 2, 3)).sampler, HMCSampler)
 
 
+@pytest.mark.once("policies are Keras's; core/test_precision trains by each on every backend")
 @pytest.mark.parametrize("shape", [(2,), (8, 8, 1)])
 def test_in_half_precision_the_hidden_layers_are(shape):
     model = EnergyModel(shape, dtype="mixed_bfloat16", ema=0.9)

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from flow.autodiff import jacobian
 from keras import ops
 
 import kgen
@@ -87,13 +88,10 @@ def test_z_is_one_vector_of_what_was_taken_out_and_what_is_left():
 
 def test_log_prob_is_the_normal_of_z_and_autodiffs_log_det():
     flow = shaken(make())
-    x = ops.convert_to_tensor(np.random.default_rng(1).normal(size=(20, 6)).astype("float32"))
-    z, pull = backend.vjp(lambda x: flow.chain.encode(x)[0], x)
-    lines = [pull(ops.convert_to_tensor(np.broadcast_to(e, (20, 6)))) for e in np.eye(6, dtype="float32")]
-    jacobian = np.stack([ops.convert_to_numpy(line) for line in lines], axis=1).astype("float64")
-    z = ops.convert_to_numpy(z)
-    expected = -0.5 * (z**2 + np.log(2 * np.pi)).sum(-1) + np.linalg.slogdet(jacobian)[1]
-    np.testing.assert_allclose(flow.log_prob(ops.convert_to_numpy(x)), expected, atol=1e-4)
+    x = np.random.default_rng(1).normal(size=(20, 6)).astype("float32")
+    z, slopes = jacobian(lambda x: flow.chain.encode(x)[0], x)
+    expected = -0.5 * (z**2 + np.log(2 * np.pi)).sum(-1) + np.linalg.slogdet(slopes)[1]
+    np.testing.assert_allclose(flow.log_prob(x), expected, atol=1e-4)
 
 
 def test_it_trains_saves_and_samples(tmp_path):

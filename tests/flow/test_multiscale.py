@@ -3,10 +3,10 @@
 import keras
 import numpy as np
 import pytest
+from flow.autodiff import jacobian
 from keras import ops
 
 import kgen
-from kgen import backend
 from kgen.flow import ActNorm, Coupling, Flow, MaskedAutoregressive, Split, Squeeze, checkerboard
 
 pytestmark = pytest.mark.skipif(keras.config.backend() == "torch", reason="flows run on tensorflow and jax")
@@ -42,11 +42,8 @@ def test_log_prob_is_the_normal_of_z_and_autodiffs_log_det_and_decode_the_way_ba
     assert flow.z_shape == (16,) and flow.chain.parts == ((2, 2, 2), (1, 1, 4), (1, 1, 4))
     x, y = RNG.normal(size=(12, 4, 4, 1)).astype("float32"), RNG.integers(0, 3, 12)
     condition = ops.one_hot(ops.convert_to_tensor(y), 3, dtype="float32")
-    z, pull = backend.vjp(lambda x: flow.chain.encode(x, condition)[0], ops.convert_to_tensor(x))
-    lines = [pull(ops.convert_to_tensor(np.broadcast_to(e, (12, 16)))) for e in np.eye(16, dtype="float32")]
-    jacobian = np.stack([ops.convert_to_numpy(line).reshape(12, 16) for line in lines], axis=1).astype("float64")
-    z = ops.convert_to_numpy(z)
-    expected = -0.5 * (z**2 + np.log(2 * np.pi)).sum(-1) + np.linalg.slogdet(jacobian)[1]
+    z, slopes = jacobian(lambda x: flow.chain.encode(x, condition)[0], x)
+    expected = -0.5 * (z**2 + np.log(2 * np.pi)).sum(-1) + np.linalg.slogdet(slopes)[1]
     np.testing.assert_allclose(flow.log_prob(x, labels=y), expected, atol=1e-4)
     np.testing.assert_allclose(flow.encode(x, y), z, atol=1e-5)
     np.testing.assert_allclose(flow.decode(z, y), x, atol=1e-5)

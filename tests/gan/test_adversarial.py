@@ -165,6 +165,7 @@ def test_a_gradient_penalty_and_batch_statistics_are_refused(regularizer):
         points(generator=mixed, generator_regularizers="path_length")
 
 
+@pytest.mark.once("what is warned of is said in Python")
 def test_few_rows_for_a_discriminator_step_are_warned_of():
     networks = {"generator": dense((3,), 2, "generator"), "discriminator": dense((2,), 1, "discriminator")}
     model = WGANGP((2,), 3, **networks)

@@ -83,6 +83,7 @@ def test_free_bits_are_kept_and_an_augmentation_is_refused():
         VAEGAN((4, 4, 1), 2, augmentation=DiffAugment())
 
 
+@pytest.mark.once("test_same_everywhere holds the training of every backend to the same numbers")
 def test_a_prior_with_weights_learns_from_the_divergence():
     networks = {"encoder": MLP((3,), (4,), widths=(8,)), "decoder": MLP((2,), (3,), widths=(8,))}
     found = VAEGAN((3,), 2, features=MLP((3,), (5,), widths=(8,)), prior="gaussian_mixture", **networks)

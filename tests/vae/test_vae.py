@@ -145,6 +145,7 @@ def test_beta_warmup_and_free_bits(x):
     assert logs["kl"] > 1e-3 * logs["loss"]
 
 
+@pytest.mark.once("test_same_everywhere holds the training of every backend to the same numbers")
 def test_a_mixture_prior_estimates_the_divergence_and_is_trained():
     def make(prior):
         keras.utils.set_random_seed(0)
