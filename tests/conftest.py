@@ -7,6 +7,7 @@ import inspect
 import os
 import pathlib
 import sys
+import time
 
 # Read when a framework is first imported. Tests are small: threads that wait for each other would cost them most of their time.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -20,11 +21,22 @@ import pytest
 
 from kgen.core import model as models
 
-# What is imported stays, and is looked through no more: collections took a tenth of the tests' time. The rest is looked through as always on
-# TensorFlow, where what it takes to free graphs grows faster than their number (200,000 objects at once 19 s, in parts 3 s); seldom elsewhere.
+# What is imported stays, and is looked through no more; the rest seldom: collections took a tenth of the tests' time.
 gc.freeze()
-if keras.config.backend() != "tensorflow":
-    gc.set_threshold(gc.get_threshold()[0], gc.get_threshold()[1], 10 * gc.get_threshold()[2])
+gc.set_threshold(gc.get_threshold()[0], gc.get_threshold()[1], 10 * gc.get_threshold()[2])
+
+
+class Collection:
+    """What it takes to free TensorFlow's graphs grows faster than their number (200,000 objects at once 19 s, in parts 3 s): every ten seconds."""
+
+    last = time.monotonic()
+
+
+def pytest_runtest_teardown():
+    if keras.config.backend() == "tensorflow" and time.monotonic() - Collection.last > 10:
+        gc.collect()
+        Collection.last = time.monotonic()
+
 
 sys.path.append(str(pathlib.Path(__file__).parent))
 pytest.register_assert_rewrite("contract")
