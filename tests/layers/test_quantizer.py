@@ -155,7 +155,6 @@ def test_replicas_have_the_codebook_of_one_device():
     assert done.stdout.split() == ["as", "one"]
 
 
-@pytest.mark.once("test_same_everywhere holds the training of every backend to the same numbers")
 def test_uniform_data_is_distorted_as_little_as_can_be():
     codes = 8
     layer = VectorQuantizer(codes, 1, ema=0.2)
