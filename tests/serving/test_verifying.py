@@ -122,7 +122,7 @@ class Mixed(kgen.vae.VAE):
         return [kgen.core.Endpoint("encode", mixed, encode.inputs, encode.outputs)]
 
 
-def test_the_command(model, exported, tmp_path):
+def test_the_command(model, exported, tmp_path, monkeypatch):
     shutil.copytree(exported.parent, tmp_path / "run")
     run = CliRunner().invoke
     model.save(tmp_path / "right.keras")
@@ -132,6 +132,12 @@ def test_the_command(model, exported, tmp_path):
     type(model)(ema=0.5).save(tmp_path / "run" / "model.keras")
     done = run(cli.main, arguments)
     assert done.exit_code == 1 and "images: differs by" in done.output
+    # What comes with kgen is named as everywhere else, the export as well as the model.
+    monkeypatch.setattr(kgen.core.loading, "SHIPPED", tmp_path)
+    done = run(cli.main, ["verify", "run", "--model", "run", "--batch-sizes", "2"])
+    assert done.exit_code == 1 and "images: differs by" in done.output
+    done = run(cli.main, ["verify", "runs"])
+    assert done.exit_code == 2 and "Did you mean run?" in done.stderr
 
 
 def test_wrong_arguments(model, exported, tmp_path):
