@@ -87,7 +87,8 @@ def value_and_grad(loss_fn, variables):
         box[:], assigned = scope.updates()
         return loss, (aux, assigned)
 
-    (loss, (aux, assigned)), gradients = jax.value_and_grad(pure, has_aux=True)([v.value for v in variables])
+    values = [jax.lax.stop_gradient(v.value) for v in variables]  # what is taken around this one need not go through it
+    (loss, (aux, assigned)), gradients = jax.value_and_grad(pure, has_aux=True)(values)
     _assign(box, assigned)
     return (loss, aux), gradients
 

@@ -31,7 +31,8 @@ class Turn(typing.NamedTuple):
         losses: float (B,).
         logs: dict of what to log, each (B,) or a scalar.
         function: what the player computes, of one tensor, with layers as after training; for its regularisers.
-        real, fake: inputs of ``function``; for a discriminator, data and samples (see ``Regularizer``).
+        real, fake: inputs of ``function``; for a discriminator, data and samples (see ``Regularizer``). To a regulariser they are constants;
+            where what it adds is to train what made ``fake``, too, that is a function of no arguments that makes it.
         real_logits: of a discriminator, its logits of the data (B,), or of parts of them (B, ...).
         state: dict from a key of ``keep_state`` to its next values.
     """
@@ -43,6 +44,14 @@ class Turn(typing.NamedTuple):
     fake: typing.Any = None
     real_logits: typing.Any = None
     state: dict = {}
+
+    def penalty(self, regularizer, seeds, step, state):
+        """What ``regularizer`` says: the penalty (B,), and a dict of what it observed."""
+        real, fake = (x if x is None or callable(x) else ops.stop_gradient(x) for x in (self.real, self.fake))
+        found = regularizer(
+            self.function, real, fake() if callable(fake) else fake, random.fold_in(seeds, 0), step, state
+        )
+        return found if regularizer.observes else (found, {})
 
 
 class Player(typing.NamedTuple):
@@ -205,22 +214,21 @@ class AdversarialModel(GenerativeModel):
             if network not in player.networks
             for v in getattr(self, network).non_trainable_weights
         )
-        kept = [(v, ops.copy(v)) for v in others]
+        kept, variables = [(v, ops.copy(v)) for v in others], self.players[name]
         step = ops.copy(self.optimizer[name].iterations)  # as it is now: the step counts it up
 
         def loss_fn():
             turn = player.losses(batch, training=True)
-            losses, observed = turn.losses, []
-            penalty = None
+            total, observed, penalty = ops.mean(turn.losses), [], None
             for i, regularizer in enumerate(player.regularizers):
-                value, seen = self._penalty(f"{name}_regularizer_{i}", regularizer, turn, batch.seeds, step)
-                penalty = value if penalty is None else penalty + value
+                key = f"{name}_regularizer_{i}"
+                value, seen, mean = self._penalty(key, regularizer, turn, batch.seeds, step, variables)
+                penalty, total = value if penalty is None else penalty + value, total + mean
                 observed.append(seen)
             own = sum((_weight_penalty(getattr(self, n)) for n in player.networks), ops.zeros(()))
-            losses = losses if penalty is None else losses + penalty
-            return ops.mean(losses) + own, (turn.logs, penalty, observed, turn.real_logits, turn.state)
+            return total + own, (turn.logs, penalty, observed, turn.real_logits, turn.state)
 
-        logs, penalty, observed, logits, state = self.minimize(loss_fn, self.players[name], self.optimizer[name])
+        logs, penalty, observed, logits, state = self.minimize(loss_fn, variables, self.optimizer[name])
         for variable, value in kept:
             variable.assign(value)
         for key, values in state.items():
@@ -236,20 +244,36 @@ class AdversarialModel(GenerativeModel):
                 logs = {**logs, f"{name}_augmentation_p": self.state_of(f"{name}_augmentation")["p"]}
         return logs, penalty
 
-    def _penalty(self, key, regularizer, turn, seeds, step):
-        """A regulariser's penalty (B,) in training, times ``every`` where it is due and 0 elsewhere, and what it observed."""
+    def _penalty(self, key, regularizer, turn, seeds, step, variables):
+        """A regulariser's penalty (B,) in training, times ``every`` where it is due and 0 elsewhere, what it observed, and its mean.
+
+        The slope of the mean of one that is not always due is computed in the branch that is taken, with the penalty: the other branch keeps
+        nothing for it, and XLA could not make it of what comes out of TensorFlow's branches, where numbers of rows are no constants.
+        """
         state = self.state_of(key)
 
-        def due():
-            found = regularizer(turn.function, turn.real, turn.fake, random.fold_in(seeds, 0), step, state)
-            value, seen = found if regularizer.observes else (found, {})
+        def found():
+            value, seen = turn.penalty(regularizer, seeds, step, state)
             return regularizer.every * value, seen
 
         if regularizer.every == 1:
-            return due()
-        nothing = ops.zeros_like(turn.losses)
-        otherwise = nothing, dict.fromkeys(regularizer.observes, nothing)
-        return backend.when(ops.equal(step % regularizer.every, 0), due, lambda: otherwise)
+            value, seen = found()
+            return value, seen, ops.mean(value)
+
+        def mean():
+            value, seen = found()
+            return ops.mean(value), (value, seen)
+
+        def due():
+            (_, (value, seen)), slopes = backend.value_and_grad(mean, variables)
+            return value, seen, [level if s is None else s for level, s in zip(flat, slopes, strict=True)]
+
+        nothing, flat = ops.zeros_like(turn.losses), [ops.zeros(v.shape, v.dtype) for v in variables]
+        otherwise = nothing, dict.fromkeys(regularizer.observes, nothing), flat
+        value, seen, slopes = backend.when(ops.equal(step % regularizer.every, 0), due, lambda: otherwise)
+        # A scalar of that value and of these slopes.
+        line = sum(ops.sum(ops.stop_gradient(s) * v) for s, v in zip(slopes, variables, strict=True))
+        return value, seen, ops.stop_gradient(ops.mean(value) - line) + line
 
     def _adapt(self, key, logits):
         if logits is None or not self._state_names[key]:
@@ -269,8 +293,7 @@ class AdversarialModel(GenerativeModel):
             logs |= found.logs
             for i, regularizer in enumerate(player.regularizers):
                 state, step = self.state_of(f"{name}_regularizer_{i}"), self.optimizer[name].iterations
-                value = regularizer(found.function, found.real, found.fake, random.fold_in(part.seeds, 0), step, state)
-                value = value[0] if regularizer.observes else value
+                value, _ = found.penalty(regularizer, part.seeds, step, state)
                 penalty = value if penalty is None else penalty + value
         return logs if penalty is None else {**logs, "penalty": penalty}
 

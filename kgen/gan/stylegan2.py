@@ -138,18 +138,18 @@ class StyleGAN2(GAN):
         return {"styles": {"mean": self.w_decay * self.state_of("styles")["mean"] + (1.0 - self.w_decay) * mean}}
 
     def generator_losses(self, batch, training):
-        fake, w = self.training_samples(batch.seeds, training)
-        discriminator, synthesis = (
-            self._discriminator(batch, training),
-            self.network_for(training, "generator").synthesis,
-        )
+        fake, _ = self.training_samples(batch.seeds, training)
+        discriminator, generator = self._discriminator(batch, training), self.network_for(training, "generator")
         real_logits = discriminator(ops.cast(batch.x, "float32"), 0) if self.adversarial_loss.pairs else None
         losses = self.adversarial_values("generator", discriminator(fake, 1), real_logits)
 
         def function(w):
-            return ops.cast(synthesis([self.in_every_layer(w), random.fold_in(batch.seeds, 12)]), "float32")
+            return ops.cast(generator.synthesis([self.in_every_layer(w), random.fold_in(batch.seeds, 12)]), "float32")
 
-        return Turn(losses, {"generator_loss": losses}, function, fake=w)
+        def styles():  # path lengths train the mapping, too
+            return generator.mapping(self.latent(batch.seeds))
+
+        return Turn(losses, {"generator_loss": losses}, function, fake=styles)
 
     # The protocol.
 

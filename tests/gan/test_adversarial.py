@@ -28,6 +28,7 @@ from kgen.gan import (
     ImagePool,
     PathLength,
     Regularizer,
+    Turn,
 )
 from kgen.layers import MinibatchDiscrimination
 
@@ -77,6 +78,51 @@ def test_a_lazy_r1_pulls_as_a_plain_one_in_the_steps_where_it_is_due():
         trained.append(model.discriminator.get_weights())
     for a, b in zip(*trained, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+@keras.saving.register_keras_serializable(package="kgen_tests")
+class Summed(keras.layers.Layer):
+    """Twice the features, by a sum of two copies."""
+
+    def call(self, x):
+        return ops.sum(ops.repeat(x[:, None], 2, axis=1), axis=1)
+
+
+@pytest.mark.once("on TensorFlow XLA is a choice, and Keras's own on a GPU; JAX has nothing else")
+def test_lazy_penalties_train_by_xla_as_without():
+    """XLA has to know the shapes of a second slope, and those of one branch are no constants in another."""
+    trained = []
+    for xla in (False, True):
+        keras.utils.set_random_seed(0)
+        parts = [keras.layers.Dense(6, "tanh"), Summed(), keras.layers.Dense(6, "tanh")]
+        discriminator = keras.Sequential([keras.Input((2,)), *parts, keras.layers.Dense(1)])
+        lazy = {"regularizers": R1(0.5, every=2), "generator_regularizers": PathLength(0.5, every=2)}
+        model = points(discriminator=discriminator, **lazy)
+        model.compile(SGD(0.1), jit_compile=xla)
+        model.fit(X[:20], batch_size=8, shuffle=False, verbose=0)  # three steps, the last of fewer rows
+        trained.append([ops.convert_to_numpy(v) for v in model.weights])
+    for plain, compiled in zip(*trained, strict=True):
+        np.testing.assert_allclose(compiled, plain, atol=1e-5)
+
+
+@keras.saving.register_keras_serializable(package="kgen_tests")
+class Passed(Regularizer):
+    """What the player computes of ``fake``."""
+
+    def __call__(self, function, real, fake, seeds, step=0, state=None):
+        return function(fake)
+
+
+def test_a_penalty_trains_what_a_function_makes_of_its_input_and_no_tensor():
+    w = keras.Variable([2.0, 3.0])
+
+    def slope(given):
+        turn = Turn(None, {}, lambda x: ops.square(x) + 5.0 * w, fake=given())
+        return ops.mean(turn.penalty(Passed(), random.row_seeds(0, 2), 0, {})[0]), ()
+
+    for given, expected in ((lambda: 1.0 * w, [2.5, 2.5]), (lambda: lambda: 1.0 * w, [4.5, 5.5])):
+        _, (gradient,) = backend.value_and_grad(lambda given=given: slope(given), [w])
+        np.testing.assert_allclose(ops.convert_to_numpy(gradient), expected, rtol=1e-6)
 
 
 def test_path_length_of_a_linear_generator():
