@@ -36,7 +36,7 @@ class Client:
         host: the server's name, with its port if that is not TF Serving's own (8501 for REST, 8500 for gRPC): "localhost", "gpu7:9000";
             for REST a URL too, such as "https://models.example.org".
         model: the name under which the server has the model: that of the folder of its versions, if kgen's files started it.
-        protocol: "rest", which needs nothing installed, or "grpc", which is several times as fast with images and needs ``kgen[serving]``.
+        protocol: "rest", which needs nothing installed, or "grpc", which is several times as fast with images and needs tensorflow-serving-api.
         version: number of a version; the newest if None.
         timeout: seconds that one request may take.
         retries: how often a request is sent again.

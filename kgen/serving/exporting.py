@@ -79,11 +79,16 @@ def export(model, base, *, endpoints=None, default=None, batch_sizes=BATCH_SIZES
     return _export_in_fresh_process(model, base, endpoints, default, batch_sizes)
 
 
+def offered(model):
+    """Dict from a name to the endpoint, of all that a model can be asked to export."""
+    return {e.name: e for e in [*model.endpoints(), *getattr(model, "further_endpoints", list)()]}
+
+
 def chosen(model, names=None):
     """The endpoints of a model by their names; those that it offers unasked if None. Raises ValueError where there is no such endpoint."""
     if names is None:
         return model.endpoints()
-    found = {e.name: e for e in [*model.endpoints(), *getattr(model, "further_endpoints", list)()]}
+    found = offered(model)
     return [found[checks.one_of("endpoints", name, list(found))] for name in names]
 
 

@@ -48,7 +48,7 @@ def export_portable(model, folder, *, format="onnx"):
         )
     missing = [name for name in ("tf2onnx", "onnxruntime") if importlib.util.find_spec(name) is None]
     if format == "onnx" and missing:
-        raise ImportError(f'format: "onnx" needs {" and ".join(missing)}: pip install "kgen[onnx]".')
+        raise ImportError(f'format: "onnx" needs {" and ".join(missing)}: pip install {" ".join(missing)}.')
     found = {}
     for endpoint in model.endpoints():
         path = pathlib.Path(folder) / f"{endpoint.name}{SUFFIXES[format]}"

@@ -87,7 +87,7 @@ class Grpc:
             from tensorflow_serving.apis import model_pb2, prediction_service_pb2_grpc
         except ImportError as error:
             raise ImportError(
-                'protocol: "grpc" needs tensorflow-serving-api, which is not installed: pip install "kgen[serving]". '
+                'protocol: "grpc" needs tensorflow-serving-api, which is not installed: pip install tensorflow-serving-api. '
                 '"rest" needs nothing.'
             ) from error
         host = host if ":" in host else f"{host}:8500"

@@ -15,7 +15,7 @@ import kgen
 from kgen import backend
 from kgen.core import checks, presets
 from kgen.serving import bundle, marking, signatures, warmup
-from kgen.serving.exporting import chosen
+from kgen.serving.exporting import chosen, offered
 from kgen.serving.protobuf import read_saved_model_signatures
 
 _WARM_UP = "warm-up"
@@ -80,7 +80,7 @@ def verify(base, model=None, *, batch_sizes=None, tolerance=1e-4, repeats=3):
         ``Report``, a list of ``Answer`` that prints as a table; ``report.ok`` is False where anything differs.
     Raises:
         FileNotFoundError: there is no version in ``base``, or no model to compare it with.
-        ValueError: ``batch_sizes`` are not integers from 1 to the most rows that the version accepts.
+        ValueError: ``model`` lacks what was exported; ``batch_sizes`` are not integers from 1 to the most rows that the version accepts.
     """
     version = newest(base)
     if model is None:
@@ -91,6 +91,10 @@ def verify(base, model=None, *, batch_sizes=None, tolerance=1e-4, repeats=3):
     manifest = bundle.read_manifest(version)
     sizes = _sizes(batch_sizes, manifest.get("batch_sizes"))
     report = Report()
+    if strange := sorted(set(manifest.get("endpoints") or ()) - set(offered(model))):
+        raise ValueError(
+            f"model: expected the one that was exported to {version}, received a {type(model).__name__}, which has no {', '.join(strange)}."
+        )
     endpoints = chosen(model, manifest.get("endpoints"))
     rows = {
         e.name: {name: warmup.example_rows(spec, name, sizes[-1]) for name, spec in e.inputs.items()} for e in endpoints
@@ -181,7 +185,9 @@ def newest(base):
         p for p in base.glob("*") if p.name.isascii() and p.name.isdecimal() and (p / "saved_model.pb").is_file()
     ]
     if not versions:
-        raise FileNotFoundError(f"base: expected a folder with exported versions such as {base / '1'}; there is none.")
+        raise FileNotFoundError(
+            f"base: expected a folder with exported versions such as {base / '1'}; there is none, and kgen export makes one."
+        )
     return max(versions, key=lambda p: int(p.name))
 
 

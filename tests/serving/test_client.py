@@ -425,5 +425,7 @@ def test_wrong_arguments(rest, monkeypatch):
     with pytest.raises(ValueError, match="labels: this model has no classes"):
         client.sample(2, labels=1)
     monkeypatch.setitem(sys.modules, "tensorflow_serving.apis", None)
-    with pytest.raises(ImportError, match=r'"grpc" needs tensorflow-serving-api, .*: pip install "kgen\[serving\]"'):
+    with pytest.raises(
+        ImportError, match=r'"grpc" needs tensorflow-serving-api, .*: pip install tensorflow-serving-api'
+    ):
         kgen.serving.Client(host, NAME, protocol="grpc")

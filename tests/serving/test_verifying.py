@@ -149,6 +149,10 @@ def test_wrong_arguments(model, exported, tmp_path):
         FileNotFoundError, match="model.keras does not exist: pass model=, the model that .* was exported from"
     ):
         kgen.serving.verify(exported.parent)
+    with pytest.raises(
+        ValueError, match="model: expected the one that was exported to .*, received a Mixed, which has no sample"
+    ):
+        kgen.serving.verify(exported.parent, Mixed((4, 4, 1), 1))
     with pytest.raises(ValueError, match=r"batch_sizes: expected integers from 1 to 32, .*, received \[8, 33\]"):
         kgen.serving.verify(exported.parent, model, batch_sizes=[8, 33])
     with pytest.raises(ValueError, match="batch_sizes: expected an integer of at least 1, received 0"):
