@@ -59,7 +59,8 @@ def export_portable(model, folder, *, format="onnx"):
 def _export(model, endpoint, path, format):
     """The path of the file, or why there is none."""
     rows = {name: warmup.example_rows(spec, name, 3) for name, spec in endpoint.inputs.items()}
-    with signatures.quiet():
+    # FutureWarning: Keras looks for an old name in NumPy, once.
+    with signatures.quiet(), warnings.catch_warnings(action="ignore", category=FutureWarning):
         wrapped = _Endpoint(model, endpoint)
         expected = wrapped({name: ops.convert_to_tensor(value) for name, value in rows.items()})
         inputs = {n: keras.InputSpec(s.dtype, (None, *s.shape), name=n) for n, s in endpoint.inputs.items()}
