@@ -165,7 +165,9 @@ def main():
     parser.add_argument("--together", action="store_true", help="both at once, one core each")
     parser.add_argument("--who", choices=["kgen", "diffusers"])
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--own-time", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--own-time", action="store_true", help="count the process's own time, which other work does not take"
+    )
     given = parser.parse_args()
     given.minutes.sort()
     if given.own_time:

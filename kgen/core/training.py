@@ -61,7 +61,8 @@ class Trained(backend.TrainStep):
         The step is left out where its loss or a gradient is not finite, or something earlier in the same update was not.
 
         Args:
-            loss_fn: function of no arguments that returns a scalar, or ``(scalar, anything)``.
+            loss_fn: function of no arguments that returns a scalar, ``(scalar, anything)``, or ``(scalar, anything, gradients)``: for each
+                variable what is to be added to the scalar's gradient, of parts that are constants in it, times ``loss_scale(optimizer)``.
             variables: what to train; the model's trainable variables if None.
             optimizer: an optimizer, such as ``self.optimizer["discriminator"]``; the compiled one if None.
         Returns:
@@ -72,13 +73,19 @@ class Trained(backend.TrainStep):
 
         def scaled():
             result = loss_fn()
-            loss, aux = result if isinstance(result, tuple) else (result, result)
-            return optimizer.scale_loss(self._guard.scale(loss)), (loss, aux)
+            loss, aux, *more = result if isinstance(result, tuple) else (result, result)
+            return ops.multiply(loss, self.loss_scale(optimizer)), (loss, aux, more)
 
-        (_, (loss, aux)), gradients = backend.value_and_grad(scaled, variables)
+        (_, (loss, aux, more)), gradients = backend.value_and_grad(scaled, variables)
+        for part in more:
+            gradients = [p if g is None else g + p for g, p in zip(gradients, part, strict=True)]
         finite, gradients = self._guard.admits(loss, gradients, optimizer)
         backend.apply_gradients(optimizer, gradients, variables, finite)
         return aux
+
+    def loss_scale(self, optimizer):
+        """What a loss is multiplied by before its gradient is taken: this replica's share of the batch, and the optimizer's own scale."""
+        return optimizer.scale_loss(self._guard.scale(ops.ones(())))
 
     def train_update(self, data):
         """What the backend's ``train_step`` runs."""

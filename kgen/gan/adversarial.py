@@ -214,21 +214,22 @@ class AdversarialModel(GenerativeModel):
             if network not in player.networks
             for v in getattr(self, network).non_trainable_weights
         )
-        kept, variables = [(v, ops.copy(v)) for v in others], self.players[name]
+        kept = [(v, ops.copy(v)) for v in others]
         step = ops.copy(self.optimizer[name].iterations)  # as it is now: the step counts it up
 
         def loss_fn():
             turn = player.losses(batch, training=True)
-            total, observed, penalty = ops.mean(turn.losses), [], None
+            losses, observed, penalty, lazy = turn.losses, [], None, []
             for i, regularizer in enumerate(player.regularizers):
-                key = f"{name}_regularizer_{i}"
-                value, seen, mean = self._penalty(key, regularizer, turn, batch.seeds, step, variables)
-                penalty, total = value if penalty is None else penalty + value, total + mean
+                value, seen, slopes = self._penalty(name, i, regularizer, turn, batch.seeds, step)
+                penalty = value if penalty is None else penalty + value
                 observed.append(seen)
+                lazy += slopes
             own = sum((_weight_penalty(getattr(self, n)) for n in player.networks), ops.zeros(()))
-            return total + own, (turn.logs, penalty, observed, turn.real_logits, turn.state)
+            losses = losses if penalty is None else losses + penalty
+            return ops.mean(losses) + own, (turn.logs, penalty, observed, turn.real_logits, turn.state), *lazy
 
-        logs, penalty, observed, logits, state = self.minimize(loss_fn, variables, self.optimizer[name])
+        logs, penalty, observed, logits, state = self.minimize(loss_fn, self.players[name], self.optimizer[name])
         for variable, value in kept:
             variable.assign(value)
         for key, values in state.items():
@@ -244,36 +245,35 @@ class AdversarialModel(GenerativeModel):
                 logs = {**logs, f"{name}_augmentation_p": self.state_of(f"{name}_augmentation")["p"]}
         return logs, penalty
 
-    def _penalty(self, key, regularizer, turn, seeds, step, variables):
-        """A regulariser's penalty (B,) in training, times ``every`` where it is due and 0 elsewhere, what it observed, and its mean.
+    def _penalty(self, name, i, regularizer, turn, seeds, step):
+        """The penalty (B,) of the player ``name``'s regulariser ``i`` in training, times ``every`` where it is due and 0 elsewhere, what it
+        observed, and a list: empty, or of the scaled gradients of its mean, which is a constant then.
 
-        The slope of the mean of one that is not always due is computed in the branch that is taken, with the penalty: the other branch keeps
-        nothing for it, and XLA could not make it of what comes out of TensorFlow's branches, where numbers of rows are no constants.
+        Those of one that is not always due are taken in the branch that computes it: the other keeps nothing for them, and XLA could not
+        make them of what comes out of TensorFlow's branches, where numbers of rows are no constants.
         """
-        state = self.state_of(key)
+        state, variables = self.state_of(f"{name}_regularizer_{i}"), self.players[name]
 
         def found():
             value, seen = turn.penalty(regularizer, seeds, step, state)
             return regularizer.every * value, seen
 
         if regularizer.every == 1:
-            value, seen = found()
-            return value, seen, ops.mean(value)
+            return *found(), []
+        scale = self.loss_scale(self.optimizer[name])
 
-        def mean():
+        def scaled():
             value, seen = found()
-            return ops.mean(value), (value, seen)
+            return scale * ops.mean(value), (value, seen)
 
         def due():
-            (_, (value, seen)), slopes = backend.value_and_grad(mean, variables)
+            (_, (value, seen)), slopes = backend.value_and_grad(scaled, variables)
             return value, seen, [level if s is None else s for level, s in zip(flat, slopes, strict=True)]
 
         nothing, flat = ops.zeros_like(turn.losses), [ops.zeros(v.shape, v.dtype) for v in variables]
         otherwise = nothing, dict.fromkeys(regularizer.observes, nothing), flat
         value, seen, slopes = backend.when(ops.equal(step % regularizer.every, 0), due, lambda: otherwise)
-        # A scalar of that value and of these slopes.
-        line = sum(ops.sum(ops.stop_gradient(s) * v) for s, v in zip(slopes, variables, strict=True))
-        return value, seen, ops.stop_gradient(ops.mean(value) - line) + line
+        return ops.stop_gradient(value), seen, [slopes]
 
     def _adapt(self, key, logits):
         if logits is None or not self._state_names[key]:

@@ -106,6 +106,47 @@ def test_lazy_penalties_train_by_xla_as_without():
 
 
 @keras.saving.register_keras_serializable(package="kgen_tests")
+class Times(Regularizer):
+    """The logits, so many times."""
+
+    def __init__(self, times, every=1):
+        super().__init__(every)
+        self.times = times
+
+    def __call__(self, function, real, fake, seeds, step=0, state=None):
+        return self.times * ops.cast(function(real), "float32")
+
+
+@keras.saving.register_keras_serializable(package="kgen_tests")
+class NoLoss(kgen_gan.losses.Loss):
+    def discriminator(self, real_logits, fake_logits):
+        return 0.0 * ops.cast(real_logits, "float32")
+
+    def generator(self, fake_logits, real_logits=None):
+        return 0.0 * ops.cast(fake_logits, "float32")
+
+
+@pytest.mark.parametrize("every", [1, 2])
+def test_a_penalty_is_scaled_in_half_precision_as_a_loss_is(every):
+    """Half precision ends at 6e-8 and at 65,504: what is smaller counts all the same, what is larger is left to the optimizer that scales."""
+
+    def stepped(times, rate):
+        discriminator = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, dtype="mixed_float16")])
+        lazy = Times(times, every)
+        model = points(discriminator=discriminator, regularizers=lazy, adversarial_loss=NoLoss(), dtype="mixed_float16")
+        model.compile(SGD(rate))
+        logs = model.train_on_batch(X, return_dict=True)
+        assert np.isfinite(logs["penalty"])
+        scale = model.optimizer["discriminator"].dynamic_scale
+        return number(model.discriminator.layers[-1].bias[0]), number(scale)
+
+    bias, scale = stepped(1e-8, 1e8)
+    assert bias == pytest.approx(-every, rel=0.01) and scale == 2.0**15
+    bias, scale = stepped(1e6, 1.0)
+    assert bias == 0.0 and scale == 2.0**14
+
+
+@keras.saving.register_keras_serializable(package="kgen_tests")
 class Passed(Regularizer):
     """What the player computes of ``fake``."""
 
