@@ -33,8 +33,8 @@ def value_and_grad(loss_fn, variables):
         loss_fn: function of no arguments that returns a scalar tensor and anything beside it. What it assigns to variables stays.
         variables: list of ``keras.Variable``.
     Returns:
-        ``(loss, aux), gradients``: one gradient per variable; where the loss does not depend on it, None (on JAX zeros). They are not
-        to be differentiated again, as those of ``grad`` are.
+        ``(loss, aux), gradients``: one gradient per variable; where the loss does not depend on it, None (on JAX zeros). Unlike
+        those of ``grad`` they are not to be differentiated again.
     """
     return _backend.value_and_grad(loss_fn, variables)
 

@@ -61,7 +61,7 @@ class Trained(backend.TrainStep):
         The step is left out where its loss or a gradient is not finite, or something earlier in the same update was not.
 
         Args:
-            loss_fn: function of no arguments that returns a scalar, ``(scalar, anything)``, or ``(scalar, anything, gradients)``: for each
+            loss_fn: function of no arguments that returns a scalar, or ``(scalar, anything)``, or these and lists of gradients: for each
                 variable what is to be added to the scalar's gradient, of parts that are constants in it, times ``loss_scale(optimizer)``.
             variables: what to train; the model's trainable variables if None.
             optimizer: an optimizer, such as ``self.optimizer["discriminator"]``; the compiled one if None.

@@ -88,7 +88,7 @@ FAMILIES = {
 
 # Those left out here are another's endpoints over networks of the same kind: a GAN's, a VAE's, a flow's; the contract asks the endpoints of
 # each class. An export from JAX and torch takes a process of its own: one family shows that it finds kgen's classes.
-LIKE_ANOTHER = ("wgan_gp", "factor_vae", "adversarial_autoencoder", "vae_gan", "realnvp", "maf")
+LIKE_ANOTHER = ("wgan_gp", "factor_vae", "adversarial_autoencoder", "vae_gan", "maf")
 SERVED = [f for f in FAMILIES if f not in LIKE_ANOTHER] if keras.config.backend() == "tensorflow" else ["dcgan"]
 
 
