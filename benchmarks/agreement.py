@@ -45,11 +45,12 @@ def check(workers, backends, parts, folder):
         theirs = np.load(path)
         for name in reply["result"]:
             for backend, arrays in ours.items():
-                rows.append((f"{network}, {name}", plan.KGEN[backend], _difference(arrays[name], theirs[name])))
+                rows.append((f"{network}, {name}", plan.KGEN[backend], difference(arrays[name], theirs[name])))
                 if not rows[-1][2] <= (SAMPLE_TOLERANCE if name == "sample" else TOLERANCE):
                     raise Disagreement(f"{rows[-1][0]}: {rows[-1][1]} and the peer differ by {rows[-1][2]:.1e}.")
     return references, rows
 
 
-def _difference(a, b):
+def difference(a, b):
+    """The largest difference, relative to the largest value of ``b``."""
     return float(np.abs(a - b).max() / np.abs(b).max())

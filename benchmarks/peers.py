@@ -24,8 +24,13 @@ def _first(image):
     return torch.from_numpy(np.ascontiguousarray(np.moveaxis(image, -1, -3)))
 
 
+def _there(tensor):
+    """On the device that torch computes on, as ``torch.set_default_device`` says."""
+    return tensor.to(torch.get_default_device())
+
+
 def _last(tensor):
-    return np.moveaxis(tensor.numpy(), -3, -1)
+    return np.moveaxis(tensor.cpu().numpy(), -3, -1)
 
 
 # Diffusion.
@@ -65,7 +70,8 @@ def timed_steps(step, x, batch):
         total = 0.0
         start = time.perf_counter()
         for i in range(steps):
-            total += step(batches[i])
+            total += step(_there(batches[i]))
+        total = float(total)  # waits for a GPU
         seconds = time.perf_counter() - start
         if not math.isfinite(total):
             raise RuntimeError(f"The loss is not finite: {total}")
@@ -87,7 +93,7 @@ def ddpm_train(size, batch, steps, reference, compiled=False):
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        return loss.item()
+        return loss.detach()
 
     return timed_steps(step, sizes.images(steps * batch, sizes.UNETS[size].shape), batch)
 
@@ -121,7 +127,8 @@ def ddpm_sample(size, batch, reference, steps=None, compiled=False):
 
     def run(_):
         start = time.perf_counter()
-        x = torch.randn((batch, channels, height, width), generator=torch.Generator().manual_seed(0))
+        generator = torch.Generator(torch.get_default_device()).manual_seed(0)
+        x = torch.randn((batch, channels, height, width), generator=generator)
         _last(_ddim(net, x))
         return time.perf_counter() - start
 
@@ -133,8 +140,9 @@ def ddpm_outputs(size, reference):
     arrays, _ = load(reference)
     net = unet(size, reference).eval()
     with torch.inference_mode():
-        out = net(_first(arrays["x"]), torch.from_numpy(arrays["step"]), return_dict=False)[0]
-    return {"network output": _last(out), "sample": _last(_ddim(net, _first(arrays["noise"]), exact=True))}
+        out = net(_there(_first(arrays["x"])), _there(torch.from_numpy(arrays["step"])), return_dict=False)[0]
+    sample = _ddim(net, _there(_first(arrays["noise"])), exact=True)
+    return {"network output": _last(out), "sample": _last(sample)}
 
 
 # The VAE.

@@ -1,4 +1,4 @@
-"""One framework in one process: ``python -m benchmarks.worker kgen|peers`` does what it is told, line by line.
+"""One framework in one process: ``python -m benchmarks.worker kgen|peers cpu|gpu`` does what it is told, line by line.
 
 Requests are lines of JSON on standard input, answers on standard output; what frameworks print goes to standard error.
 
@@ -12,6 +12,7 @@ What fails answers {"error": traceback}.
 """
 
 import gc
+import importlib
 import json
 import os
 import sys
@@ -20,8 +21,18 @@ import traceback
 
 import numpy as np
 
+STEPS = (
+    "gan_train",
+    "stylegan2_train",
+    "vae_train",
+    "vqvae_train",
+    "hierarchical_train",
+    "flow_train",
+    "flow_sample",
+)
 
-def _kgen():
+
+def _kgen(_):
     import keras
 
     from benchmarks import ddpm, gpt, overhead, steps, vae
@@ -33,7 +44,7 @@ def _kgen():
         "gpt.generate": gpt.generate,
         "overhead.train": overhead.train,
     }
-    jobs |= _step_jobs(steps)
+    jobs |= {f"steps.{name}": getattr(steps, name) for name in STEPS}
     jobs |= {"ddpm.reference": ddpm.reference, "vae.reference": vae.reference, "gpt.reference": gpt.reference}
     backend = keras.config.backend()
 
@@ -46,32 +57,31 @@ def _kgen():
     return {**jobs, "versions": versions}
 
 
-def _peers():
-    import diffusers
+def _peers(device):
     import torch
-    import transformers
-
-    from benchmarks import gpt_peer, peers, step_peers
 
     _use_all_threads()
-    jobs = {"ddpm.train": peers.ddpm_train, "ddpm.sample": peers.ddpm_sample, "vae.train": peers.vae_train}
-    jobs |= {"ddpm.outputs": peers.ddpm_outputs, "vae.outputs": peers.vae_outputs}
-    jobs |= _step_jobs(step_peers)
-    jobs |= {"gpt.generate": gpt_peer.generate, "gpt.outputs": gpt_peer.outputs}
-    return {**jobs, "versions": lambda: {m.__name__: m.__version__ for m in (diffusers, torch, transformers)}}
+    if device == "gpu":
+        torch.set_default_device("cuda")
+        torch.set_float32_matmul_precision("high")  # as JAX's products are there, and torch's own convolutions
+    jobs = {"ddpm.train": _of("peers", "ddpm_train"), "ddpm.sample": _of("peers", "ddpm_sample")}
+    jobs |= {"vae.train": _of("peers", "vae_train"), "gpt.generate": _of("gpt_peer", "generate")}
+    jobs |= {f"steps.{name}": _of("step_peers", name) for name in STEPS}
+    jobs |= {"ddpm.outputs": _of("peers", "ddpm_outputs"), "vae.outputs": _of("peers", "vae_outputs")}
+    jobs |= {"gpt.outputs": _of("gpt_peer", "outputs")}
+
+    def versions():
+        import diffusers
+        import transformers
+
+        return {m.__name__: m.__version__ for m in (diffusers, torch, transformers)}
+
+    return {**jobs, "versions": versions}
 
 
-def _step_jobs(module):
-    names = (
-        "gan_train",
-        "stylegan2_train",
-        "vae_train",
-        "vqvae_train",
-        "hierarchical_train",
-        "flow_train",
-        "flow_sample",
-    )
-    return {f"steps.{name}": getattr(module, name) for name in names}
+def _of(module, name):
+    """A function of one of these modules, imported when it is called: not everybody has every peer."""
+    return lambda **arguments: getattr(importlib.import_module(f"benchmarks.{module}"), name)(**arguments)
 
 
 def _use_all_threads():
@@ -106,7 +116,7 @@ def answer(request, jobs, prepared):
 def main():
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    jobs, prepared = {"kgen": _kgen, "peers": _peers}[sys.argv[1]](), {}
+    jobs, prepared = {"kgen": _kgen, "peers": _peers}[sys.argv[1]](sys.argv[2]), {}
     for line in sys.stdin:
         try:
             reply = answer(json.loads(line), jobs, prepared)

@@ -26,23 +26,24 @@ class Worker:
         kind: "kgen" or "peers".
         threads: size of its thread pools. It inherits the cores that it may use.
         backend: Keras backend of a "kgen" worker.
+        device: "cpu" or "gpu": where it computes.
     """
 
-    def __init__(self, kind, threads, backend=None):
+    def __init__(self, kind, threads, backend=None, device="cpu"):
         environment = {
             **os.environ,
             **dict.fromkeys(
                 ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"), str(threads)
             ),
-            "CUDA_VISIBLE_DEVICES": "-1",
-            "JAX_PLATFORMS": "cpu",
             "TF_CPP_MIN_LOG_LEVEL": "3",
+            "XLA_PYTHON_CLIENT_PREALLOCATE": "false",  # several workers share a GPU
+            **({"CUDA_VISIBLE_DEVICES": "-1", "JAX_PLATFORMS": "cpu"} if device == "cpu" else {}),
         }
         if backend:
             environment["KERAS_BACKEND"] = backend
         self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115 (it lives as long as the process)
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.worker", kind],
+            [sys.executable, "-m", "benchmarks.worker", kind, device],
             cwd=pathlib.Path(__file__).parent.parent,
             env=environment,
             stdin=subprocess.PIPE,
