@@ -1,4 +1,8 @@
-"""StyleGAN2 on some 1,200 emoji of 32x32 pixels, in colour, with adaptive augmentation and without: two hours on one core."""
+"""StyleGAN2 on some 1,200 emoji in colour, with adaptive augmentation and without.
+
+As it is, 32x32 pixels: two hours on one core. With a GPU 64x64, ``--image-size 64 --batch-size 64 --epochs 500``: 10,000 steps of either in ten
+minutes.
+"""
 
 import time
 
@@ -13,9 +17,9 @@ def made(shape, augmentation):
     model = kgen.gan.StyleGAN2(
         shape,
         latent_dim=64,
-        width=(96, 96, 64, 32),
+        width=(96, 96, 96, 64, 32) if shape[0] > 32 else (96, 96, 64, 32),
         depth=4,
-        regularizers=kgen.gan.R1(0.05, every=16),
+        regularizers=kgen.gan.R1(0.05 * shape[0] / 32, every=16),
         generator_regularizers=(),
         augmentation=augmentation,
         ema=0.999,
@@ -88,7 +92,8 @@ def main(
         f"StyleGAN2 (Karras et al. 2020) of {data} with adaptive discriminator augmentation. Samples are in [-1, 1], drawn with the generator's "
         "averaged weights and without truncation. without_ada.png, and figures called so, are of the same training with nothing between "
         "pictures and discriminator. Path lengths are not regularised. In truncation.png the samples' styles go from the mean to their own; in "
-        "style_mixing.png rows share the styles of the smaller sizes, columns those of the larger."
+        "style_mixing.png rows share the styles of the smaller sizes, columns those of the larger. The classifier behind the figures knows 32x32 "
+        "pixels, to which larger pictures are reduced."
     )
     run.export(model)
     if not (stop.interrupted or stop_plain.interrupted):

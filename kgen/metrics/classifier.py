@@ -62,7 +62,8 @@ class FrozenClassifier:
         """Features and class probabilities in one pass.
 
         Args:
-            x: float array (N, H, W, C) in [-1, 1], of the classifier's image shape; N >= 1.
+            x: float array (N, H, W, C) in [-1, 1], of the classifier's image shape; N >= 1. Of twice its sides, or of another whole multiple,
+                images are reduced by averages over blocks.
             batch_size: how many images go through the network at once.
 
         Returns:
@@ -91,9 +92,12 @@ class FrozenClassifier:
                 f"`x` must be floating point in [-1, 1], received dtype {x.dtype}. "
                 "Convert uint8 images by `x.astype('float32') / 127.5 - 1.0`."
             )
-        if x.ndim != 4 or x.shape[1:] != self.shape or len(x) == 0:
+        height, width, channels = self.shape
+        block = x.shape[1] // height if x.ndim == 4 else 0
+        if len(x) == 0 or block == 0 or x.shape[1:] != (block * height, block * width, channels):
             raise ValueError(
-                f"`x` must have shape (N, {', '.join(map(str, self.shape))}) for the {self.name}, received {x.shape}."
+                f"`x` must have shape (N, {height}, {width}, {channels}) for the {self.name}, received {x.shape}. Sides may be whole multiples "
+                "of these; images are then reduced by averages."
             )
         if not np.isfinite(x).all():
             raise ValueError("`x` must be finite, received NaN or infinity.")
@@ -103,7 +107,8 @@ class FrozenClassifier:
                 f"`x` must lie in [-1, 1], received values from {x.min():.4g} to {x.max():.4g}. "
                 "Convert images in [0, 255] by `x / 127.5 - 1.0`; bound samples that overshoot by `np.clip(x, -1, 1)`."
             )
-        return np.clip(x.astype(np.float32), -1.0, 1.0)
+        x = np.clip(x.astype(np.float32), -1.0, 1.0)
+        return x if block == 1 else x.reshape(len(x), height, block, width, block, channels).mean((2, 4))
 
 
 def classifiers():

@@ -148,6 +148,19 @@ def test_the_range_is_forgiven_half_a_grey_level():
     np.testing.assert_array_equal(classifier.features(x), classifier.features(x + 0.003))
 
 
+def test_images_of_twice_the_size_are_reduced_by_averages():
+    classifier = FrozenClassifier(small_classifier(), "small")
+    x = np.random.default_rng(0).uniform(-1, 1, (3, 4, 4, 2)).astype("float32")
+    apart = np.random.default_rng(1).uniform(-0.1, 0.1, x.shape).astype("float32")
+    larger = np.repeat(np.repeat(x, 2, axis=1), 2, axis=2)
+    larger[:, ::2, ::2] += apart  # what one of four pixels has more, another has less
+    larger[:, 1::2, ::2] -= apart
+    np.testing.assert_allclose(classifier.features(0.9 * larger), classifier.features(0.9 * x), atol=1e-5)
+    for wrong in (larger[:, :, ::2], larger[:, :2, :2]):
+        with pytest.raises(ValueError, match="whole multiples of these"):
+            classifier.features(wrong)
+
+
 def test_unknown_names_and_missing_files_are_named(tmp_path):
     with pytest.raises(ValueError, match=r"No classifier is named 'digit'; nearest: digits\. Shipped: digits, fashion"):
         load_classifier("digit")
