@@ -55,6 +55,17 @@ def clipped(optimizer, gradients):
     return optimizer._clip_gradients(gradients)
 
 
+def moments(adam, variable):
+    """The means of a variable's gradient and of its square that Keras's Adam keeps: two variables."""
+    i = adam._get_variable_index(variable)
+    return adam._momentums[i], adam._velocities[i]
+
+
+def decays(optimizer, variable):
+    """Whether an optimizer's weight decay is of this variable too: ``exclude_from_weight_decay`` takes some out."""
+    return optimizer._use_weight_decay(variable)
+
+
 def own_variables(optimizer):
     """An optimizer's variables as Keras keeps them, for an optimizer whose ``variables`` are those of others too."""
     return optimizer._variables

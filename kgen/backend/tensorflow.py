@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kgen.backend import keras_private
+from kgen.backend import keras_private, tensorflow_adam
 
 
 class TrainStep:
@@ -125,10 +125,10 @@ def all_finite(tensors):
 
 def apply_gradients(optimizer, gradients, variables, finite=None):
     if finite is None or isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-        optimizer.apply(gradients, variables)
+        _apply(optimizer, gradients, variables)
         return
     if _replicas() == 1:
-        tf.cond(finite, lambda: _done(optimizer.apply(gradients, variables)), lambda: False)
+        tf.cond(finite, lambda: _done(_apply(optimizer, gradients, variables)), lambda: False)
         return
 
     gradients = _clipped_whole(optimizer, list(gradients))
@@ -141,6 +141,11 @@ def apply_gradients(optimizer, gradients, variables, finite=None):
         tf.cond(strategy.experimental_local_results(finite)[0], update, lambda: False)
 
     tf.distribute.get_replica_context().merge_call(across_replicas, args=(gradients, finite))
+
+
+def _apply(optimizer, gradients, variables):
+    fast = tensorflow_adam.fits(optimizer, gradients, variables)
+    (tensorflow_adam.apply if fast else type(optimizer).apply)(optimizer, gradients, variables)
 
 
 def _clipped_whole(optimizer, gradients):

@@ -70,6 +70,21 @@ def test_clipped():
     np.testing.assert_allclose(keras.ops.convert_to_numpy(found), [0.6, 0.8], rtol=1e-6)
 
 
+def test_moments_and_decays():
+    optimizer, variables = (
+        keras.optimizers.AdamW(0.1, beta_1=0.5, beta_2=0.75),
+        [keras.Variable([2.0]), keras.Variable([3.0])],
+    )
+    optimizer.exclude_from_weight_decay([variables[0]])
+    optimizer.build(variables)
+    optimizer.apply([keras.ops.convert_to_tensor([g]) for g in (4.0, 6.0)], variables)
+    moments = [keras_private.moments(optimizer, v) for v in variables]
+    np.testing.assert_allclose(
+        [[float(keras.ops.squeeze(x)) for x in pair] for pair in moments], [[2.0, 4.0], [3.0, 9.0]], rtol=1e-6
+    )
+    assert [bool(keras_private.decays(optimizer, v)) for v in variables] == [False, True]
+
+
 def test_own_variables_and_trained_by():
     optimizer, variable = keras.optimizers.SGD(0.1, momentum=0.9), keras.Variable([0.0])
     assert keras_private.trained_by(optimizer) == []
