@@ -1,4 +1,7 @@
-"""Denoising diffusion on Fashion-MNIST, conditioned on the class."""
+"""Denoising diffusion on Fashion-MNIST, conditioned on the class: an hour and a half on two cores.
+
+With a GPU for longer: ``--batch-size 256 --epochs 57``, some ten minutes.
+"""
 
 import time
 
@@ -105,8 +108,7 @@ def main(
     )
     run.write_card(
         f"A class-conditional diffusion model (velocity prediction, cosine schedule) of {data}. Samples are in [-1, 1]; they are "
-        "drawn by SDE-DPM-Solver++ in 30 steps, a call of the network each. On a CPU this recipe is run for fewer epochs than it "
-        "deserves; the settings below say how many."
+        "drawn by SDE-DPM-Solver++ in 30 steps, a call of the network each."
     )
     run.export(model)
     if not stop.interrupted:

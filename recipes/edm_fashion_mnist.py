@@ -1,4 +1,7 @@
-"""EDM (Karras et al. 2022) on Fashion-MNIST, conditioned on the class: preconditioning, log-normal noise, sampled by a stochastic solver."""
+"""EDM (Karras et al. 2022) on Fashion-MNIST, conditioned on the class: preconditioning, log-normal noise, sampled by a stochastic solver.
+
+An hour and a half on two cores; with a GPU for longer: ``--batch-size 256 --epochs 56``, some ten minutes.
+"""
 
 import time
 

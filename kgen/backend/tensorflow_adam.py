@@ -12,10 +12,14 @@ from kgen.backend import keras_private
 
 
 def fits(optimizer, gradients, variables):
-    """Whether ``apply`` does what the optimizer does: Keras's own Adam or AdamW with nothing that comes between gradient and update."""
+    """Whether ``apply`` does what the optimizer does: Keras's own Adam or AdamW with nothing that comes between gradient and update.
+
+    The variables must be its own; of others Keras says so.
+    """
+    known = {id(v) for v in keras_private.trained_by(optimizer)}
     return (
         type(optimizer) in (keras.optimizers.Adam, keras.optimizers.AdamW)
-        and optimizer.built
+        and known.issuperset(map(id, variables))
         and not (optimizer.amsgrad or optimizer.use_ema or optimizer.gradient_accumulation_steps)
         and optimizer.loss_scale_factor is None
         and not tf.distribute.has_strategy()

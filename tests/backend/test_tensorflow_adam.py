@@ -75,3 +75,7 @@ def test_what_has_more_than_an_update_is_left_to_keras():
     ):
         optimizer.build([trained])
         assert bool(tensorflow_adam.fits(optimizer, given, [trained])) is fits, optimizer.get_config()
+    optimizer = Adam()
+    optimizer.build([keras.Variable([1.0])])
+    with pytest.raises(ValueError, match="[Uu]nknown variable"):
+        backend.apply_gradients(optimizer, whole, [keras.Variable([1.0])])
