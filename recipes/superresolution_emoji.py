@@ -1,4 +1,7 @@
-"""Super-resolution of emoji by diffusion: from 16x16 to 32x32 pixels, beside bicubic enlargement."""
+"""Super-resolution of emoji by diffusion: from 16x16 to 32x32 pixels, beside bicubic enlargement.
+
+Half an hour on one core; with a GPU from 32x32 to 64x64: ``--image-size 64 --epochs 390``, some ten minutes.
+"""
 
 import time
 
