@@ -55,7 +55,7 @@ def main(
     run.save_preset(model, dtype="float16")  # half the size, the same figures
     run.save_curves(history)
     run.save_samples(model.sample(64, seed=0))
-    run.save_picture("without_ada", plain.sample(64, seed=0))
+    run.save_picture("without_ada", plain.sample(32, seed=0), columns=8)
     # The same eight samples, from the mean style (above) to their own (below).
     strengths = (0.0, 0.25, 0.5, 0.75, 1.0)
     rows = [model.sample(8, seed=1, truncation=psi) for psi in strengths]
