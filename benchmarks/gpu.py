@@ -3,6 +3,7 @@
 A worker for each program and size, since ``torch.compile`` keeps one shape at a time; all prepare at once and then take turns.
 """
 
+import contextlib
 import pathlib
 import statistics
 import tempfile
@@ -12,7 +13,7 @@ import click
 import numpy as np
 
 from benchmarks import agreement
-from benchmarks.workers import Contender, Worker, WorkerError
+from benchmarks.workers import Contender, Worker, measure, prepare
 
 CASES = (  # title, job, arguments, steps of a turn
     ("Training step, batch 64", "ddpm.train", {"batch": 64, "steps": 50}, 50),
@@ -48,16 +49,16 @@ def main(size, rounds, threads, device):
                     for i, (label, more) in enumerate(PROGRAMS.items())
                 ]
             starting = [
-                threading.Thread(target=_prepare, args=(c, steps))
+                threading.Thread(target=prepare, args=(c, str(i), steps))
                 for contenders, (_, _, _, steps) in zip(cases.values(), CASES, strict=True)
-                for c in contenders
+                for i, c in enumerate(contenders)
             ]
             for thread in starting:
                 thread.start()
             for thread in starting:
                 thread.join()
             for (title, contenders), (_, _, _, steps) in zip(cases.items(), CASES, strict=True):
-                _measure([c for c in contenders if not c.error], rounds, steps)
+                measure(contenders, rounds, steps, contextlib.nullcontext())
                 _say(title, contenders)
     finally:
         for w in opened:
@@ -76,22 +77,6 @@ def _agree(kgen, peers, size, folder):
         for name in outputs:
             print(f"{name}: relative to its range they differ by {agreement.difference(ours[name], other[name]):.1e}")
     return path
-
-
-def _prepare(contender, steps):
-    try:
-        ask = contender.worker.ask
-        contender.first = ask("prepare", id="0", job=contender.job, arguments=contender.arguments)["seconds"]
-        ask("repeat", id="0", steps=steps)  # untimed: caches and allocators are warm from here on
-    except WorkerError as error:
-        contender.error = str(error)
-
-
-def _measure(contenders, rounds, steps):
-    for turn in range(rounds):
-        first = turn % len(contenders)
-        for c in contenders[first:] + contenders[:first]:
-            c.seconds.append(c.worker.ask("repeat", id="0", steps=steps)["seconds"])
 
 
 def _say(title, contenders):

@@ -104,7 +104,27 @@ def take_turns(contenders, rounds, steps, watch, say):
     """
     for i, c in enumerate(contenders):
         say(f"    {c.label}: first run")
-        _try(c, lambda c=c, i=i: _prepare(c, str(i), steps))
+        prepare(c, str(i), steps)
+    measure(contenders, rounds, steps, watch)
+    for i, c in enumerate(contenders):
+        if not c.error:
+            say(f"    {c.label}: {1000 * float(np.median(c.seconds)):.2f} ms, first run {c.first:.1f} s")
+        _try(c, lambda c=c, i=i: c.worker.ask("forget", id=str(i)))
+
+
+def prepare(contender, identity, steps):
+    """Has a contender make its job, ``identity`` to its worker, and run it untimed: caches and allocators are warm from here on."""
+
+    def run():
+        ask = contender.worker.ask
+        contender.first = ask("prepare", id=identity, job=contender.job, arguments=contender.arguments)["seconds"]
+        ask("repeat", id=identity, steps=steps)
+
+    _try(contender, run)
+
+
+def measure(contenders, rounds, steps, watch):
+    """The rounds of ``take_turns``; each job's identity is the contender's place."""
     for r in range(rounds):
         turn = r % len(contenders)
         for i in [*range(turn, len(contenders)), *range(turn)]:
@@ -115,15 +135,6 @@ def take_turns(contenders, rounds, steps, watch, say):
                     _try(
                         c, lambda c=c, i=i: c.seconds.append(c.worker.ask("repeat", id=str(i), steps=steps)["seconds"])
                     )
-    for i, c in enumerate(contenders):
-        if not c.error:
-            say(f"    {c.label}: {1000 * float(np.median(c.seconds)):.2f} ms, first run {c.first:.1f} s")
-        _try(c, lambda c=c, i=i: c.worker.ask("forget", id=str(i)))
-
-
-def _prepare(c, identity, steps):
-    c.first = c.worker.ask("prepare", id=identity, job=c.job, arguments=c.arguments)["seconds"]
-    c.worker.ask("repeat", id=identity, steps=steps)  # untimed: caches and allocators are warm from here on
 
 
 def _try(c, action):
