@@ -144,8 +144,10 @@ def apply_gradients(optimizer, gradients, variables, finite=None):
 
 
 def _apply(optimizer, gradients, variables):
-    fast = tensorflow_adam.fits(optimizer, gradients, variables)
-    (tensorflow_adam.apply if fast else type(optimizer).apply)(optimizer, gradients, variables)
+    if tensorflow_adam.fits(optimizer, gradients, variables):
+        tensorflow_adam.apply(optimizer, gradients, variables)
+    else:
+        optimizer.apply(gradients, variables)
 
 
 def _clipped_whole(optimizer, gradients):
