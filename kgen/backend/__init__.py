@@ -93,6 +93,11 @@ def when(condition, then, otherwise):
     return _backend.when(condition, then, otherwise)
 
 
+def fori_loop(lower, upper, body, state):
+    """``ops.fori_loop``, for a body that takes gradients: on JAX, on a CPU, those of convolutions are several times as fast."""
+    return _backend.fori_loop(lower, upper, body, state)
+
+
 def apply_gradients(optimizer, gradients, variables, finite=None):
     """Applies gradients; where ``finite`` is a false boolean tensor, neither weights nor optimizer change.
 
@@ -150,6 +155,18 @@ def add_words(x, y):
 def rotate_word(x, bits):
     """The 32 bits of a uint32 tensor, moved to the left by ``bits`` (an int, 1 to 31); those that leave come in on the right."""
     return _backend.rotate_word(x, bits)
+
+
+def take_rows(x, places):
+    """The rows of each example at its own places; ``ops.take_along_axis`` does the same by many more operations.
+
+    Args:
+        x: tensor (B, N, C).
+        places: int32 tensor (B, M), each in [0, N).
+    Returns:
+        tensor (B, M, C).
+    """
+    return _backend.take_rows(x, places)
 
 
 # Replicas: the copies of a step under a ``tf.distribute`` strategy. Elsewhere a step sees the whole batch.

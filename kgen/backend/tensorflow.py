@@ -113,6 +113,10 @@ def when(condition, then, otherwise):
     return tf.cond(tf.convert_to_tensor(condition), lambda: tensors(then()), lambda: tensors(otherwise()))
 
 
+def fori_loop(lower, upper, body, state):
+    return keras.ops.fori_loop(lower, upper, body, state)
+
+
 def all_finite(tensors):
     total = tf.zeros(())  # NaN and infinity survive a sum: one pass, and one number for each tensor
     for tensor in tensors:
@@ -210,6 +214,10 @@ def add_words(x, y):
 
 def rotate_word(x, bits):
     return tf.bitwise.left_shift(x, np.uint32(bits)) | tf.bitwise.right_shift(x, np.uint32(32 - bits))
+
+
+def take_rows(x, places):
+    return tf.gather(x, places, batch_dims=1)
 
 
 def in_order(x, y=None, weight=None, *, batch_size):

@@ -101,6 +101,10 @@ def when(condition, then, otherwise):
     return keras.tree.map_structure(lambda v: None if v is None else convert_to_tensor(v), output)
 
 
+def fori_loop(lower, upper, body, state):
+    return keras.ops.fori_loop(lower, upper, body, state)
+
+
 def all_finite(tensors):
     with torch.no_grad():
         return torch.isfinite(sum((convert_to_tensor(t, dtype="float32").sum() for t in tensors), torch.zeros(())))
@@ -134,6 +138,10 @@ def add_words(x, y):
 
 def rotate_word(x, bits):
     return ((x << bits) & 0xFFFFFFFF) | (x >> (32 - bits))
+
+
+def take_rows(x, places):
+    return torch.gather(x, 1, places.long()[:, :, None].expand(-1, -1, x.shape[-1]))
 
 
 def in_order(x, y=None, weight=None, *, batch_size):

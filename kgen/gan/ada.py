@@ -12,17 +12,26 @@ Reference:
 """
 
 import math
+import typing
 
 import keras
 import numpy as np
 from keras import ops
 
+from kgen import backend
 from kgen.core import checks, random
 from kgen.gan.augmentation import Augmentation
 from kgen.gan.networks import is_image
 
-LUMA = np.full((3, 1), 3**-0.5, "float32")  # the direction of grey
-UNIFORMS, NORMALS = 21, 7  # that one image takes
+# What is applied with probability p, or not at all, and how many numbers say how.
+APPLIED = (
+    "flip", "turn", "shift by pixels", "scale", "rotation", "stretch", "rotation again", "shift",
+    "brightness", "contrast", "reversal", "hue", "saturation",
+)  # fmt: skip
+VALUES, NORMALS = 8, 7
+# Matrices (9,) of what a row of colours is multiplied by: it stays, goes to the direction of grey, to its cross product with that.
+COLOURS = np.eye(3).ravel(), np.full(9, 1 / 3), 3**-0.5 * np.array([0, 1, -1, -1, 0, 1, 1, -1, 0])
+TURNS = np.array([name.startswith("rotation") for name in APPLIED])  # either of the two is applied with probability p
 STEPS = 4  # of the discriminator, between two changes of p
 SAFE = 0.8  # up to which p samples are not seen to take over the transformations (section 2.2)
 
@@ -71,83 +80,71 @@ class ADA(Augmentation):
         kept = ops.where(due, 0.0, 1.0)
         return {"p": p, "signs": kept * signs, "rows": kept * seen, "steps": kept * steps}
 
-    # Transformations.
+    # Transformations. Each is few operations, whatever it moves: a backend without a compiler pays for each.
 
     def __call__(self, x, seeds, state):
-        draws = _Draws(seeds, state["p"])
+        p, sizes = state["p"], (len(APPLIED), VALUES, NORMALS, NORMALS)
+        applied, values, radii, angles = ops.split(
+            random.uniform(seeds, (sum(sizes),)), np.cumsum(sizes)[:-1].tolist(), axis=1
+        )
+        chances = ops.where(TURNS, 1.0 - ops.sqrt(1.0 - p), p)
+        on = ops.cast(applied < chances, "float32")
+        # By Box and Muller, so that one call of the cipher is for all.
+        normals = ops.sqrt(-2.0 * ops.log(radii)) * ops.cos(2.0 * math.pi * angles)
+        draws = _Draws({name: on[:, i : i + 1] for i, name in enumerate(APPLIED)}, values, normals)
         if self.pixel or self.geometric:
-            x = _moved(x, self._motion(draws, *x.shape[1:3]))
+            x = _moved(x, *self._motion(draws, *x.shape[1:3]))
         return _coloured(x, draws) if self.colour else x
 
     def _motion(self, draws, height, width):
-        """Where each pixel of the result comes from: matrices (B, 2, 3), in pixels from the centre, (x, y, 1)."""
-        motion = _matrix(1.0, 0.0, 0.0, 0.0, 1.0, 0.0, like=draws.p)
-        size = (float(width), float(height))
+        """Where each pixel of the result comes from: matrices (B, 2, 2) and shifts (B, 2), in pixels from the centre, (x, y)."""
+        on, values, normals = draws
+        size, motion, shift = ops.convert_to_tensor([float(width), float(height)]), None, None
         if self.pixel:
-            flip = 1.0 - 2.0 * draws.floor(2)
-            motion = _after(motion, _matrix(flip, 0.0, 0.0, 0.0, 1.0, 0.0, like=flip))
-            turns = draws.floor(4)  # quarter turns: cosine and sine are whole numbers
-            c = ops.where(turns == 0, 1.0, ops.where(turns == 2, -1.0, 0.0))
-            s = ops.where(turns == 1, 1.0, ops.where(turns == 3, -1.0, 0.0))
-            motion = _after(motion, _matrix(c, -s, 0.0, s, c, 0.0, like=c))
-            on = draws.applied()
-            shifts = [ops.round((2.0 * draws.uniform() - 1.0) * 0.125 * n) * on for n in size]
-            motion = _after(motion, _matrix(1.0, 0.0, shifts[0], 0.0, 1.0, shifts[1], like=on))
+            flip = 1.0 - 2.0 * on["flip"] * ops.floor(2.0 * values[:, 0:1])
+            turns = on["turn"] * ops.floor(4.0 * values[:, 1:2])  # quarter turns: cosine and sine are whole numbers
+            c, s = ops.abs(turns - 2.0) - 1.0, 1.0 - ops.abs(turns - 1.0)
+            motion = _matrices(flip * c, -flip * s, s, c)
+            pixels = ops.round(0.125 * size * (2.0 * values[:, 2:4] - 1.0)) * on["shift by pixels"]
+            shift = _after(motion, pixels[:, :, None])[:, :, 0]
         if self.geometric:
-            scale = ops.exp2(-0.2 * draws.normal() * draws.applied())
-            motion = _after(motion, _matrix(scale, 0.0, 0.0, 0.0, scale, 0.0, like=scale))
-            turned = 1.0 - ops.sqrt(1.0 - draws.p)  # so that either of two rotations is applied with probability p
-            motion = _after(motion, _rotation(draws.angle(turned)))
-            stretch = 0.2 * draws.normal() * draws.applied()
-            wider, taller = ops.exp2(-stretch), ops.exp2(stretch)
-            motion = _after(motion, _matrix(wider, 0.0, 0.0, 0.0, taller, 0.0, like=wider))
-            motion = _after(motion, _rotation(draws.angle(turned)))
-            on = draws.applied()
-            shifts = [0.125 * n * draws.normal() * on for n in size]
-            motion = _after(motion, _matrix(1.0, 0.0, shifts[0], 0.0, 1.0, shifts[1], like=on))
-        return motion
+            sides = 0.2 * (
+                normals[:, 1:2] * on["stretch"] * ops.convert_to_tensor([-1.0, 1.0]) - normals[:, 0:1] * on["scale"]
+            )
+            before, then = (
+                _rotations(on[name] * math.pi * (2.0 * values[:, i : i + 1] - 1.0))
+                for i, name in ((4, "rotation"), (5, "rotation again"))
+            )
+            turned = _after(before * ops.exp2(sides)[:, None, :], then)
+            moved = _after(turned, (0.125 * size * normals[:, 2:4] * on["shift"])[:, :, None])[:, :, 0]
+            if motion is None:
+                return turned, moved
+            shift = shift + _after(motion, moved[:, :, None])[:, :, 0]
+            motion = _after(motion, turned)
+        return motion, shift
 
 
-class _Draws:
-    """Numbers (B,) from row seeds, each another one, and whether a transformation is applied."""
+class _Draws(typing.NamedTuple):
+    """What says what is done to each image: for each of ``APPLIED`` a column (B, 1) of 0 or 1, uniform and normal numbers."""
 
-    def __init__(self, seeds, p):
-        uniforms = random.uniform(seeds, (UNIFORMS,), draw=0)
-        self.uniforms = iter(ops.unstack(uniforms, UNIFORMS, axis=1))
-        self.normals = iter(ops.unstack(random.normal(seeds, (NORMALS,), draw=1), NORMALS, axis=1))
-        self.p = p + ops.zeros_like(uniforms[:, 0])
-
-    def uniform(self):
-        return next(self.uniforms)
-
-    def normal(self):
-        return next(self.normals)
-
-    def applied(self, p=None):
-        """1 with probability p, else 0."""
-        return ops.cast(self.uniform() < (self.p if p is None else p), "float32")
-
-    def floor(self, n):
-        """0 to n - 1, where applied; else 0."""
-        return ops.minimum(ops.floor(self.uniform() * n), n - 1.0) * self.applied()
-
-    def angle(self, p=None):
-        return (2.0 * self.uniform() - 1.0) * math.pi * self.applied(p)
+    on: dict
+    values: typing.Any
+    normals: typing.Any
 
 
-def _matrix(*entries, like):
-    return ops.reshape(ops.stack([e + ops.zeros_like(like) for e in entries], axis=-1), (-1, 2, 3))
+def _matrices(*columns):
+    """(B, 2, 2) of four columns (B, 1), row by row."""
+    return ops.reshape(ops.concatenate(columns, axis=1), (-1, 2, 2))
 
 
-def _rotation(angle):
+def _rotations(angle):
     c, s = ops.cos(angle), ops.sin(angle)
-    return _matrix(c, -s, 0.0, s, c, 0.0, like=angle)
+    return _matrices(c, -s, s, c)
 
 
 def _after(first, second):
-    """The motion ``second`` of what ``first`` has moved, both (B, 2, 3), read from the result's pixels back to the image's."""
-    turned = ops.sum(first[:, :, :2, None] * second[:, None, :, :], axis=2)  # exact where the entries are whole
-    return ops.concatenate([turned[..., :2], turned[..., 2:] + first[..., 2:]], axis=-1)
+    """The product of matrices (B, 2, 2) and (B, 2, N), exact where the entries are whole, on a GPU too."""
+    return first[:, :, 0:1] * second[:, 0:1] + first[:, :, 1:] * second[:, 1:]
 
 
 def _doubled(size):
@@ -163,61 +160,58 @@ def _doubled(size):
     return matrix.astype("float32")
 
 
-def _moved(x, motion):
+def _moved(x, motion, shift):
     """Images (B, H, W, C) read at other places, between pixels as ``ADA`` says, beyond the edges in reflection."""
-    height, width = x.shape[1:3]
-    x = ops.einsum("vh,bhwc->bvwc", _doubled(height), x)
-    x = ops.einsum("vw,bhwc->bhvc", _doubled(width), x)
-    rows, columns = np.meshgrid(np.arange(height) - (height - 1) / 2, np.arange(width) - (width - 1) / 2, indexing="ij")
-    grid = np.stack([columns, rows, np.ones_like(rows)]).reshape(3, -1)
-    grid = ops.convert_to_tensor(grid[None, None].astype("float32"))
-    places = ops.sum(motion[:, :, :, None] * grid, axis=2)  # (B, 2, H W)
-    column = 2.0 * _reflected(places[:, 0] + (width - 1) / 2, width)
-    row = 2.0 * _reflected(places[:, 1] + (height - 1) / 2, height)
-    left, top = ops.floor(column), ops.floor(row)
-    tall, wide = x.shape[1:3]
-    flat = ops.reshape(x, (-1, tall * wide, x.shape[3]))
+    height, width, channels = x.shape[1:]
+    tall, wide = 2 * height - 1, 2 * width - 1
+    # Along the width as one product of two matrices, of all channels: products for each row and channel take longer.
+    x = ops.matmul(_doubled(height), ops.reshape(x, (-1, height, width * channels)))
+    across = np.kron(_doubled(width), np.eye(channels, dtype="float32"))
+    x = ops.matmul(ops.reshape(x, (-1, width * channels)), across.T)
+    sizes = ops.convert_to_tensor([[float(width)], [float(height)]])
+    columns, rows = np.meshgrid(np.arange(width) - (width - 1) / 2, np.arange(height) - (height - 1) / 2)
+    grid = ops.convert_to_tensor(np.stack([columns.ravel(), rows.ravel()])[None].astype("float32"))
+    places = _after(motion, grid) + shift[:, :, None] + (sizes - 1) / 2  # (B, 2, H W)
+    places = 2.0 * _reflected(places, sizes)
+    before = ops.floor(places)
+    part = places - before
+    neighbours = [ops.cast(n, "int32") for n in (before, ops.minimum(before + 1.0, 2.0 * (sizes - 1.0)))]
+    flat = ops.reshape(x, (-1, tall * wide, channels))
 
-    def read(r, c):
-        r = ops.cast(ops.minimum(r, tall - 1.0), "int32")
-        c = ops.cast(ops.minimum(c, wide - 1.0), "int32")
-        return ops.take_along_axis(flat, ops.repeat((r * wide + c)[..., None], x.shape[3], axis=-1), axis=1)
+    def line(row):
+        left, right = (backend.take_rows(flat, wide * row[:, 1] + column[:, 0]) for column in neighbours)
+        return left + part[:, 0, :, None] * (right - left)
 
-    right, below = (column - left)[..., None], (row - top)[..., None]
-    upper = read(top, left) * (1.0 - right) + read(top, left + 1.0) * right
-    lower = read(top + 1.0, left) * (1.0 - right) + read(top + 1.0, left + 1.0) * right
-    return ops.reshape(upper * (1.0 - below) + lower * below, (-1, height, width, x.shape[3]))
+    upper, lower = map(line, neighbours)
+    return ops.reshape(upper + part[:, 1, :, None] * (lower - upper), (-1, height, width, channels))
 
 
 def _reflected(place, size):
-    """Places on a line of ``size`` pixels, reflected at the centres of its first and last."""
-    if size == 1:
-        return ops.zeros_like(place)
-    period = 2.0 * (size - 1)
-    place = ops.abs(place) - period * ops.floor(ops.abs(place) / period)
-    return ops.minimum(place, period - place)
+    """Places on lines of ``size`` pixels, reflected at the centres of their first and last."""
+    period = 2.0 * (size - 1.0)
+    place = place - period * ops.floor(place / ops.maximum(period, 1.0))
+    # What rounding leaves below 0, and where there is one pixel alone.
+    return ops.clip(ops.minimum(place, period - place), 0.0, size - 1.0)
 
 
 def _coloured(x, draws):
     """Brightness, contrast, reversal of luma; of three channels also rotation of hue, and saturation."""
-    brightness = 0.2 * draws.normal() * draws.applied()
-    contrast = ops.exp2(0.5 * draws.normal() * draws.applied())
-    reversal = draws.floor(2)
-    x = (x + _like_images(brightness)) * _like_images(contrast)
+    on, values, normals = draws
+    brightness = 0.2 * normals[:, 4:5] * on["brightness"]
+    contrast = ops.exp2(0.5 * normals[:, 5:6] * on["contrast"])
+    luma = 1.0 - 2.0 * ops.floor(2.0 * values[:, 6:7]) * on["reversal"]
+    x = x + _like_images(brightness)
     if x.shape[-1] == 1:
-        return x * _like_images(1.0 - 2.0 * reversal)
-    angle = draws.angle()
-    saturation = ops.exp2(draws.normal() * draws.applied())
-    grey = ops.matmul(x, LUMA @ LUMA.T)
-    rest = x - grey
-    # A rotation about the direction of grey leaves ``grey``, and turns the rest towards its cross product with that direction.
-    l = float(LUMA[0, 0])
-    across = np.array([[0, -l, l], [l, 0, -l], [-l, l, 0]], "float32").T
-    turned = rest * _like_images(ops.cos(angle)) + ops.matmul(rest, across) * _like_images(ops.sin(angle))
-    # Where nothing is applied the sum gives the image back only to rounding: it is taken as it was.
-    changed = grey * _like_images(1.0 - 2.0 * reversal) + turned * _like_images(saturation)
-    same = ops.logical_and(ops.equal(reversal, 0.0), ops.logical_and(ops.equal(angle, 0.0), ops.equal(saturation, 1.0)))
-    return ops.where(_like_images(same), x, changed)
+        return x * _like_images(contrast * luma)
+    angle = math.pi * (2.0 * values[:, 7:8] - 1.0) * on["hue"]
+    saturation = ops.exp2(normals[:, 6:7] * on["saturation"])
+    # A rotation about the direction of grey leaves grey, and turns the rest towards its cross product with that direction. The entries of
+    # the matrix (B, 9) are exact where nothing is applied.
+    kept, crossed = saturation * ops.cos(angle), saturation * ops.sin(angle)
+    same, grey, across = (ops.convert_to_tensor(m.astype("float32")) for m in COLOURS)
+    matrix = contrast * (kept * same + (luma - kept) * grey + crossed * across)
+    matrix = ops.reshape(matrix, (-1, 1, 1, 3, 3))
+    return x[..., 0:1] * matrix[..., 0, :] + x[..., 1:2] * matrix[..., 1, :] + x[..., 2:3] * matrix[..., 2, :]
 
 
 def _like_images(values):

@@ -107,7 +107,7 @@ class Sampler(Configured):
 
         start = at(ops.cast(x, "float32"))
         carry = (start, ops.zeros_like(start.energy), ops.logical_not(_sound(start)))
-        state, accepted, diverged = ops.fori_loop(0, steps, body, carry)
+        state, accepted, diverged = backend.fori_loop(0, steps, body, carry)
         return {"x": state.x, "acceptance": accepted / steps, "diverged": diverged}
 
     def sample(self, energy, start, *, seed=None):
@@ -225,7 +225,7 @@ def leapfrog(at, state, p, step_size, steps):
         state = at(state.x + step_size * p)
         return state, p - 0.5 * step_size * state.gradient
 
-    return ops.fori_loop(0, steps, body, (state, p))
+    return backend.fori_loop(0, steps, body, (state, p))
 
 
 @keras.saving.register_keras_serializable(package="kgen")
