@@ -94,7 +94,15 @@ def when(condition, then, otherwise):
 
 
 def fori_loop(lower, upper, body, state):
-    """``ops.fori_loop``, for a body that takes gradients: on JAX, on a CPU, those of convolutions are several times as fast."""
+    """``ops.fori_loop``, for a body that takes gradients: on JAX, on a CPU, those of convolutions are several times as fast.
+
+    Args:
+        lower, upper: ints, the first number and the one after the last.
+        body: function from a number and a state to the next state.
+        state: tensor, or a structure of tensors.
+    Returns:
+        the last state.
+    """
     return _backend.fori_loop(lower, upper, body, state)
 
 
@@ -148,12 +156,25 @@ def traced_once(fn):
 
 
 def add_words(x, y):
-    """``x + y`` modulo 2^32, of uint32 tensors."""
+    """The sum modulo 2^32.
+
+    Args:
+        x, y: uint32 tensors that broadcast against each other.
+    Returns:
+        uint32 tensor.
+    """
     return _backend.add_words(x, y)
 
 
 def rotate_word(x, bits):
-    """The 32 bits of a uint32 tensor, moved to the left by ``bits`` (an int, 1 to 31); those that leave come in on the right."""
+    """Words whose bits are moved to the left; those that leave come in on the right.
+
+    Args:
+        x: uint32 tensor.
+        bits: int, 1 to 31, by how many.
+    Returns:
+        uint32 tensor shaped like ``x``.
+    """
     return _backend.rotate_word(x, bits)
 
 
@@ -255,9 +276,11 @@ def gpus():
 
 __all__ = [
     "TrainStep",
+    "add_words",
     "all_finite",
     "apply_gradients",
     "first_row",
+    "fori_loop",
     "gather",
     "gpus",
     "grad",
@@ -266,7 +289,9 @@ __all__ = [
     "jvp",
     "replica_sum",
     "replicas",
+    "rotate_word",
     "share",
+    "take_rows",
     "tfp",
     "traced_once",
     "value_and_grad",

@@ -31,7 +31,9 @@ APPLIED = (
 VALUES, NORMALS = 8, 7
 # Matrices (9,) of what a row of colours is multiplied by: it stays, goes to the direction of grey, to its cross product with that.
 COLOURS = np.eye(3).ravel(), np.full(9, 1 / 3), 3**-0.5 * np.array([0, 1, -1, -1, 0, 1, 1, -1, 0])
-TURNS = np.array([name.startswith("rotation") for name in APPLIED])  # either of the two is applied with probability p
+ROTATIONS = np.array(
+    [name.startswith("rotation") for name in APPLIED]
+)  # either of the two is applied with probability p
 STEPS = 4  # of the discriminator, between two changes of p
 SAFE = 0.8  # up to which p samples are not seen to take over the transformations (section 2.2)
 
@@ -87,7 +89,7 @@ class ADA(Augmentation):
         applied, values, radii, angles = ops.split(
             random.uniform(seeds, (sum(sizes),)), np.cumsum(sizes)[:-1].tolist(), axis=1
         )
-        chances = ops.where(TURNS, 1.0 - ops.sqrt(1.0 - p), p)
+        chances = ops.where(ROTATIONS, 1.0 - ops.sqrt(1.0 - p), p)
         on = ops.cast(applied < chances, "float32")
         # By Box and Muller, so that one call of the cipher is for all.
         normals = ops.sqrt(-2.0 * ops.log(radii)) * ops.cos(2.0 * math.pi * angles)

@@ -11,6 +11,12 @@ from kgen import backend
 FUNCTIONS = sorted(set(backend.__all__) - {"TrainStep", "tfp"})
 
 
+def test_every_function_is_of_the_contract():
+    functions = {k: v for k, v in vars(backend).items() if inspect.isfunction(v) and v.__module__ == backend.__name__}
+    made = {name for name in functions if not name.startswith("_")}
+    assert made == set(FUNCTIONS)
+
+
 @pytest.mark.parametrize("name", ["tensorflow", "jax", "torch"])
 def test_each_module_has_each_function(name):
     tree = ast.parse(pathlib.Path(backend.__file__).with_name(f"{name}.py").read_text(encoding="utf-8"))

@@ -268,3 +268,31 @@ def test_a_row_that_was_looked_up_twice_has_one_gradient():
     backend.apply_gradients(optimizer, [gradient], [table])
     first, second, _ = numbers(table)[:, 0]
     assert first == pytest.approx(second, rel=1e-5) and first < 0  # of equal gradients, equal steps
+
+
+def test_rows_of_each_example_at_its_own_places():
+    x = np.arange(24, dtype="float32").reshape(2, 4, 3)
+    places = np.array([[3, 0, 3], [1, 2, 1]], "int32")
+    np.testing.assert_array_equal(run_both(backend.take_rows, x, places), x[[[0], [1]], places])
+
+    def squares(x, places):
+        return backend.grad(lambda v: ops.sum(backend.take_rows(v, places) ** 2, axis=(1, 2)), x)
+
+    taken = np.array([[1, 0, 0, 2], [0, 2, 1, 0]], "float32")  # how often
+    np.testing.assert_allclose(run_both(squares, x, places), 2 * x * taken[..., None])
+
+
+def test_a_loop_whose_body_takes_gradients():
+    def descent(x):
+        def body(i, carry):
+            x, counted = carry
+            return x - 0.1 * backend.grad(cubes, x), counted + ops.cast(i, "float32")
+
+        return backend.fori_loop(1, 4, body, (x, ops.zeros(())))
+
+    x, counted = run_both(descent, X)
+    expected = X
+    for _ in range(3):
+        expected = expected - 0.3 * expected**2
+    np.testing.assert_allclose(x, expected, rtol=1e-5)
+    assert counted == 6
