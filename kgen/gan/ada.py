@@ -31,9 +31,8 @@ APPLIED = (
 VALUES, NORMALS = 8, 7
 # Matrices (9,) of what a row of colours is multiplied by: it stays, goes to the direction of grey, to its cross product with that.
 COLOURS = np.eye(3).ravel(), np.full(9, 1 / 3), 3**-0.5 * np.array([0, 1, -1, -1, 0, 1, 1, -1, 0])
-ROTATIONS = np.array(
-    [name.startswith("rotation") for name in APPLIED]
-)  # either of the two is applied with probability p
+# Either of the two is applied with probability p.
+ROTATIONS = np.array([name.startswith("rotation") for name in APPLIED])
 STEPS = 4  # of the discriminator, between two changes of p
 SAFE = 0.8  # up to which p samples are not seen to take over the transformations (section 2.2)
 
