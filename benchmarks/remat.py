@@ -1,18 +1,18 @@
-"""The memory of a training step with ``remat`` and without: `python -m benchmarks.remat [jax|tensorflow|torch ...]`.
+"""The memory of a training step with ``remat`` and without: `python -m benchmarks.remat [--batch 64] [jax|tensorflow|torch ...]`.
 
-One process for each step. JAX: the temporary memory of the compiled step, as XLA planned it (exact). torch: the largest sum of the tensors that
-live at once, beside the weights (exact). TensorFlow: by how much the largest resident set of a process grows when it takes a step of 64 examples
-after one of a single example, which has loaded and traced everything.
+One process for each step. JAX: the temporary memory of the compiled step, as XLA planned it (exact); its time on a GPU alone. torch: the
+largest sum of the tensors that live at once, beside the weights (exact). TensorFlow: by how much the largest resident set of a process grows when
+it takes a step of the whole batch after one of a single example, which has loaded and traced everything.
 """
 
 import os
 import resource
+import statistics
 import subprocess
 import sys
 import time
 import weakref
 
-BATCH = 64
 NETWORKS = ("U-Net", "DiT")
 
 
@@ -24,8 +24,8 @@ def network(name, remat):
     return UNet((28, 28, 1), channels=(32, 64, 64), blocks=2, attention=(7,), remat=remat)
 
 
-def measure(name, remat):
-    """MB of a training step's gradients, and seconds of a second step (None on JAX, where it is only compiled)."""
+def measure(name, remat, batch):
+    """MB of a training step's gradients, and seconds of a later step (None on JAX on a CPU, where it is only compiled)."""
     import keras
     from keras import ops
 
@@ -45,22 +45,34 @@ def measure(name, remat):
     if keras.config.backend() == "jax":
         import jax
 
-        compiled = jax.jit(step).lower(*inputs(BATCH)).compile()
-        return compiled.memory_analysis().temp_size_in_bytes / 1e6, None
+        given = inputs(batch)
+        compiled = jax.jit(step).lower(*given).compile()
+        memory = compiled.memory_analysis().temp_size_in_bytes / 1e6
+        return memory, median_seconds(lambda: jax.block_until_ready(compiled(*given))) if backend.gpus() else None
     compiled = backend.jit(step, made.variables)
     compiled(*inputs(1))
     if keras.config.backend() == "torch":
         start = time.process_time()
-        compiled(*inputs(BATCH))
+        compiled(*inputs(batch))
         seconds = time.process_time() - start
-        return largest_sum_of_tensors(lambda: compiled(*inputs(BATCH))), seconds
+        return largest_sum_of_tensors(lambda: compiled(*inputs(batch))), seconds
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    given = inputs(BATCH)
+    given = inputs(batch)
     compiled(*given)
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1e3
     start = time.process_time()
     compiled(*given)
     return grown, time.process_time() - start
+
+
+def median_seconds(function, times=20):
+    function()
+    seconds = []
+    for _ in range(times):
+        start = time.perf_counter()
+        function()
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds)
 
 
 def largest_sum_of_tensors(function):
@@ -92,25 +104,29 @@ def largest_sum_of_tensors(function):
     return live.most / 1e6
 
 
-def main(backends):
+def main(backends, batch):
     print("| backend | network | MB without | MB with remat | time, with / without |\n|---|---|---|---|---|")
     for backend in backends:
         for name in NETWORKS:
-            (plain, slow), (again, slower) = (_in_a_process(backend, name, remat) for remat in (False, True))
+            (plain, slow), (again, slower) = (_in_a_process(backend, name, remat, batch) for remat in (False, True))
             ratio = "" if slow is None else f"{slower / slow:.2f}"
             print(f"| {backend} | {name} | {plain:,.0f} | {again:,.0f} | {ratio} |", flush=True)
 
 
-def _in_a_process(backend, name, remat):
+def _in_a_process(backend, name, remat, batch):
     environment = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    command = [sys.executable, "-m", "benchmarks.remat", "one", name, str(int(remat))]
+    command = [sys.executable, "-m", "benchmarks.remat", "one", name, str(int(remat)), str(batch)]
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     memory, seconds = done.stdout.splitlines()[-1].split()
     return float(memory), None if seconds == "None" else float(seconds)
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["one"]:
-        print(*measure(sys.argv[2], sys.argv[3] == "1"))
+    arguments = sys.argv[1:]
+    if arguments[:1] == ["one"]:
+        print(*measure(arguments[1], arguments[2] == "1", int(arguments[3])))
     else:
-        main(sys.argv[1:] or ["jax", "tensorflow", "torch"])
+        asked = 64
+        if arguments[:1] == ["--batch"]:
+            asked, arguments = int(arguments[1]), arguments[2:]
+        main(arguments or ["jax", "tensorflow", "torch"], asked)

@@ -1,4 +1,7 @@
-"""A consistency model of Fashion-MNIST, tuned from the diffusion model `edm_fashion_mnist`: samples in one or two steps."""
+"""A consistency model of Fashion-MNIST, tuned from the diffusion model `edm_fashion_mnist`: samples in one or two steps.
+
+An hour on one core; with a GPU for longer: ``--batch-size 256 --epochs 69``, some nine minutes.
+"""
 
 import pathlib
 import time
@@ -45,8 +48,7 @@ def main(
         noise_levels=kgen.diffusion.ShrinkingGaps(steps, stages=7),
         times=kgen.diffusion.LogNormalTimes(-1.1, 2.0),
         teacher=0.0,
-        # Its second step is from a noise of 4.0, where its estimates are better than those of half the time, 2.5.
-        sampler=kgen.diffusion.ConsistencySampler(2, grid=kgen.diffusion.UniformGrid(power=0.85)),
+        sampler=kgen.diffusion.ConsistencySampler(2),
         ema=0.999,
     )
     learning_rate = keras.optimizers.schedules.CosineDecay(

@@ -41,7 +41,7 @@ def main(
         network=network,
         sigma_data=float(x.std()),
         num_classes=classes,
-        sampler=kgen.diffusion.DPMSolverMultistepSampler(30, stochastic=True, grid="karras"),
+        sampler=kgen.diffusion.DPMSolverMultistepSampler(30, stochastic=True),
         ema=0.999,
     )
     steps = epochs * -(-len(x) // batch_size)

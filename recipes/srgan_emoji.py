@@ -1,4 +1,7 @@
-"""Super-resolution of emoji by a GAN: from 16x16 to 32x32 pixels, beside bicubic enlargement and the same network trained on pixels alone."""
+"""Super-resolution of emoji by a GAN: from 16x16 to 32x32 pixels, beside bicubic enlargement and the same network trained on pixels alone.
+
+An hour on one core; with a GPU from 32x32 to 64x64: ``--image-size 64 --epochs 210``, some seven minutes.
+"""
 
 import time
 
@@ -18,7 +21,7 @@ def main(data="emoji", epochs=60, batch_size=32, seed=0, out="saved_models/srgan
 
     # How a classifier sees a picture, where one is at hand, else pixels alone.
     classifier = kgen.metrics.load_classifier(data) if data in kgen.metrics.classifiers() else None
-    features = None if classifier is None or classifier.shape != shape else classifier.maps
+    features = None if classifier is None or shape[-1] != classifier.shape[-1] else classifier.maps_of(shape)
     generator = kgen.networks.SRResNet((shape[0] // 2, shape[1] // 2, shape[2]), 2, width=32, blocks=6)
     discriminator = kgen.networks.SRDiscriminator(shape, width=32, dense=256)
 
@@ -77,6 +80,7 @@ def main(data="emoji", epochs=60, batch_size=32, seed=0, out="saved_models/srgan
         if features is not None:
             seen = kgen.metrics.perceptual_distance(images, x_test, classifier)
             values["perceptual_distance"] = (seen, f"from test pictures, by the maps of the {classifier.name}")
+        if classifier is not None and classifier.shape == shape:  # larger ones it sees made small, as what is given
             report = kgen.metrics.fidelity_report(images, train=x, test=x_test, extractor=classifier)
             figures[f"{name}_frechet_distance"] = report["frechet_distance"]
         for figure, (each, unit) in values.items():

@@ -16,10 +16,15 @@ if os.environ.get("KERAS_BACKEND") != "torch":  # tests compile by XLA far more 
     fast = "--xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1 --xla_cpu_use_fusion_emitters=false"
     os.environ.setdefault("XLA_FLAGS", fast)
 
-import keras
-import pytest
+sys.path.append(str(pathlib.Path(__file__).parent))
+import two_devices
 
-from kgen.core import model as models
+two_devices.make()
+
+import keras  # noqa: E402
+import pytest  # noqa: E402
+
+from kgen.core import model as models  # noqa: E402
 
 # What is imported stays, and is looked through no more; the rest seldom: collections took a tenth of the tests' time.
 gc.freeze()
@@ -38,7 +43,6 @@ def pytest_runtest_teardown():
         Collection.last = time.monotonic()
 
 
-sys.path.append(str(pathlib.Path(__file__).parent))
 pytest.register_assert_rewrite("contract")
 
 

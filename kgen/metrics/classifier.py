@@ -58,6 +58,20 @@ class FrozenClassifier:
         last = {tuple(h.shape[1:3]): h for h in outputs if isinstance(h, keras.KerasTensor) and len(h.shape) == 4}
         self.maps = keras.Model(model.inputs[0], list(last.values()) or [features], trainable=False, name="maps")
 
+    def maps_of(self, shape):
+        """The same maps of images of another size, (H, W, C): `keras.Model` of the same convolutions.
+
+        It sees details of the size that it was trained for: of images of twice the sides, those of half the size.
+        """
+        if tuple(shape) == self.shape:
+            return self.maps
+        if len(shape) != 3 or shape[-1] != self.shape[-1]:
+            raise ValueError(f"shape: expected (H, W, {self.shape[-1]}) for the {self.name}, received {tuple(shape)}.")
+        maps = keras.models.clone_model(self.maps, input_tensors=keras.Input(shape, name="images"))
+        maps.set_weights(self.maps.get_weights())
+        maps.trainable = False
+        return maps
+
     def __call__(self, x, batch_size=512):
         """Features and class probabilities in one pass.
 

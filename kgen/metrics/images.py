@@ -42,7 +42,7 @@ def perceptual_distance(images, others, classifier, batch_size=256):
 
     Args:
         images, others: float arrays (N, H, W, C) in [-1, 1].
-        classifier: `FrozenClassifier`, whose `maps` are compared; figures of two classifiers cannot be.
+        classifier: `FrozenClassifier`, whose maps of images of this size are compared; figures of two classifiers or of two sizes cannot be.
         batch_size: how many pairs go through the network at once.
     Returns:
         float array (N,), 0 where an image equals the other, at most 4 for each map.
@@ -51,7 +51,8 @@ def perceptual_distance(images, others, classifier, batch_size=256):
     """
     pairs = [values.astype("float32") for values in _pair(images, others)]
     parts = range(0, len(pairs[0]), batch_size)
-    rows = [perceptual.perceptual_distance(classifier.maps, *(v[i : i + batch_size] for v in pairs)) for i in parts]
+    maps = classifier.maps_of(pairs[0].shape[1:])
+    rows = [perceptual.perceptual_distance(maps, *(v[i : i + batch_size] for v in pairs)) for i in parts]
     return np.concatenate([ops.convert_to_numpy(r) for r in rows])
 
 

@@ -1,7 +1,4 @@
-"""Run by test_distribution in a process of its own: trains on one device or on several, and writes what came out.
-
-Usage: distributed.py single|mirrored|parallel|processes OUT.npz [PROCESS PORT]
-"""
+"""Models trained on one device, on replicas, or by several processes, each of which runs ``distributed.py OUT.npz PROCESS PORT``."""
 
 import contextlib
 import os
@@ -72,11 +69,11 @@ class Duel(GenerativeModel):
         return {"discriminator_loss": discriminator, "generator_loss": generator}
 
 
-def bad_batch(x, scope):
+def bad_batch(scope):
     """State after a good batch, and after another with NaN on the second replica alone; whether training stopped."""
     import tensorflow as tf
 
-    x = x[:16].copy()
+    x = np.random.default_rng(0).normal(size=(16, 4)).astype("float32")
     x[13, 2] = np.nan
     data, results = tf.data.Dataset.from_tensor_slices((x,)).batch(8), {}
     for name, batches in [("good", data.take(1)), ("bad", data)]:
@@ -105,27 +102,14 @@ def rows_before(scope):
             return backend.first_row(tf.constant(counts)[context.replica_id_in_sync_group])
 
         rows = tf.function(lambda row=row: strategy.run(row))()
-        results[f"first_row/{counts[0]}+{counts[1]}"] = [int(v) for v in strategy.experimental_local_results(rows)]
+        results[f"{counts[0]}+{counts[1]}"] = [int(v) for v in strategy.experimental_local_results(rows)]
     return results
 
 
-def main(mode, out, process=0, port=0):
-    process = int(process)
-    scope = contextlib.nullcontext
-    if mode == "mirrored":
-        import mirrored
-
-        scope = mirrored.scope()
-    elif mode == "processes":
-        import jax
-
-        jax.config.update("jax_cpu_collectives_implementation", "gloo")
-        keras.distribution.initialize(f"localhost:{port},localhost:{port}", num_processes=2, process_id=process)
-    if mode in ("parallel", "processes"):
-        keras.distribution.set_distribution(keras.distribution.DataParallel(auto_shard_dataset=False))
-
-    share = slice(4 * process, 4 * process + 4) if mode == "processes" else slice(None)
-    size = 4 if mode == "processes" else 8
+def trained(scope=contextlib.nullcontext, process=None):
+    """Dict from a model and a figure or weight of it to its value; of a process, from its half of each batch."""
+    share = slice(None) if process is None else slice(4 * process, 4 * process + 4)
+    size = 8 if process is None else 4
 
     def mine(x):  # of each batch of 8 rows, those of this process
         return x.reshape(-1, 8, x.shape[-1])[:, share].reshape(-1, x.shape[-1])
@@ -149,10 +133,17 @@ def main(mode, out, process=0, port=0):
     train("OneLoss", lambda: OneLoss(ema=0.9), mine(x), size)
     if keras.config.backend() == "tensorflow":
         train("uneven", lambda: Duel(ema=0.9), x[:17], 8)  # the last batch leaves the second replica without rows
-        results |= bad_batch(x, scope)
-    if mode == "mirrored":
-        results |= rows_before(scope)
-    np.savez(out, **results)
+    return results
+
+
+def main(out, process, port):
+    import jax
+
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    process = int(process)
+    keras.distribution.initialize(f"localhost:{port},localhost:{port}", num_processes=2, process_id=process)
+    keras.distribution.set_distribution(keras.distribution.DataParallel(auto_shard_dataset=False))
+    np.savez(out, **trained(process=process))
 
 
 if __name__ == "__main__":

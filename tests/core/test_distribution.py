@@ -1,4 +1,4 @@
-"""Training on several devices is training on one: several run ``distributed.py`` in processes of their own."""
+"""Training on several devices is training on one."""
 
 import os
 import pathlib
@@ -9,29 +9,15 @@ import sys
 import keras
 import numpy as np
 import pytest
+import two_devices
 from core import distributed
 
 BACKEND = keras.config.backend()
-SCRIPT = pathlib.Path(__file__).with_name("distributed.py")
-
-
-def start(mode, out, *arguments, **environment):
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": BACKEND, **environment}
-    command = [sys.executable, str(SCRIPT), mode, str(out), *map(str, arguments)]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
-def results(process, out):
-    text, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, text[-4000:]
-    return dict(np.load(out))
 
 
 @pytest.fixture(scope="module")
-def single(tmp_path_factory):
-    out = tmp_path_factory.mktemp("single") / "out.npz"
-    distributed.main("single", out)
-    return dict(np.load(out))
+def single():
+    return distributed.trained()
 
 
 def assert_alike(several, single, names):
@@ -42,24 +28,36 @@ def assert_alike(several, single, names):
 
 
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="tf.distribute is TensorFlow's")
-def test_two_mirrored_replicas(single, tmp_path):
-    several = results(start("mirrored", tmp_path / "out.npz"), tmp_path / "out.npz")
+def test_two_mirrored_replicas(single):
+    with two_devices.replicas() as scope:
+        several = distributed.trained(scope)
     assert_alike(several, single, ["Location", "Duel", "uneven"])
     # Its dropout draws other numbers on each replica: alike, not equal.
     assert several["OneLoss/fit/loss"] == pytest.approx(single["OneLoss/fit/loss"], rel=0.5)
-    assert not several["good/stopped"] and several["bad/stopped"]
-    kept = [k for k in several if k.startswith("good/state")]
+
+
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="tf.distribute is TensorFlow's")
+def test_a_bad_batch_of_one_replica_changes_nothing_on_either():
+    with two_devices.replicas() as scope:
+        after = distributed.bad_batch(scope)
+    assert not after["good/stopped"] and after["bad/stopped"]
+    kept = [k for k in after if k.startswith("good/state")]
     assert len(kept) > 4
     for k in kept:
-        np.testing.assert_array_equal(several[k.replace("good", "bad")], several[k], err_msg=k)
-    firsts = {k.split("/")[1]: v.tolist() for k, v in several.items() if k.startswith("first_row")}
+        np.testing.assert_array_equal(after[k.replace("good", "bad")], after[k], err_msg=k)
+
+
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="tf.distribute is TensorFlow's")
+def test_rows_are_counted_over_replicas():
+    with two_devices.replicas() as scope:
+        firsts = distributed.rows_before(scope)
     assert firsts == {"3+5": [0, 3], "4+4": [0, 4], "2+0": [0, 2], "0+7": [0, 0]}
 
 
 @pytest.mark.skipif(BACKEND != "jax", reason="keras.distribution runs on JAX")
-def test_data_parallel_on_two_devices(single, tmp_path):
-    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2"
-    several = results(start("parallel", tmp_path / "out.npz", XLA_FLAGS=flags), tmp_path / "out.npz")
+def test_data_parallel_on_two_devices(single):
+    with two_devices.replicas() as scope:
+        several = distributed.trained(scope)
     assert_alike(several, single, ["Location", "Duel", "OneLoss"])
 
 
@@ -68,7 +66,19 @@ def test_data_parallel_on_two_processes(single, tmp_path):
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    outs = [tmp_path / f"{k}.npz" for k in range(2)]
-    processes = [start("processes", out, k, port) for k, out in enumerate(outs)]
+    script, outs = pathlib.Path(distributed.__file__), [tmp_path / f"{k}.npz" for k in range(2)]
+    environment = {**os.environ, "XLA_FLAGS": os.environ["XLA_FLAGS"].replace(two_devices.FLAG, "")}  # one device each
+    processes = [
+        subprocess.Popen(
+            [sys.executable, str(script), str(out), str(k), str(port)],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for k, out in enumerate(outs)
+    ]
     for process, out in zip(processes, outs, strict=True):
-        assert_alike(results(process, out), single, ["Location", "Duel", "OneLoss"])
+        text, _ = process.communicate(timeout=300)
+        assert process.returncode == 0, text[-4000:]
+        assert_alike(dict(np.load(out)), single, ["Location", "Duel", "OneLoss"])

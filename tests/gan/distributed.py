@@ -1,13 +1,9 @@
-"""A GAN trained on the devices at hand. Run as ``distributed.py OUT.npz`` it trains on two replicas, and writes what came out there."""
+"""A GAN trained on one device or on replicas."""
 
 import contextlib
-import pathlib
-import sys
 
 import keras
 import numpy as np
-
-sys.path.append(str(pathlib.Path(__file__).parent.parent))
 from gan.parts import Jitter, dense
 
 from kgen.gan import GAN, R1, GradientPenalty, PathLength
@@ -36,9 +32,3 @@ def trained(scope=contextlib.nullcontext):
     figures = model.evaluate(x, batch_size=32, verbose=0, return_dict=True)
     results |= {f"evaluate/{k}": v for k, v in figures.items()}
     return results
-
-
-if __name__ == "__main__":
-    import mirrored
-
-    np.savez(sys.argv[1], **trained(mirrored.scope()))

@@ -1,14 +1,11 @@
 """The ground of adversarial models: turns, row seeds, augmentation, lazy regularisers and what is remembered."""
 
-import os
-import pathlib
-import subprocess
-import sys
 import warnings
 
 import keras
 import numpy as np
 import pytest
+import two_devices
 from gan.distributed import trained
 from gan.parts import Jitter, dense
 from keras import ops
@@ -355,13 +352,10 @@ def test_the_pool_holds_what_was_put_in_and_gives_half_of_it_back():
 
 
 @pytest.mark.skipif(keras.config.backend() != "tensorflow", reason="tf.distribute is TensorFlow's")
-def test_two_replicas_train_as_one_device(tmp_path):
-    script, out = pathlib.Path(__file__).with_name("distributed.py"), tmp_path / "out.npz"
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    command = [sys.executable, str(script), str(out)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-4000:]
-    several, single = dict(np.load(out)), trained()
+def test_two_replicas_train_as_one_device():
+    single = trained()
+    with two_devices.replicas() as scope:
+        several = trained(scope)
     assert len(single) > 15 and single["weight/0"].size
     for name in single:
         np.testing.assert_allclose(several[name], single[name], atol=1e-5, err_msg=name)

@@ -1,26 +1,22 @@
-"""Run by test_replicas in a process of its own: trains systems of several rooms on one device or on two replicas, and writes the weights.
+"""Systems of several rooms trained on one device and on two replicas, with gradients clipped by the norm of each.
 
-Without names it trains every system of these rooms, which takes minutes; the tests take those that stand for the others. Gradients
-are clipped, by the norm of each.
-
-Usage: replicas.py single|mirrored|parallel OUT.npz [SYSTEM ...]
+The tests take those that stand for the others. Run as ``replicas.py [SYSTEM ...]`` it compares those named, or all, which takes minutes.
 """
 
 import contextlib
-import os
 import pathlib
 import sys
 
-# Keras would import TensorFlow to look for its types, which takes longer than the training here.
-if __name__ == "__main__" and os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
-    sys.modules["tensorflow"] = None
+sys.path.append(str(pathlib.Path(__file__).parent.parent))
+import two_devices
+
+if __name__ == "__main__":
+    two_devices.make()
 
 import keras
 import numpy as np
-from keras import layers
-
-sys.path.append(str(pathlib.Path(__file__).parent.parent))
 from gan.parts import dense
+from keras import layers
 
 from kgen import diffusion, gan, hybrid, vae
 from kgen.core.conditions import LabelCondition
@@ -219,31 +215,17 @@ def trained(name, scope=contextlib.nullcontext):
     return {f"{name}/{i}": keras.ops.convert_to_numpy(w) for i, w in enumerate(model.weights)}
 
 
-def refused(scope):
-    """What a GAN with Keras's own BatchNormalization says on replicas."""
-    with scope():
-        generator = keras.Sequential([keras.Input((2,)), layers.Dense(4), layers.BatchNormalization(), layers.Dense(3)])
-        model = gan.GAN(VECTOR, 2, **{**players(), "generator": generator})
-        model.compile(jit_compile=False)
-    try:
-        model.fit(VECTORS, batch_size=BATCH, verbose=0)
-    except ValueError as error:
-        return str(error)
-
-
-def main(mode, out, *names):
-    scope, results = contextlib.nullcontext, {}
-    if mode == "mirrored":
-        import mirrored
-
-        scope = mirrored.scope()
-        results["refused"] = refused(scope)
-    elif mode == "parallel":
-        keras.distribution.set_distribution(keras.distribution.DataParallel(auto_shard_dataset=False))
-    for name in names or SYSTEMS:
-        results |= trained(name, scope)
-        np.savez(out, **results)
+def compare(name):
+    """Asserts that each weight of a system is the same after two steps on one device and on two replicas."""
+    single = trained(name)
+    with two_devices.replicas() as scope:
+        several = trained(name, scope)
+    assert single.keys() == several.keys() and len(single) > 6
+    for path, value in single.items():
+        np.testing.assert_allclose(several[path], value, atol=1e-5, err_msg=path)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    for system in sys.argv[1:] or SYSTEMS:
+        compare(system)
+        print(system, flush=True)

@@ -95,6 +95,21 @@ def test_maps_are_the_last_of_each_size(shipped):
     np.testing.assert_allclose(keras.ops.convert_to_numpy(h), classifier.features(x), atol=1e-4)
 
 
+def test_maps_of_larger_images_are_those_of_their_parts():
+    classifier = load_classifier("emoji")
+    x = np.random.default_rng(0).uniform(-1, 1, (2, 64, 64, 3)).astype("float32")
+    maps = classifier.maps_of((64, 64, 3))
+    assert classifier.maps_of((32, 32, 3)) is classifier.maps and maps.trainable_variables == []
+    # Away from the border that a part has and the whole has not.
+    for whole, part, inside in zip(maps(x), classifier.maps(x[:, :32, :32]), (14, 5, 1), strict=True):
+        whole, part = (keras.ops.convert_to_numpy(h)[:, :inside, :inside] for h in (whole, part))
+        np.testing.assert_allclose(whole, part, atol=1e-5)
+    other = np.roll(x, 1, axis=1)
+    assert (perceptual_distance(x, other, classifier) > 0.1).all()
+    with pytest.raises(ValueError, match=r"shape: expected \(H, W, 3\) for the emoji classifier"):
+        classifier.maps_of((64, 64, 1))
+
+
 def test_perceptual_distance_is_of_unit_vectors_at_each_place():
     classifier = load_classifier("digits")
     x, y = np.random.default_rng(0).uniform(-1, 1, (2, 5, 8, 8, 1)).astype("float32")

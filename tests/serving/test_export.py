@@ -58,6 +58,7 @@ def test_versions(tmp_path):
     assert exporting.next_version(tmp_path / "new") == 1
 
 
+@pytest.mark.once("an export is written by TensorFlow in a process of its own")
 def test_first_version(exported):
     assert exported.name == "1"
     assert names(exported.parent) == ["1", *BESIDE]

@@ -1,8 +1,6 @@
-"""A VAE trained on the devices at hand. Run as ``distributed.py OUT.npz`` it trains on two replicas, and writes the weights there."""
+"""A VAE trained on one device or on replicas."""
 
 import contextlib
-import pathlib
-import sys
 
 import keras
 import numpy as np
@@ -36,10 +34,3 @@ def trained(scope=contextlib.nullcontext):
         **{f"fit/{k}": v for k, v in history.items()},
         **{f"evaluate/{k}": v for k, v in figures.items()},
     }
-
-
-if __name__ == "__main__":
-    sys.path.append(str(pathlib.Path(__file__).parent.parent))
-    import mirrored
-
-    np.savez(sys.argv[1], **trained(mirrored.scope()))
