@@ -19,12 +19,13 @@ if os.environ.get("KERAS_BACKEND") != "torch":  # tests compile by XLA far more 
 sys.path.append(str(pathlib.Path(__file__).parent))
 import two_devices
 
-two_devices.make()
+if "two_devices" in sys.argv:
+    two_devices.make()
 
-import keras  # noqa: E402
-import pytest  # noqa: E402
+import keras
+import pytest
 
-from kgen.core import model as models  # noqa: E402
+from kgen.core import model as models
 
 # What is imported stays, and is looked through no more; the rest seldom: collections took a tenth of the tests' time.
 gc.freeze()
@@ -93,12 +94,12 @@ def compilers(request, monkeypatch):
 LONGEST = (
     "callbacks/test_checkpoint.py",
     "diffusion/test_ddpm.py",
-    "hybrid/test_replicas.py",
     "recipes/test_recipes.py",
     "serving/test_families.py",
     "serving/test_portable.py",
     "serving/test_together.py",
     "test_docs.py",
+    "test_two_devices.py",
     "tools/test_comparing.py",
     "tools/test_demo.py",
 )

@@ -8,7 +8,10 @@ FLAG = "--xla_force_host_platform_device_count=2"
 
 
 def make():
-    """Makes them, before anything is computed: conftest calls it before Keras is imported. On torch kgen trains on one."""
+    """Makes them, before anything is computed: conftest calls it before Keras is imported, for ``pytest -n 0 -m two_devices``.
+
+    Not for every test: with two TensorFlow places each operation for longer.
+    """
     backend = os.environ.get("KERAS_BACKEND", "tensorflow")
     if backend == "jax":
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FLAG}"

@@ -61,13 +61,13 @@ def fit(model, folder, *callbacks, epochs=3, x=ROWS, **options):
 CHECKPOINT = ("every", "keep", "monitor", "mode", "resume", "seed", "rollback", "lower_rate", "spike")
 
 
+@pytest.mark.once(
+    "what is in a checkpoint and when it is written is the same on every backend; the tests below read one on each"
+)
 @pytest.mark.xla  # as the processes that are killed compile
 def test_killed_at_random_steps_and_in_a_write_it_ends_bit_for_bit_the_same(tmp_path):
     rng = random.Random(pathlib.Path(__file__).stat().st_mtime_ns)  # other steps for everyone who edits this
     kills = [("gan", 6, "write"), ("ddpm", rng.randrange(3, 17)), ("gpt", rng.randrange(3, 17))]
-    # What is in a checkpoint and when it is written is the same on every backend: one shows that it is read on the others.
-    if keras.config.backend() != "tensorflow":
-        kills = kills[:1]
     program = pathlib.Path(checkpointed.__file__)
     for arguments in kills:
         command = [sys.executable, str(program), str(tmp_path), *map(str, arguments)]

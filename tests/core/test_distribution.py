@@ -13,6 +13,7 @@ import two_devices
 from core import distributed
 
 BACKEND = keras.config.backend()
+pytestmark = pytest.mark.two_devices
 
 
 @pytest.fixture(scope="module")

@@ -351,6 +351,7 @@ def test_the_pool_holds_what_was_put_in_and_gives_half_of_it_back():
     assert ImagePool(0)(x, None, {})[0] is x
 
 
+@pytest.mark.two_devices
 @pytest.mark.skipif(keras.config.backend() != "tensorflow", reason="tf.distribute is TensorFlow's")
 def test_two_replicas_train_as_one_device():
     single = trained()

@@ -12,6 +12,8 @@ from hybrid.replicas import BATCH, VECTOR, VECTORS, compare, players
 
 from kgen import gan
 
+pytestmark = pytest.mark.two_devices
+
 
 @pytest.mark.skipif(keras.config.backend() == "torch", reason="kgen runs one torch process")
 @pytest.mark.parametrize("system", ["together", "WAE", "DDPM"])

@@ -161,6 +161,7 @@ def learnt(ema, scope=None):
     return np.array(layer.codebook), np.array(layer.counts)
 
 
+@pytest.mark.two_devices
 @pytest.mark.skipif(keras.config.backend() != "tensorflow", reason="tf.distribute is TensorFlow's")
 @pytest.mark.parametrize("ema", [0.9, None])
 def test_replicas_have_the_codebook_of_one_device(ema):

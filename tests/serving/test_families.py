@@ -87,8 +87,7 @@ FAMILIES = {
 
 
 # Each has what a server could do otherwise: a loop of its own, an attention, a cache, a mixture, codes, a gradient in a loop. The others are
-# their endpoints over networks of the same kind; the contract asks the endpoints of each class. An export from JAX and torch takes a process of
-# its own: one family shows that it finds kgen's classes.
+# their endpoints over networks of the same kind; the contract asks the endpoints of each class.
 BY_THEMSELVES = (
     "ddpm",
     "vae",
@@ -100,10 +99,10 @@ BY_THEMSELVES = (
     "pixelcnn",
     "energy_model",
 )
-SERVED = BY_THEMSELVES if keras.config.backend() == "tensorflow" else ["dcgan"]
 
 
-@pytest.mark.parametrize("family", SERVED)
+@pytest.mark.once("an export from another backend is made in a process of TensorFlow: test_served shows one")
+@pytest.mark.parametrize("family", BY_THEMSELVES)
 def test_served_as_in_the_model(family, tmp_path):
     keras.utils.set_random_seed(0)
     model = FAMILIES[family]()

@@ -7,6 +7,7 @@ import two_devices
 from vae.distributed import trained
 
 
+@pytest.mark.two_devices
 @pytest.mark.skipif(keras.config.backend() != "tensorflow", reason="tf.distribute is TensorFlow's")
 def test_two_mirrored_replicas():
     single = trained()
