@@ -23,7 +23,9 @@ def main(
     x_test, _ = kgen.data.load(data, split="test", image_size=image_size)
     shape = x.shape[1:]
     classifier = kgen.metrics.load_classifier(data) if data in kgen.metrics.classifiers() else None
-    features = None if classifier is None or classifier.shape != shape else classifier.maps
+    features = None
+    if classifier is not None and min(shape[:2]) >= max(classifier.shape[:2]):
+        features = classifier.maps_of(shape)
 
     # The discriminator of patches begins when there is something to judge, and says little: it is to sharpen, not to invent.
     steps = epochs * -(-len(x) // batch_size)

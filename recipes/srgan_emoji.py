@@ -21,7 +21,9 @@ def main(data="emoji", epochs=60, batch_size=32, seed=0, out="saved_models/srgan
 
     # How a classifier sees a picture, where one is at hand, else pixels alone.
     classifier = kgen.metrics.load_classifier(data) if data in kgen.metrics.classifiers() else None
-    features = None if classifier is None or shape[-1] != classifier.shape[-1] else classifier.maps_of(shape)
+    features = None
+    if classifier is not None and min(shape[:2]) >= max(classifier.shape[:2]):
+        features = classifier.maps_of(shape)
     generator = kgen.networks.SRResNet((shape[0] // 2, shape[1] // 2, shape[2]), 2, width=32, blocks=6)
     discriminator = kgen.networks.SRDiscriminator(shape, width=32, dense=256)
 

@@ -59,14 +59,22 @@ class FrozenClassifier:
         self.maps = keras.Model(model.inputs[0], list(last.values()) or [features], trainable=False, name="maps")
 
     def maps_of(self, shape):
-        """The same maps of images of another size, (H, W, C): `keras.Model` of the same convolutions.
+        """`maps` of larger images.
 
-        It sees details of the size that it was trained for: of images of twice the sides, those of half the size.
+        Args:
+            shape: (H, W, C) of the images. Details count in pixels: of images of twice the sides it sees those half as large.
+        Returns:
+            `keras.Model` of the same convolutions; `maps` itself where the size is the classifier's.
+        Raises:
+            ValueError: sides below the classifier's, or another number of channels.
         """
         if tuple(shape) == self.shape:
             return self.maps
-        if len(shape) != 3 or shape[-1] != self.shape[-1]:
-            raise ValueError(f"shape: expected (H, W, {self.shape[-1]}) for the {self.name}, received {tuple(shape)}.")
+        height, width, channels = self.shape
+        if len(shape) != 3 or shape[0] < height or shape[1] < width or shape[2] != channels:
+            raise ValueError(
+                f"shape: expected (H, W, {channels}) from ({height}, {width}, {channels}) on for the {self.name}, received {tuple(shape)}."
+            )
         maps = keras.models.clone_model(self.maps, input_tensors=keras.Input(shape, name="images"))
         maps.set_weights(self.maps.get_weights())
         maps.trainable = False

@@ -106,8 +106,11 @@ def test_maps_of_larger_images_are_those_of_their_parts():
         np.testing.assert_allclose(whole, part, atol=1e-5)
     other = np.roll(x, 1, axis=1)
     assert (perceptual_distance(x, other, classifier) > 0.1).all()
-    with pytest.raises(ValueError, match=r"shape: expected \(H, W, 3\) for the emoji classifier"):
-        classifier.maps_of((64, 64, 1))
+    for wrong in ((64, 64, 1), (16, 64, 3), (64, 64)):
+        with pytest.raises(
+            ValueError, match=r"shape: expected \(H, W, 3\) from \(32, 32, 3\) on for the emoji classifier"
+        ):
+            classifier.maps_of(wrong)
 
 
 def test_perceptual_distance_is_of_unit_vectors_at_each_place():
