@@ -1,8 +1,8 @@
-"""The memory of a training step with ``remat`` and without: `python -m benchmarks.remat [--batch 64] [jax|tensorflow|torch ...]`.
+"""The memory of a training step with ``remat`` and without: `python -m benchmarks.remat [jax|tensorflow|torch ...] [--batch 64]`.
 
 One process for each step. JAX: the temporary memory of the compiled step, as XLA planned it (exact); its time on a GPU alone. torch: the
-largest sum of the tensors that live at once, beside the weights (exact). TensorFlow: by how much the largest resident set of a process grows when
-it takes a step of the whole batch after one of a single example, which has loaded and traced everything.
+largest sum of the tensors that live at once, beside the weights (exact); its time on a CPU alone. TensorFlow: by how much the largest resident
+set of a process grows when it takes a step of the whole batch after one of a single example, which has loaded and traced everything.
 """
 
 import os
@@ -13,6 +13,9 @@ import sys
 import time
 import weakref
 
+import click
+
+BACKENDS = ("jax", "tensorflow", "torch")
 NETWORKS = ("U-Net", "DiT")
 
 
@@ -25,7 +28,7 @@ def network(name, remat):
 
 
 def measure(name, remat, batch):
-    """MB of a training step's gradients, and seconds of a later step (None on JAX on a CPU, where it is only compiled)."""
+    """MB of a training step's gradients, and seconds of a later step: None for JAX on a CPU and torch on a GPU, where it is not timed."""
     import keras
     from keras import ops
 
@@ -55,7 +58,8 @@ def measure(name, remat, batch):
         start = time.process_time()
         compiled(*inputs(batch))
         seconds = time.process_time() - start
-        return largest_sum_of_tensors(lambda: compiled(*inputs(batch))), seconds
+        memory = largest_sum_of_tensors(lambda: compiled(*inputs(batch)))
+        return memory, None if backend.gpus() else seconds
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     given = inputs(batch)
     compiled(*given)
@@ -104,9 +108,12 @@ def largest_sum_of_tensors(function):
     return live.most / 1e6
 
 
+@click.command()
+@click.argument("backends", nargs=-1, type=click.Choice(BACKENDS))
+@click.option("--batch", default=64, type=click.IntRange(min=1), help="Rows of a step; 64 by default.")
 def main(backends, batch):
     print("| backend | network | MB without | MB with remat | time, with / without |\n|---|---|---|---|---|")
-    for backend in backends:
+    for backend in backends or BACKENDS:
         for name in NETWORKS:
             (plain, slow), (again, slower) = (_in_a_process(backend, name, remat, batch) for remat in (False, True))
             ratio = "" if slow is None else f"{slower / slow:.2f}"
@@ -115,18 +122,12 @@ def main(backends, batch):
 
 def _in_a_process(backend, name, remat, batch):
     environment = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    command = [sys.executable, "-m", "benchmarks.remat", "one", name, str(int(remat)), str(batch)]
+    code = f"from benchmarks.remat import measure; print(*measure({name!r}, {remat}, {batch}))"
+    command = [sys.executable, "-c", code]
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     memory, seconds = done.stdout.splitlines()[-1].split()
     return float(memory), None if seconds == "None" else float(seconds)
 
 
 if __name__ == "__main__":
-    arguments = sys.argv[1:]
-    if arguments[:1] == ["one"]:
-        print(*measure(arguments[1], arguments[2] == "1", int(arguments[3])))
-    else:
-        asked = 64
-        if arguments[:1] == ["--batch"]:
-            asked, arguments = int(arguments[1]), arguments[2:]
-        main(arguments or ["jax", "tensorflow", "torch"], asked)
+    main()

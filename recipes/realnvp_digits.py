@@ -38,6 +38,7 @@ def main(
 
     run = kgen.Run(out)
     run.save_model(model)
+    run.save_preset(model, dtype="float16")  # half the size, the same figures
     # What kgen demo shows of the data.
     run.save_facts(model, x_test, log_prob={}, **({} if y is None else {"labels": y_test}))
     run.save_curves(history)

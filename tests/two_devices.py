@@ -14,7 +14,7 @@ def make():
     """
     backend = os.environ.get("KERAS_BACKEND", "tensorflow")
     if backend == "jax":
-        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FLAG}"
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FLAG}".strip()
     elif backend == "tensorflow":
         import tensorflow as tf
 
@@ -37,6 +37,7 @@ def replicas():
     if keras.config.backend() == "tensorflow":
         yield mirrored().scope
         return
+    assert len(keras.distribution.list_devices()) == 2
     keras.distribution.set_distribution(keras.distribution.DataParallel(auto_shard_dataset=False))
     try:
         yield contextlib.nullcontext

@@ -116,7 +116,6 @@ np.savez(f"{folder}/there.npz", **out)
 
 
 @pytest.mark.across(OTHER)
-@pytest.mark.once("a file is the same whichever backend writes it")
 def test_a_file_loads_whole_on_another_backend(tmp_path):
     here = {}
     for make in MAKERS:

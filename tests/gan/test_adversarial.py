@@ -1,12 +1,12 @@
 """The ground of adversarial models: turns, row seeds, augmentation, lazy regularisers and what is remembered."""
 
+import contextlib
 import warnings
 
 import keras
 import numpy as np
 import pytest
 import two_devices
-from gan.distributed import trained
 from gan.parts import Jitter, dense
 from keras import ops
 
@@ -22,6 +22,7 @@ from kgen.gan import (
     ConditionalGAN,
     Discriminator,
     Generator,
+    GradientPenalty,
     ImagePool,
     PathLength,
     Regularizer,
@@ -349,6 +350,31 @@ def test_the_pool_holds_what_was_put_in_and_gives_half_of_it_back():
         )
     assert number(state["count"]) == 50 and abs(old / rows - 0.5) < 3 * 0.5 / rows**0.5
     assert ImagePool(0)(x, None, {})[0] is x
+
+
+def trained(scope=contextlib.nullcontext):
+    """Dict from the place of each weight to its value, and from each log to its values."""
+    keras.utils.set_random_seed(0)
+    with scope():
+        model = GAN(
+            (2,),
+            3,
+            generator=dense((3,), 2, "generator"),
+            discriminator=dense((2,), 1, "discriminator"),
+            regularizers=[R1(0.1, every=2), GradientPenalty(1.0)],
+            generator_regularizers=PathLength(every=2),
+            augmentation=Jitter(0.1),
+            n_critic=2,
+            ema=0.9,
+        )
+        model.compile(keras.optimizers.Adam(0.01, epsilon=1e-3))
+    x = np.random.default_rng(0).normal(size=(96, 2)).astype("float32")
+    history = model.fit(x, batch_size=32, epochs=2, shuffle=False, verbose=0).history
+    results = {f"weight/{i}": w for i, w in enumerate(model.get_weights())}
+    results |= {f"fit/{k}": v for k, v in history.items()}
+    figures = model.evaluate(x, batch_size=32, verbose=0, return_dict=True)
+    results |= {f"evaluate/{k}": v for k, v in figures.items()}
+    return results
 
 
 @pytest.mark.two_devices

@@ -255,7 +255,6 @@ np.savez(sys.argv[2], *model.get_weights(), sample=model.sample(4, seed=0))
 
 
 @pytest.mark.across(OTHER)
-@pytest.mark.once("a preset is the same whichever backend writes it")
 def test_a_preset_loads_on_another_backend(tmp_path):
     model = corpus.vae()
     model.save_to_preset(tmp_path / "p")
