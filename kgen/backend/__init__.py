@@ -114,6 +114,17 @@ def apply_gradients(optimizer, gradients, variables, finite=None):
     _backend.apply_gradients(optimizer, gradients, variables, finite)
 
 
+def move_towards(variable, value, rate):
+    """``variable += rate * (value - variable)``, outside of anything that takes a gradient.
+
+    Args:
+        variable: float ``keras.Variable``.
+        value: a variable or tensor of its shape, of any float dtype.
+        rate: float scalar tensor in [0, 1].
+    """
+    _backend.move_towards(variable, value, rate)
+
+
 def all_finite(tensors):
     """Whether every number is finite, on every replica.
 
@@ -287,6 +298,7 @@ __all__ = [
     "in_order",
     "jit",
     "jvp",
+    "move_towards",
     "replica_sum",
     "replicas",
     "rotate_word",

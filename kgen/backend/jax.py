@@ -172,6 +172,11 @@ def fori_loop(lower, upper, body, state):
     return keras.ops.fori_loop(lower, upper, jax_convolutions.canonical(body), state)
 
 
+def move_towards(variable, value, rate):
+    old = jnp.asarray(variable.value)
+    variable.assign(old + rate.astype(old.dtype) * (keras.ops.convert_to_tensor(value).astype(old.dtype) - old))
+
+
 def all_finite(tensors):
     # XLA copies a sum into the update of each variable that asks for it, and that made a program ten times as long to compile. A root,
     # which is as finite as what it is of, it computes once.

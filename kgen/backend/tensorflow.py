@@ -117,11 +117,24 @@ def fori_loop(lower, upper, body, state):
     return keras.ops.fori_loop(lower, upper, body, state)
 
 
+def move_towards(variable, value, rate):
+    if _replicas() > 1:  # Keras's way knows what a replica may assign
+        variable.assign(variable + rate * (tf.cast(value, variable.dtype) - variable))
+        return
+    distance = tf.convert_to_tensor(variable.value) - tf.cast(value, variable.dtype)
+    variable.value.assign_sub(tf.cast(rate, variable.dtype) * distance, read_value=False)
+
+
 def all_finite(tensors):
-    total = tf.zeros(())  # NaN and infinity survive a sum: one pass, and one number for each tensor
-    for tensor in tensors:
+    axes = functools.cache(lambda rank: tf.constant(np.arange(rank), "int32"))  # one constant for all tensors of a rank
+
+    def total_of(tensor):
         tensor = tensor.values if isinstance(tensor, tf.IndexedSlices) else tf.convert_to_tensor(tensor)
-        total += tf.reduce_sum(tf.cast(tensor, "float32"))
+        tensor = tf.cast(tensor, "float32")
+        return tf.reduce_sum(tensor, None if tensor.shape.rank is None else axes(tensor.shape.rank))
+
+    # NaN and infinity survive a sum: one pass, and one number for each tensor.
+    total = tf.add_n([total_of(tensor) for tensor in tensors] or [tf.zeros(())])
     if _replicas() > 1:
         total = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, total)
     return tf.math.is_finite(total)
@@ -130,6 +143,9 @@ def all_finite(tensors):
 def apply_gradients(optimizer, gradients, variables, finite=None):
     if finite is None or isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         _apply(optimizer, gradients, variables)
+        return
+    if tensorflow_adam.fits(optimizer, gradients, variables):
+        tensorflow_adam.apply(optimizer, gradients, variables, finite)
         return
     if _replicas() == 1:
         tf.cond(finite, lambda: _done(_apply(optimizer, gradients, variables)), lambda: False)

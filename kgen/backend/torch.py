@@ -105,6 +105,12 @@ def fori_loop(lower, upper, body, state):
     return keras.ops.fori_loop(lower, upper, body, state)
 
 
+def move_towards(variable, value, rate):
+    with torch.no_grad():
+        old = convert_to_tensor(variable)
+        variable.assign(old + rate.to(old.dtype) * (convert_to_tensor(value).to(old.dtype) - old))
+
+
 def all_finite(tensors):
     with torch.no_grad():
         return torch.isfinite(sum((convert_to_tensor(t, dtype="float32").sum() for t in tensors), torch.zeros(())))

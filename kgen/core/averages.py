@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from kgen import backend
 from kgen.core import checks
 
 FLOAT32 = {"bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
@@ -67,8 +68,7 @@ class Averages:
             for network in self.networks[name]:
                 source, target = getattr(self._model, network), getattr(self._model, f"{name}_{network}")
                 for value, average in zip(source.weights, target.weights, strict=True):
-                    value = ops.cast(ops.stop_gradient(ops.convert_to_tensor(value)), average.dtype)
-                    average.assign(average + ops.cast(rate, average.dtype) * (value - average))
+                    backend.move_towards(average, value, rate)
             counter.assign(ops.where(finite, step + 1.0, step))
 
 

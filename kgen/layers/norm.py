@@ -31,12 +31,12 @@ class GroupNormalization(keras.layers.GroupNormalization):
         pixels = ops.reshape(ops.cast(x, "float32"), (-1, count, channels))
 
         def group_means(sums):
-            means = ops.mean(ops.reshape(sums, (-1, self.groups, size)), axis=-1) / count
-            # (B, C). Not by ops.repeat, which is many operations on TensorFlow.
-            return ops.reshape(ops.tile(means[..., None], (1, 1, size)), (-1, channels))
+            means = ops.sum(ops.reshape(sums, (-1, self.groups, size)), axis=-1, keepdims=True) / (count * size)
+            # (B, 1, C). Neither by ops.repeat nor by indices with None: they and their gradients are many operations on TensorFlow.
+            return ops.reshape(ops.tile(means, (1, 1, size)), (-1, 1, channels))
 
-        mean = group_means(ops.sum(pixels, axis=1))
-        variance = group_means(ops.sum(ops.square(pixels - mean[:, None]), axis=1))
-        a = ops.rsqrt(variance + self.epsilon) * ops.cast(self.gamma, "float32")
-        b = ops.cast(self.beta, "float32") - mean * a
-        return ops.cast(ops.reshape(pixels * a[:, None] + b[:, None], ops.shape(x)), self.compute_dtype)
+        centred = pixels - group_means(ops.sum(pixels, axis=1))
+        variance = group_means(ops.sum(ops.square(centred), axis=1))
+        scale = ops.rsqrt(variance + self.epsilon) * ops.cast(self.gamma, "float32")
+        normal = centred * scale + ops.cast(self.beta, "float32")
+        return ops.cast(ops.reshape(normal, ops.shape(x)), self.compute_dtype)

@@ -296,3 +296,12 @@ def test_a_loop_whose_body_takes_gradients():
         expected = expected - 0.3 * expected**2
     np.testing.assert_allclose(x, expected, rtol=1e-5)
     assert counted == 6
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_an_average_moves_towards_a_value(dtype):
+    average, value = keras.Variable(np.zeros(2, "float32")), keras.Variable([1.0, -2.0], dtype=dtype)
+    backend.move_towards(average, value, ops.convert_to_tensor(0.25))
+    assert average.numpy().tolist() == [0.25, -0.5]
+    backend.move_towards(average, ops.zeros(2), ops.convert_to_tensor(0.0))
+    assert average.numpy().tolist() == [0.25, -0.5]

@@ -58,6 +58,29 @@ def test_updates_are_those_of_keras(name, how):
         np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=1e-4, atol=1e-5, err_msg=found.path)
 
 
+@pytest.mark.parametrize("how", ["eager", "graph", "xla"])
+@pytest.mark.parametrize("name", ["adam", "clipped", "clipped together", "clipped values", "decay"])
+def test_nothing_changes_where_a_gradient_is_not_finite(name, how):
+    optimizer, trained = OPTIMIZERS[name](), variables()
+    optimizer.build(trained)
+
+    def update(gradients):
+        backend.apply_gradients(optimizer, gradients, trained, backend.all_finite(gradients))
+
+    if how != "eager":
+        update = tf.function(update, jit_compile=how == "xla")
+    given = [tf.constant(np.arange(6).reshape(3, 2), "float32"), tf.ones(2)]
+    for bad in (np.nan, np.inf):
+        for at in (0, 1):  # before its first update, and after it
+            before = [v.numpy() for v in [*trained, *optimizer.variables]]
+            update([given[0] * bad, given[1]])
+            for old, variable in zip(before, [*trained, *optimizer.variables], strict=True):
+                np.testing.assert_array_equal(variable.numpy(), old, err_msg=variable.path)
+            if at == 0:
+                update(given)
+                assert all((a.numpy() != b).any() for a, b in zip(trained, before, strict=False))
+
+
 def test_what_has_more_than_an_update_is_left_to_keras():
     bounded = keras.Variable([1.0])
     bounded.constraint = keras.constraints.NonNeg()
@@ -68,6 +91,7 @@ def test_what_has_more_than_an_update_is_left_to_keras():
         (Adam(), bounded, whole, False),
         (Adam(amsgrad=True), keras.Variable([1.0]), whole, False),
         (Adam(use_ema=True), keras.Variable([1.0]), whole, False),
+        (Adam(epsilon=0.0), keras.Variable([1.0]), whole, False),
         (Adam(gradient_accumulation_steps=2), keras.Variable([1.0]), whole, False),
         (Adam(loss_scale_factor=2.0), keras.Variable([1.0]), whole, False),
         (keras.optimizers.Nadam(), keras.Variable([1.0]), whole, False),
