@@ -204,6 +204,17 @@ def take_rows(x, places):
 # Replicas: the copies of a step under a ``tf.distribute`` strategy. Elsewhere a step sees the whole batch.
 
 
+def parts(model):
+    """Into how many equal parts the rows of a batch are shared out, a device for each.
+
+    Args:
+        model: a ``keras.Model``.
+    Returns:
+        int; 1 where one device has all of them.
+    """
+    return _backend.parts(model)
+
+
 def replicas(model):
     """How many replicas train a model, and add their gradients up.
 
@@ -299,6 +310,7 @@ __all__ = [
     "jit",
     "jvp",
     "move_towards",
+    "parts",
     "replica_sum",
     "replicas",
     "rotate_word",

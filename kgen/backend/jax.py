@@ -123,6 +123,14 @@ def replica_sum(value):
     return value  # a distributed step sees the whole batch
 
 
+def parts(model):
+    distribution = keras.distribution.distribution()
+    if distribution is None:
+        return 1
+    mesh = distribution.device_mesh
+    return mesh.shape[mesh.axis_names.index(distribution.batch_dim_name)] // jax.process_count()
+
+
 def replicas(model):
     return 1  # a distributed JAX step sees the whole batch
 

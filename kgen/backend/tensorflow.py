@@ -76,6 +76,10 @@ def replica_sum(value):
     return context.all_reduce(tf.distribute.ReduceOp.SUM, value)
 
 
+def parts(model):
+    return replicas(model)
+
+
 def replicas(model):
     return model.distribute_strategy.num_replicas_in_sync
 

@@ -77,6 +77,10 @@ def replica_sum(value):
     return value
 
 
+def parts(model):
+    return 1  # kgen runs one torch process
+
+
 def replicas(model):
     return 1  # kgen runs one torch process
 

@@ -124,6 +124,22 @@ def in_memory(data):
     return checks.as_array(data)
 
 
+def sizes_of_batches(data, batch_size=None):
+    """The rows of the first batch and, where it is known and another, of the last: a list, empty where neither can be seen before.
+
+    Args:
+        data: what ``fit`` takes.
+        batch_size: rows of a batch of arrays; 32 if None.
+    """
+    held = in_memory(data)
+    first = first_rows(data)[0] if held is None else held
+    if first is None:
+        return []
+    rows = min(len(v) for v in keras.tree.flatten(in_memory(first)))
+    size = rows if held is None else min(batch_size or 32, rows)
+    return [size, rows % size] if rows % size else [size]
+
+
 def first_rows(data, count=1):
     """The first batches (x, y) that hold ``count`` rows, or all there are, of a dataset that can be read again, as arrays.
 

@@ -238,6 +238,22 @@ class Trained(backend.TrainStep):
     def prepare(self, x, y):
         """Called by ``fit`` with the first rows (x, y), arrays or structures, or (None, None) where they cannot be seen before."""
 
+    def _check_parts(self, what, x, batch_size):
+        """Raises ValueError where the rows of a batch cannot be shared out to the devices that train the model.
+
+        TensorFlow's replicas take unequal parts too, but in the first batch of a training, of which Keras adds up the parts' losses row by row.
+        """
+        parts = backend.parts(self)
+        sizes = [] if parts == 1 else inputs.sizes_of_batches(x, batch_size)
+        if backend.replicas(self) > 1:
+            sizes = sizes[:1] if what == "fit" else []
+        wrong = [size for size in sizes if size % parts]
+        if wrong:
+            raise ValueError(
+                f"{what}: on {parts} devices the rows of a batch are shared out in equal parts; expected batches of a multiple of {parts}, "
+                f"received one of {wrong[0]}. Choose another batch_size, or leave out {wrong[0] % parts} of the rows."
+            )
+
     def _checked(self, x, y, what):
         """Checks the data before any work, whatever holds it; returns the ``(x, y)`` to use, names of classes and texts as numbers."""
         if x is None:
@@ -270,6 +286,7 @@ class Trained(backend.TrainStep):
         x, y = self._checked(x, y, "fit")
         if not self.compiled:
             raise ValueError(f"Compile the model before fit: {self.name}.compile(), or with an optimizer of yours.")
+        self._check_parts("fit", x, batch_size)
         self.prepare(x, y)
         drive = None
         if not isinstance(callbacks, keras.callbacks.CallbackList):
@@ -284,6 +301,7 @@ class Trained(backend.TrainStep):
         if isinstance(held_out, (list, tuple)):
             held_x, held_y, weights = keras.utils.unpack_x_y_sample_weight(tuple(held_out))
             held_x, held_y = self._checked(held_x, held_y, "validation_data")
+            self._check_parts("validation_data", held_x, kwargs.get("validation_batch_size") or batch_size)
             kwargs["validation_data"] = (held_x, inputs.beside_weights(held_x, held_y, weights), weights)
         given = {"batch_size": batch_size, "epochs": epochs, "verbose": verbose, "callbacks": callbacks, **kwargs}
         return drive(super().fit, self, x=x, y=y, **given) if drive else super().fit(x, y, **given)
@@ -291,6 +309,7 @@ class Trained(backend.TrainStep):
     def evaluate(self, x=None, y=None, **kwargs):
         """As ``keras.Model.evaluate``; ``x`` and ``y`` are checked first. Averaged weights are evaluated where they are kept."""
         x, y = self._checked(x, y, "evaluate")
+        self._check_parts("evaluate", x, kwargs.get("batch_size"))
         return super().evaluate(x, inputs.beside_weights(x, y, kwargs.get("sample_weight")), **kwargs)
 
     def train_on_batch(self, x, y=None, *args, **kwargs):

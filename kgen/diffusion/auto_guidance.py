@@ -2,7 +2,7 @@
 
 from keras import ops
 
-from kgen.diffusion.ddpm import DDPM
+from kgen.diffusion.ddpm import DDPM, check_estimates
 from kgen.diffusion.guidance import Guidance, GuidedDenoiser
 from kgen.diffusion.predictions import Estimate
 from kgen.diffusion.schedules import like
@@ -25,6 +25,7 @@ class AutoGuidance(Guidance):
         super().__init__(strength)
         if not isinstance(weaker, DDPM):
             raise TypeError(f"weaker: expected a DDPM, such as a smaller one of the same data, received {weaker!r}.")
+        check_estimates("weaker", weaker)
         self.weaker = weaker
 
     def check(self, model, given):

@@ -57,6 +57,7 @@ class ConsistencySampler(Sampler):
 
     alias = "consistency"
     stochastic = True
+    follows_paths = False
 
     def __init__(self, steps=1, grid="uniform"):
         super().__init__(steps, grid)
@@ -144,7 +145,7 @@ class PathEnds(DDPM):
     """
 
     likelihood = "implicit"
-    ends_paths = True  # its estimate is the end of the path that it is on
+    ends_paths = True
 
     def __init__(self, shape, *, noise_levels=18, teacher=0.9, sampler=None, **kwargs):
         super().__init__(shape, sampler=ConsistencySampler() if sampler is None else sampler, **kwargs)

@@ -84,6 +84,9 @@ class DDPM(GenerativeModel):
     """
 
     log_prob_method = "bound"  # of images; what has no levels has the density that the probability flow gives
+    ends_paths = (
+        False  # whether its estimate is not the mean of the data given x_t, but the end of the path that x_t is on
+    )
 
     def __init__(
         self,
@@ -121,7 +124,7 @@ class DDPM(GenerativeModel):
                 f"prediction: {self.schedule!r} leaves nothing of the data at t = 1, where {self.prediction!r} says nothing of it. Expected "
                 "'velocity', 'data' or 'flow'."
             )
-        self.sampler.check(self.schedule)
+        self._check_sampler(self.sampler)
         if network is None:
             network = default_network(self.shape, self.conditions, self.prediction.outputs, self.dtype_policy)
         self.network = network
@@ -270,13 +273,21 @@ class DDPM(GenerativeModel):
         Whatever samples in another way takes these keywords as its ``**sampling`` and hands them on to here.
         """
         sampler = samplers.get(self.sampler if sampler is None else sampler, steps)
-        sampler.check(self.schedule)
+        self._check_sampler(sampler)
         arrays = {"seeds": self.row_seeds(n, seed), **self.conditions.rows(n, given)}
         if guidance is None:
             return Asked(arrays, sampler, None, batch_size)
         guide = guidances.get(guidance)
         guide.check(self, {k for k, v in given.items() if v is not None})
         return Asked({**arrays, "strength": np.full((n,), guide.strength, "float32")}, sampler, guide, batch_size)
+
+    def _check_sampler(self, sampler):
+        sampler.check(self.schedule)
+        if self.ends_paths and sampler.follows_paths:
+            raise ValueError(
+                f"sampler: {type(self).__name__} estimates the end of the path that an example is on, along which {sampler!r} would go step "
+                "by step. Expected a ConsistencySampler."
+            )
 
     # What takes row seeds and tensors, and is compiled and served.
 
@@ -464,6 +475,15 @@ class DDPM(GenerativeModel):
             "clip": self.clip,
             "uncertainty": self.uncertainty,
         }
+
+
+def check_estimates(name, model):
+    """Raises ValueError where the estimates of a ``DDPM``, the argument ``name``, are not means of the data given x_t."""
+    if model.ends_paths:
+        raise ValueError(
+            f"{name}: expected a diffusion model, whose estimates show the way from noise to data step by step; {type(model).__name__} "
+            "estimates its end. Pass the model that it was made from, or another one trained on the same data."
+        )
 
 
 def check_model(model, hint="", name="model"):

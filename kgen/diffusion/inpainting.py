@@ -81,7 +81,8 @@ class InpaintingModel(DDPM):
                 f"shape {mask.shape}."
             )
         mask = np.broadcast_to(mask, (len(x), *shape))[..., None]
-        x = np.where(mask, x, 0.0).astype("float32")  # before the check: what is not known may hold anything
+        if x.shape[1:] == self.shape:  # before the check: what is not known may hold anything
+            x = np.where(mask, x, 0.0).astype("float32")
         checks.images("x", x, self.shape)
         known = np.concatenate([x, mask.astype("float32")], axis=-1)
         return np.where(mask, x, self.sample(len(x), seed=seed, known=known, **kwargs))

@@ -17,7 +17,7 @@ from keras import ops
 
 from kgen import backend
 from kgen.core import checks
-from kgen.diffusion.ddpm import check_model
+from kgen.diffusion.ddpm import check_estimates, check_model
 from kgen.diffusion.guidance import FurtherGuidance, GuidedDenoiser
 from kgen.diffusion.predictions import LEAST, Estimate
 from kgen.diffusion.schedules import at_least
@@ -109,9 +109,11 @@ def posterior_sample(model, y, operator, *, noise=0.0, iterations=1, **sampling)
         given x_t is taken for a Gaussian. A learned variance of the model's is not used.
     Raises:
         TypeError: the model is none.
-        ValueError: y, noise, iterations or what ``sample`` takes out of range; the operator is not linear, or gives other shapes than y's.
+        ValueError: y, noise, iterations or what ``sample`` takes out of range; the operator is not linear, or gives other shapes than y's;
+            the model is a ``ConsistencyModel``.
     """
     check_model(model)
+    check_estimates("model", model)
     iterations = checks.positive_int("iterations", iterations)
     noise = checks.in_range("noise", noise, 0.0, 1e3)
     y = checks.data_array("y", y)

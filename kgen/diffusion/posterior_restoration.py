@@ -3,7 +3,7 @@
 import keras
 
 from kgen.core import Endpoint, GenerativeModel, TensorSpec, checks
-from kgen.diffusion.ddpm import check_model
+from kgen.diffusion.ddpm import check_estimates, check_model
 from kgen.diffusion.posterior import posterior_rows, posterior_sample
 from kgen.diffusion.restoration import as_operator
 
@@ -26,6 +26,7 @@ class PosteriorRestoration(GenerativeModel):
     def __init__(self, model, operator, iterations=1, *, name="posterior_restoration", dtype=None):
         model = keras.saving.deserialize_keras_object(model) if isinstance(model, dict) else model
         check_model(model)
+        check_estimates("model", model)
         if not model.is_image:
             raise ValueError(f"model: expected one of images (H, W, C), received one of {model.shape}.")
         super().__init__(conditions=model.conditions, name=name, dtype=dtype)

@@ -14,6 +14,8 @@ STEPS = 50  # of DDIM, up and down, where a way between pictures is asked for
 def further_endpoints(model):
     """``translate``, ``inpaint`` and ``interpolate`` as endpoints: a list, empty where examples are not images.
 
+    ``interpolate`` goes along paths, and a model of their ends has none.
+
     Args:
         model: a ``DDPM``.
     """
@@ -39,7 +41,7 @@ def further_endpoints(model):
     share_of = TensorSpec((), "float32", "share of the way from a to b", 0.0, 1.0, 0.5, kind="number")
     steps_of = TensorSpec((), "int32", "number of steps, up and down", 1, STEPS, STEPS, kind="number")
     conditions = {name: spec for name, spec in given.items() if name not in ("seed", "guidance", "steps")}
-    return [
+    found = [
         Endpoint(
             "interpolate",
             interpolate,
@@ -65,3 +67,4 @@ def further_endpoints(model):
             call="kgen.diffusion.inpaint",
         ),
     ]
+    return found[1:] if model.ends_paths else found

@@ -3,7 +3,7 @@
 from keras import ops
 
 from kgen.core.averages import copy_network
-from kgen.diffusion.ddpm import DDPM
+from kgen.diffusion.ddpm import DDPM, check_estimates
 from kgen.diffusion.guidance import ClassifierFreeGuidance
 
 
@@ -15,11 +15,7 @@ def process_of(name, model):
     """
     if not isinstance(model, DDPM):
         raise TypeError(f"{name}: expected a trained DDPM, or a model of a class made from it, received {model!r}.")
-    if getattr(model, "ends_paths", False):
-        raise ValueError(
-            f"{name}: expected a diffusion model, whose estimates show the way from noise to data step by step; {type(model).__name__} "
-            "estimates its end. Pass the model that it was made from, or another one trained on the same data."
-        )
+    check_estimates(name, model)
     own = [] if model.num_classes is None else list(model.conditions)[:1]
     return {
         "shape": model.shape,

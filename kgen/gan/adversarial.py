@@ -83,8 +83,8 @@ class AdversarialModel(GenerativeModel):
     normalisation).
 
     Two replicas train as one device with the whole batch does, where each gets a multiple of n times the ``group`` of layers that compare
-    rows: ``fit`` refuses other batches, but for the last of an epoch. Layers that draw by themselves, such as Dropout, draw other numbers on
-    each replica, as they do with another seed; that is not refused.
+    rows: ``fit`` refuses other batches, where players take several steps or layers compare rows an epoch's last one too. Layers that draw by
+    themselves, such as Dropout, draw other numbers on each replica, as they do with another seed; that is not refused.
 
     Args:
         augmentation: what data and samples go through before a discriminator sees them, an ``Augmentation`` or None.
@@ -154,31 +154,32 @@ class AdversarialModel(GenerativeModel):
             ValueError: on several replicas, a batch's rows cannot be dealt out to them so that they train as one device does.
         """
         most, replicas = max(player.steps for player in self.roles.values()), backend.replicas(self)
-        if (most > 1 or replicas > 1) and x is not None:
-            first = x if inputs.in_memory(x) is not None else inputs.first_rows(x)[0]
-            rows = None if first is None else min(len(v) for v in keras.tree.flatten(inputs.in_memory(first)))
-            if rows is not None and replicas > 1:
-                self._check_replicas(batch_size or 32 if first is x else rows, most, replicas)
-            if rows is not None and first is x:
-                rows = min(rows, batch_size or 32)
-            if most > 1 and rows is not None and -(-rows // most) < FEW:
+        sizes = inputs.sizes_of_batches(x, batch_size) if (most > 1 or replicas > 1) and x is not None else []
+        if sizes:
+            if replicas > 1:
+                self._check_replicas(sizes, most, replicas)
+            if most > 1 and -(-sizes[0] // most) < FEW:
                 warnings.warn(
-                    f"batch_size: the rows of a batch are dealt out to {most} steps of a player, and of {rows} rows each gets "
-                    f"{-(-rows // most)}. For steps of 64 rows: batch_size={most} * 64.",
+                    f"batch_size: the rows of a batch are dealt out to {most} steps of a player, and of {sizes[0]} rows each gets "
+                    f"{-(-sizes[0] // most)}. For steps of 64 rows: batch_size={most} * 64.",
                     UserWarning,
                     stacklevel=2,
                 )
         return super().fit(x, y, batch_size, *args, **kwargs)
 
-    def _check_replicas(self, rows, most, replicas):
+    def _check_replicas(self, sizes, most, replicas):
         found = [la for la in keras_private.flatten_layers(self) if isinstance(la, COMPARING)]
-        multiple = replicas * most * math.lcm(*(layer.group for layer in found))
-        if rows % multiple:
+        own = most * math.lcm(*(layer.group for layer in found))
+        multiple = replicas * own
+        # Where rows go their own ways, an epoch's last batch may be of unequal parts.
+        wrong = [size for size in sizes[: None if own > 1 else 1] if size % multiple]
+        if wrong:
             reasons = [f"{most} steps of a player"] if most > 1 else []
             reasons += [f"{layer.name}'s groups of {layer.group} rows" for layer in found]
             raise ValueError(
                 f"batch_size: on {replicas} replicas rows are dealt out on each by itself, to {' and to '.join(reasons) or 'its step'}, and to "
-                f"train as one device does takes a multiple of {multiple}; received {rows}."
+                f"train as one device does takes batches of a multiple of {multiple}; received one of {wrong[0]}. Choose another batch_size, or "
+                f"leave out {wrong[0] % multiple} of the rows."
             )
 
     def augmented(self, discriminator, x, seeds, training):

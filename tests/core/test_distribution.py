@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import two_devices
 from core import distributed
+from keras import ops
 
 BACKEND = keras.config.backend()
 pytestmark = pytest.mark.two_devices
@@ -53,6 +54,35 @@ def test_rows_are_counted_over_replicas():
     with two_devices.replicas() as scope:
         firsts = distributed.rows_before(scope)
     assert firsts == {"3+5": [0, 3], "4+4": [0, 4], "2+0": [0, 2], "0+7": [0, 0]}
+
+
+@pytest.mark.skipif(BACKEND == "torch", reason="kgen runs one torch process")
+def test_batches_that_two_devices_cannot_share_are_refused_before_any_work():
+    x = np.zeros((21, 2), "float32")
+    with two_devices.replicas() as scope:
+        with scope():
+            model = distributed.Location(2)
+            model.compile("adam")
+        refused = [
+            (lambda: model.fit(x[:7], verbose=0), "fit: on 2 devices .* received one of 7"),
+            (lambda: model.fit(x, batch_size=15, verbose=0), "fit: .* multiple of 2, received one of 15"),
+        ]
+        if BACKEND == "jax":  # TensorFlow's replicas take what is left over in unequal parts
+            refused += [
+                (
+                    lambda: model.fit(x, batch_size=8, verbose=0),
+                    "fit: .* received one of 5. .* leave out 1 of the rows",
+                ),
+                (
+                    lambda: model.fit(x[:16], validation_data=(x[:3],), verbose=0),
+                    "validation_data: .* received one of 3",
+                ),
+                (lambda: model.evaluate(x[:7], verbose=0), "evaluate: .* received one of 7"),
+            ]
+        for call, told in refused:
+            with pytest.raises(ValueError, match=told):
+                call()
+        assert int(ops.convert_to_numpy(model.optimizer.iterations)) == 0
 
 
 @pytest.mark.skipif(BACKEND != "jax", reason="keras.distribution runs on JAX")

@@ -186,3 +186,23 @@ def test_saved_it_goes_on_with_its_teacher(trained, tmp_path):
         model.log_prob(DATA)
     with pytest.raises(ValueError, match="noise_levels: expected at least 2, received 1"):
         ConsistencyModel((2,), network=MLP((2,), (2,), widths=(4,), time=True), noise_levels=1)
+
+
+def test_what_goes_along_paths_is_refused(trained):
+    """Its estimates are where a path ends, and say nothing of the way."""
+    model, _ = trained
+    for refused in (
+        lambda: model.sample(2, sampler="heun"),
+        lambda: kgen.diffusion.invert(model, DATA[:2]),
+        lambda: kgen.diffusion.reflow_pairs(model, 2),
+        lambda: toy(sampler=kgen.diffusion.DDIMSampler(4)),
+    ):
+        with pytest.raises(ValueError, match="sampler: Consistency.* estimates the end of the path"):
+            refused()
+    with pytest.raises(ValueError, match="weaker: expected a diffusion model, whose estimates show the way"):
+        kgen.diffusion.AutoGuidance(model)
+    with pytest.raises(ValueError, match="model: expected a diffusion model, whose estimates show the way"):
+        kgen.diffusion.posterior_sample(model, DATA[:2], lambda x: x)
+    images = ConsistencyModel((4, 4, 1), network=MLP((4, 4, 1), (4, 4, 1), widths=(4,), time=True))
+    assert [e.name for e in images.further_endpoints()] == ["translate", "inpaint"]
+    assert np.isfinite(kgen.diffusion.inpaint(images, np.zeros((1, 4, 4, 1), "float32"), np.eye(4, dtype=bool))).all()

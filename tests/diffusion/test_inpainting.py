@@ -68,3 +68,11 @@ def test_saved_and_refused(model, tmp_path):
     np.testing.assert_allclose(ops.convert_to_numpy(served), both[0], atol=1e-5)
     with pytest.raises(ValueError, match=r"mask: expected bools of shape \(4, 4\) or \(2, 4, 4\), .* received float64"):
         model.inpaint(X[:2], np.ones((4, 4)))
+    for x, told in (
+        (X[:4, ..., 0], r"expected shape \(N, 4, 4, 1\), received \(4, 4, 4\)"),
+        (X[0], r"received \(4, 4, 1\).* add the batch dimension"),
+        (np.zeros((2, 5, 5, 1), "float32"), r"received \(2, 5, 5, 1\)"),
+        (X[:2] * 3, r"expected values in \[-1, 1\]"),
+    ):
+        with pytest.raises(ValueError, match=f"x: .*{told}"):
+            model.inpaint(x, ~mask)

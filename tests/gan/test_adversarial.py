@@ -267,14 +267,21 @@ def test_rows_that_replicas_would_deal_out_otherwise_are_refused(monkeypatch):
     monkeypatch.setattr(backend, "replicas", lambda model: 2)
     model = WGANGP((2,), 3, generator=dense((3,), 2, "generator"), discriminator=dense((2,), 1, "discriminator"))
     model.compile(run_eagerly=True)
-    with pytest.raises(ValueError, match="on 2 replicas .* to 5 steps of a player, .* a multiple of 10; received 32"):
+    with pytest.raises(
+        ValueError, match="on 2 replicas .* to 5 steps of a player, .* a multiple of 10; received one of 32"
+    ):
         model.fit(np.tile(X, (4, 1)), verbose=0)
     discriminator = [keras.Input((2,)), MinibatchDiscrimination(2, 2, group=4, name="others"), keras.layers.Dense(1)]
     model = points(discriminator=keras.Sequential(discriminator))
     model.compile(run_eagerly=True)
-    with pytest.raises(ValueError, match="to others's groups of 4 rows, .* a multiple of 8; received 12"):
+    with pytest.raises(ValueError, match="to others's groups of 4 rows, .* a multiple of 8; received one of 12"):
         model.fit(X, batch_size=12, verbose=0)
+    with pytest.raises(ValueError, match="a multiple of 8; received one of 4. .* leave out 4 of the rows"):
+        model.fit(X[:20], batch_size=16, verbose=0)
     model.fit(X[:16], batch_size=16, verbose=0)
+    model = points()  # each row by itself: an uneven last batch is as good
+    model.compile(run_eagerly=True)
+    model.fit(X[:19], batch_size=16, verbose=0)
 
 
 def test_default_optimizers_and_precision():
