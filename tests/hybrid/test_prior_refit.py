@@ -118,7 +118,7 @@ def vqvae():
     return model
 
 
-def test_maps_of_codes_become_pixels_and_tokens():
+def test_maps_of_codes_become_pixels_and_tokens(tmp_path):
     autoencoder = vqvae()
     x = RNG.uniform(-1, 1, (8, 4, 4, 1)).astype("float32")
     native = autoencoder.encode(x)
@@ -135,6 +135,15 @@ def test_maps_of_codes_become_pixels_and_tokens():
     if keras.config.backend() != "jax":  # which takes seconds to compile each of the two loops
         native = tokens.prior.sample(3, seed=0).reshape(3, 2, 2)
         np.testing.assert_allclose(tokens.sample(3, seed=0), autoencoder.decode(native), atol=1e-5)
+    if keras.config.backend() == "torch":  # the others take seconds to compile each loop and step
+        for i, pair in enumerate((pixels, tokens)):
+            pair.compile("adam")
+            before = pair.evaluate(x, verbose=0, return_dict=True)["loss"]
+            pair.fit(x, epochs=20, verbose=0)
+            assert pair.evaluate(x, verbose=0, return_dict=True)["loss"] < before
+            samples = pair.sample(4, seed=1)
+            pair.save(tmp_path / f"{i}.keras")
+            np.testing.assert_allclose(kgen.load(tmp_path / f"{i}.keras").sample(4, seed=1), samples, atol=1e-6)
     for prior, message in [
         (GaussianMixture((3,)), r"prior: expected a model of latents of shape \(2, 2, 3\), received one of \(3,\)"),
         (GPT(6, 4, layers=1, heads=1, width=8), "prior: expected a GPT of 5 tokens with context=4"),
