@@ -136,6 +136,8 @@ def sizes_of_batches(data, batch_size=None):
     if first is None:
         return []
     rows = min(len(v) for v in keras.tree.flatten(in_memory(first)))
+    if not rows:
+        return []
     size = rows if held is None else min(batch_size or 32, rows)
     return [size, rows % size] if rows % size else [size]
 

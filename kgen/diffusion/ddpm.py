@@ -84,9 +84,7 @@ class DDPM(GenerativeModel):
     """
 
     log_prob_method = "bound"  # of images; what has no levels has the density that the probability flow gives
-    ends_paths = (
-        False  # whether its estimate is not the mean of the data given x_t, but the end of the path that x_t is on
-    )
+    ends_paths = False  # whether an estimate is the end of the path that x_t is on, not the mean of the data given x_t
 
     def __init__(
         self,
