@@ -201,7 +201,7 @@ def take_rows(x, places):
     return _backend.take_rows(x, places)
 
 
-# Replicas: the copies of a step under a ``tf.distribute`` strategy. Elsewhere a step sees the whole batch.
+# Several devices. Replicas are the copies of a step under a ``tf.distribute`` strategy; elsewhere a step sees the whole batch.
 
 
 def parts(model):

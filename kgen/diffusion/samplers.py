@@ -23,9 +23,7 @@ class Sampler(Configured):
 
     alias = None  # the short name by which ``get`` knows the class
     stochastic = False  # whether noise is added on the way: if not, samples are determined by where they start
-    follows_paths = (
-        True  # whether a step goes on along the path of an estimate, which a model of paths' ends says nothing of
-    )
+    follows_paths = True  # whether a step goes on along the path that estimates show: a model of paths' ends shows none
 
     def __init__(self, steps=50, grid="uniform"):
         self.steps = checks.positive_int("steps", steps)
