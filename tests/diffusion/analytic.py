@@ -57,13 +57,25 @@ def optimal(schedule, mean=MEAN, scale=SCALE):
     return denoise
 
 
-def draw(sampler, schedule, n=64, seed=0, **options):
-    run = backend.jit(lambda seeds: sampler.sample(optimal(schedule), schedule, seeds, (3,), **options))
+def optimal_of_the_mixture(schedule, means=MEANS, scale=WIDTH):
+    """Its optimal denoiser; numbers (2, 3) and (3,), or (B, 2, 3) and (B, 1, 3)."""
+
+    def denoise(x_t, t):
+        mu, width = (ops.cast(ops.convert_to_tensor(v), x_t.dtype) for v in (means, scale))
+        alpha, sigma = like(schedule.alpha(t), x_t), like(schedule.sigma(t), x_t)
+        data = mixture(x_t, alpha, sigma, mu, width, ops)
+        return Estimate(data, noise_of(data, x_t, alpha, sigma))
+
+    return denoise
+
+
+def draw(sampler, schedule, n=64, seed=0, denoiser=optimal, **options):
+    run = backend.jit(lambda seeds: sampler.sample(denoiser(schedule), schedule, seeds, (3,), **options))
     return ops.convert_to_numpy(run(ops.convert_to_tensor(random.row_seeds(seed, n))))
 
 
-def noise(n=64, seed=0):
-    return ops.convert_to_numpy(random.normal(random.row_seeds(seed, n), (3,), draw=0))
+def noise(n=64, seed=0, shape=(3,)):
+    return ops.convert_to_numpy(random.normal(random.row_seeds(seed, n), shape, draw=0))
 
 
 def level(schedule, t):
@@ -130,6 +142,7 @@ COUNTS = (12, 24, 48)  # of the steps by which orders are measured
 END = 0.02
 STEPS = 40  # of the runs over each process
 REFERENCE = pathlib.Path(__file__).with_name("trajectories.npz")
+OF_A_NETWORK = pathlib.Path(__file__).parents[1] / "interop/older/trajectories.npz"
 RUNS = (10, 20, 50)  # numbers of steps of the reference
 
 
@@ -202,22 +215,17 @@ def ends(sampler):
     """Where a sampler ends in each of the ``cases``, in one compiled run of rows with times of their own: a dict to arrays (8, 3)."""
     tabled, times, x, means, scale = _batch()
     seeds = ops.convert_to_tensor(np.tile(random.row_seeds(0, 8), (len(cases()), 1)))
-
-    def denoise(x_t, t):
-        alpha, sigma = like(tabled.alpha(t), x_t), like(tabled.sigma(t), x_t)
-        data = mixture(x_t, alpha, sigma, ops.convert_to_tensor(means), ops.convert_to_tensor(scale), ops)
-        return Estimate(data, noise_of(data, x_t, alpha, sigma))
-
+    denoise = optimal_of_the_mixture(tabled, means, scale)
     run = backend.jit(lambda x, times: sampler.run(denoise, tabled, seeds, x, times))
     found = ops.convert_to_numpy(run(ops.convert_to_tensor(x), ops.convert_to_tensor(times)))
     assert found.dtype == TYPE
     return dict(zip(cases(), np.split(found, len(cases())), strict=True))
 
 
-def added_noise(index):
-    """What kgen's stochastic samplers draw for the rows of a case in step ``index``: (8, 3)."""
-    seeds = random.fold_in(ops.convert_to_tensor(random.row_seeds(0, 8)), index + 1)
-    drawn = noise_like(ops.zeros((8, 3), dtype=TYPE), seeds)
+def added_noise(index, shape=(8, 3)):
+    """What kgen's stochastic samplers draw for rows in step ``index``; by default those of a case."""
+    seeds = random.fold_in(ops.convert_to_tensor(random.row_seeds(0, shape[0])), index + 1)
+    drawn = noise_like(ops.zeros(shape, dtype=TYPE), seeds)
     return ops.convert_to_numpy(drawn).astype("float64")
 
 

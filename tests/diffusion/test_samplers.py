@@ -155,28 +155,14 @@ def test_a_learned_variance_is_between_its_bounds():
         assert np.ptp(ops.convert_to_numpy(end), axis=0).max() == 0  # the last step adds no noise
 
 
-def test_rows_have_their_own_start_and_number_of_steps():
-    schedule = CosineSchedule()
-    steps = ops.convert_to_tensor(np.array([4, 10, 7], "int32"))
-    together = draw(DDIMSampler(10), schedule, 3, steps=steps)
-    for row, count in enumerate((4, 10, 7)):
-        np.testing.assert_allclose(together[row], draw(DDIMSampler(count), schedule, 3)[row], atol=1e-5)
-    start = ops.convert_to_tensor(np.array([0.3, 1.0, 0.6], "float32"))
-    x = ops.convert_to_tensor(noise(3))
-    some = draw(DDIMSampler(10, grid="log_snr"), schedule, 3, x=x, start=start)
-    all_alike = [
-        draw(DDIMSampler(10, grid="log_snr"), schedule, 3, x=x, start=ops.full((3,), s)) for s in (0.3, 1.0, 0.6)
-    ]
-    np.testing.assert_allclose(some, [all_alike[i][i] for i in range(3)], atol=1e-5)
-
-
 @pytest.mark.parametrize("grid", ["uniform", "karras", "log_snr"])
-def test_fewer_steps_of_a_row_are_those_of_a_sampler_of_so_many(grid):
-    counts = np.array([1, 2, 7, 10], "int32")
-    times = ops.convert_to_numpy(DDIMSampler(10, grid=grid).times(CosineSchedule(), 4, ops.convert_to_tensor(counts)))
-    for row, count in enumerate(counts):
-        own = ops.convert_to_numpy(DDIMSampler(int(count), grid=grid).times(CosineSchedule(), 1))[0]
-        np.testing.assert_allclose(times[row], np.pad(own, (0, 10 - count)), atol=1e-6)
+def test_times_of_a_row_are_those_of_a_sampler_of_so_many_steps_from_there(grid):
+    counts, starts = np.array([1, 2, 7, 10], "int32"), np.array([0.3, 1.0, 0.6, 1.0], "float32")
+    given = (ops.convert_to_tensor(v) for v in (counts, starts))
+    times = ops.convert_to_numpy(DDIMSampler(10, grid=grid).times(CosineSchedule(), 4, *given))
+    for row, (count, start) in enumerate(zip(counts, starts, strict=True)):
+        alone = DDIMSampler(int(count), grid=grid).times(CosineSchedule(), 1, None, ops.full((1,), start))
+        np.testing.assert_allclose(times[row], np.pad(ops.convert_to_numpy(alone)[0], (0, 10 - count)), atol=1e-6)
 
 
 @pytest.mark.skipif(keras.config.backend() == "jax", reason="JAX traces a loop once, however long it is")
@@ -199,8 +185,8 @@ def test_backwards_and_forwards_again():
     x = ops.convert_to_tensor((MEAN + SCALE * noise(8)).astype("float32"))
     up = ops.convert_to_tensor(np.tile(np.linspace(0.0, 0.9, 201, dtype="float32"), (8, 1)))
     seeds = ops.convert_to_tensor(random.row_seeds(0, 8))
-    encoded = DDIMSampler(200).run(optimal(schedule), schedule, seeds, x, up)
-    again = DDIMSampler(200).run(optimal(schedule), schedule, seeds, encoded, ops.flip(up, axis=1))
+    run = backend.jit(lambda x, times: DDIMSampler(200).run(optimal(schedule), schedule, seeds, x, times))
+    again = run(run(x, up), ops.flip(up, axis=1))
     np.testing.assert_allclose(ops.convert_to_numpy(again), ops.convert_to_numpy(x), atol=0.05)
 
 
@@ -256,22 +242,24 @@ def test_names():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_is_said_of_noise_on_the_way_and_rows_with_fewer_steps(name):
-    """Samples of one start depend on the seeds where a sampler is stochastic, and a row of 3 steps of 6 is what a sampler of 3 steps draws."""
+def test_what_is_said_of_noise_on_the_way_and_rows_with_their_own_steps_and_start(name):
+    """Samples of one x depend on the seeds where a sampler is stochastic, and a row of 3 steps of 6 from 0.6 is as of a sampler of 3 from there."""
     schedule, x = VPSchedule(), ops.convert_to_tensor(noise(4))
     seeds = [ops.convert_to_tensor(random.row_seeds(seed, 4)) for seed in (0, 1)]
     options = {"s_churn": 1.5} if name == "edm" else {}
     six, three = (NAMES[name](steps, **options) for steps in (6, 3))
 
-    def drawn(sampler, seeds, steps=None):
+    def drawn(sampler, seeds, start, steps=None):
+        start = ops.convert_to_tensor(np.broadcast_to(start, (4,)).astype("float32"))
         steps = None if steps is None else ops.convert_to_tensor(steps, dtype="int32")
-        return ops.convert_to_numpy(sampler.sample(optimal(schedule), schedule, seeds, (3,), x=x, steps=steps))
+        run = sampler.sample(optimal(schedule), schedule, seeds, (3,), x=x, steps=steps, start=start)
+        return ops.convert_to_numpy(run)
 
-    one, other = (drawn(three, s) for s in seeds)
+    one, other = (drawn(three, s, 0.6) for s in seeds)
     assert (np.abs(one - other).max() > 1e-3) == three.stochastic
-    mixed = drawn(six, seeds[0], [3, 6, 3, 6])
+    mixed = drawn(six, seeds[0], [0.6, 1.0, 0.6, 1.0], [3, 6, 3, 6])
     np.testing.assert_allclose(mixed[[0, 2]], one[[0, 2]], rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(mixed[[1, 3]], drawn(six, seeds[0])[[1, 3]], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(mixed[[1, 3]], drawn(six, seeds[0], 1.0)[[1, 3]], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.once("test_same_everywhere holds the solvers of every backend to the same numbers")

@@ -4,13 +4,26 @@ import itertools
 
 import numpy as np
 import pytest
-from diffusion.analytic import MEAN, PROCESSES, SCALE, draw, level, noise, optimal
+from diffusion.analytic import (
+    MEAN,
+    MEANS,
+    PROCESSES,
+    SCALE,
+    WIDTH,
+    draw,
+    level,
+    noise,
+    optimal,
+    optimal_of_the_mixture,
+)
 from keras import ops
 
 from kgen.core import random
 from kgen.diffusion import (
+    AncestralSampler,
     CosineSchedule,
     DDIMSampler,
+    DPMSolverMultistepSampler,
     EDMSampler,
     EDMSchedule,
     EulerAncestralSampler,
@@ -18,6 +31,8 @@ from kgen.diffusion import (
     HeunSampler,
     PredictorCorrectorSampler,
     RectifiedFlowSchedule,
+    ReverseSDESampler,
+    VPSchedule,
 )
 from kgen.diffusion.samplers import noise_like
 
@@ -182,6 +197,32 @@ def test_processes_end_in_data(sampler, processes):
         x = draw(sampler, schedule, 400)
         np.testing.assert_allclose(x.mean(0), MEAN, atol=0.15, err_msg=repr(schedule))
         np.testing.assert_allclose(x.std(0), SCALE, rtol=0.25, atol=0.02, err_msg=repr(schedule))
+
+
+@pytest.mark.once("test_same_everywhere holds the solvers of every backend to the same numbers")
+@pytest.mark.parametrize(
+    "sampler",
+    [
+        AncestralSampler(400),
+        EulerAncestralSampler(400, grid="uniform"),
+        DPMSolverMultistepSampler(60, stochastic=True),
+        EDMSampler(60, s_churn=20.0),
+        PredictorCorrectorSampler(200),
+        ReverseSDESampler(300),
+    ],
+    ids=lambda v: type(v).__name__,
+)
+def test_moments_of_a_mixture(sampler):
+    """Both modes with half of the rows, first and second moments of each within the draws' scatter and what the length of steps leaves."""
+    n, schedule = 3000, VPSchedule()
+    x = draw(sampler, schedule, n, denoiser=optimal_of_the_mixture).astype("float64")
+    near = np.square((x[:, None] - MEANS) / WIDTH).sum(-1).argmin(1)
+    assert abs(near.mean() - 0.5) < 5 * 0.5 / n**0.5 + 0.01
+    away = (MEANS[0] - MEANS[1]) / 2
+    mean, covariance = MEANS.mean(0), np.diag(WIDTH**2) + np.outer(away, away)
+    scale = np.sqrt(np.diag(covariance))
+    np.testing.assert_array_less(np.abs(x.mean(0) - mean), (5 / n**0.5 + 0.02) * scale)
+    np.testing.assert_allclose(np.cov(x.T) / np.outer(scale, scale), covariance / np.outer(scale, scale), atol=0.08)
 
 
 def test_calls():

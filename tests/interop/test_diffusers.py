@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 import safetensors.numpy
 from click.testing import CliRunner
+from diffusion.analytic import OF_A_NETWORK, RUNS, noise, trailing
 from keras import ops
 
 import kgen
 from kgen import backend
-from kgen.core import presets
+from kgen.core import presets, random
 from kgen.diffusion import DDPM, AncestralSampler, DDIMSampler, KarrasGrid, samplers
 from kgen.interop import diffusers, schedulers, unet2d
 from kgen.networks import UNet
@@ -72,6 +73,31 @@ def test_networks_and_runs_are_those_of_diffusers(name, models):
     found = jit(all_of_them)(tensors["x"], t, tensors["noise"], values)
     for key, value in found.items():
         assert relative(value, expected[key]) < 1e-4, key
+
+
+@pytest.fixture(scope="module")
+def denoise(models):
+    """Of ``older``: one graph of the network for every solver."""
+    denoiser = copy.copy(models["older"].denoiser())
+    denoiser.clip = False
+    network = backend.jit(lambda *inputs: denoiser_network(list(inputs)))
+    denoiser_network, denoiser.network = denoiser.network, lambda inputs, training: network(*inputs)
+    return lambda x, t: denoiser(x, t, {})
+
+
+@pytest.mark.once("test_same_everywhere holds the solvers of every backend to the same numbers")
+@pytest.mark.parametrize("name", np.load(OF_A_NETWORK).files)
+def test_trajectories_of_a_network_are_those_of_diffusers(name, models, denoise):
+    """10, 20 and 50 steps of its scheduler from one noise, within 1e-4 of their range; rows of each in one run."""
+    sampler = samplers.names()[name.split(",")[0]](**({"stochastic": True} if "," in name else {}))
+    last = 1e-3 if name == "deis" else 0.0  # that of diffusers ends at the noise of its first step
+    times = np.repeat([np.pad(trailing(n, last), (0, max(RUNS) - n), mode="edge") for n in RUNS], 3, axis=0)
+    first, seeds = np.tile(noise(3, shape=(8, 8, 1)), (3, 1, 1, 1)), np.tile(random.row_seeds(0, 3), (3, 1))
+    given = (ops.convert_to_tensor(v) for v in (seeds, first, times.astype("float32")))
+    run = backend.jit(lambda *given: sampler.run(denoise, models["older"].schedule, *given))
+    found = ops.convert_to_numpy(run(*given))
+    for n, ends, expected in zip(RUNS, np.split(found, len(RUNS)), np.load(OF_A_NETWORK)[name], strict=True):
+        np.testing.assert_allclose(ends, expected, rtol=0, atol=1e-4 * np.ptp(expected), err_msg=f"{n} steps")
 
 
 def test_what_a_folder_says_is_kept(models):
