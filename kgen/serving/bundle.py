@@ -19,14 +19,14 @@ max_enqueued_batches { value: 100 }
 """
 
 
-def write(version, model, endpoints, functions, default, batch_sizes, base):
+def write(version, model, endpoints, outputs, default, batch_sizes, base):
     """Writes warm-up requests, batching parameters and the manifest into a version's folder, which holds a SavedModel.
 
     Args:
         version: the folder.
         model: the model that was exported.
         endpoints: its endpoints.
-        functions: the SavedModel's signatures, as ``kgen.serving.signatures.trace`` returns them.
+        outputs: those of the SavedModel's signatures, as ``kgen.serving.signatures.trace`` returns them.
         default: the endpoint that ``serving_default`` is.
         batch_sizes: ascending numbers of rows; the last is the largest that is accepted.
         base: the folder of versions, whose ``metrics.json`` has the model's figures, if it is there.
@@ -45,7 +45,7 @@ def write(version, model, endpoints, functions, default, batch_sizes, base):
     warmup.write(version, requests)
     allowed = "".join(f"allowed_batch_sizes: {size}\n" for size in batch_sizes)
     (version / "batching_params.pbtxt").write_text(_BATCHING % batch_sizes[-1] + allowed, encoding="utf-8")
-    manifest = _manifest(version, model, endpoints, functions, default, batch_sizes, base)
+    manifest = _manifest(version, model, endpoints, outputs, default, batch_sizes, base)
     (version / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     return manifest
 
@@ -73,7 +73,7 @@ def choices(folder):
     return {name: tensor["choices"] for name, tensor in inputs if tensor.get("choices")}
 
 
-def _manifest(version, model, endpoints, functions, default, batch_sizes, base):
+def _manifest(version, model, endpoints, outputs, default, batch_sizes, base):
     import tensorflow as tf
 
     fingerprint = tf.saved_model.experimental.read_fingerprint(str(version))
@@ -87,20 +87,19 @@ def _manifest(version, model, endpoints, functions, default, batch_sizes, base):
         "fingerprint": {name: str(getattr(fingerprint, name)) for name in (*hashes, "checkpoint_hash")},
         "default": default,
         "batch_sizes": list(batch_sizes),
-        "endpoints": {e.name: _described(e, functions[e.name].get_concrete_function()) for e in endpoints},
+        "endpoints": {e.name: _described(e, outputs[e.name]) for e in endpoints},
         "figures": figures,
     }
 
 
-def _described(endpoint, function):
+def _described(endpoint, specs):
     """An endpoint's inputs and outputs with their shapes, None for the number of rows, and what they are: range, unit."""
-    inputs = {}
+    inputs, outputs = {}, {}
     for name, spec in endpoint.inputs.items():
         said = ("low", "high", "default", "choices", "unit")
         bounds = {k: getattr(spec, k) for k in said if getattr(spec, k) is not None}
         inputs[name] = {"shape": [None, *spec.shape], "dtype": spec.dtype, "doc": spec.doc, **bounds}
-    outputs = {}
-    for name, tensor in function.structured_outputs.items():
+    for name, tensor in specs.items():
         doc = endpoint.outputs.get(name, marking.DOCS.get(name, ""))
         for image in endpoint.images:
             if name == f"{image}_uint8":

@@ -123,11 +123,11 @@ def _export(model, base, endpoints, default, batch_sizes):
 
     # The whole model is traced before anything is written: most errors leave not even the base folder.
     endpoints = chosen(model, endpoints)
-    variables, functions = signatures.trace(endpoints, default, batch_sizes[-1])
+    variables, functions, outputs = signatures.trace(endpoints, default, batch_sizes[-1])
     path = base / str(next_version(base))
     with aside(path) as temporary:
         signatures.save(variables, functions, temporary)
-        manifest = bundle.write(temporary, model, endpoints, functions, default, batch_sizes, base)
+        manifest = bundle.write(temporary, model, endpoints, outputs, default, batch_sizes, base)
     deployment.write(base, manifest)
     return path
 

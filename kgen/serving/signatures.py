@@ -18,31 +18,32 @@ def trace(endpoints, default, max_rows):
         default: the name of the one that ``serving_default`` is.
         max_rows: the most rows that a request may have.
     Returns:
-        ``(variables, functions)``: an object that tracks the variables in use, and a dict from each signature's name to
-        its function, which is traced.
+        ``(variables, functions, outputs)``: an object that tracks the variables in use, a dict from each signature's name to
+        its function, and one to its outputs, a dict of ``tf.TensorSpec``, which ``save`` fills.
     """
     import tensorflow as tf
 
-    functions = {}
+    functions, outputs, used = {}, {}, {}
     with quiet():
         for endpoint in endpoints:
             specs = {n: tf.TensorSpec([None, *s.shape], s.dtype, name=n) for n, s in endpoint.inputs.items()}
             plain = _trace_plain(endpoint, specs)
-            functions[endpoint.name] = _trace_signature(endpoint, plain, max_rows)
-            for form in picture_inputs.forms_of(endpoint):
-                functions[f"{endpoint.name}_{form}"] = _trace_signature(endpoint, plain, max_rows, form)
-            # Concrete, since the signature is traced again when it is saved: what it calls is not.
             compiled = tf.function(_body(endpoint), autograph=False, jit_compile=True).get_concrete_function(**specs)
-            functions[f"{endpoint.name}_xla"] = _trace_signature(endpoint, compiled, max_rows)
+            used |= {id(v): v for v in (*plain.variables, *compiled.variables)}
+            # Around what is traced here. These are traced when they are saved, and would be then if they were before.
+            around = {endpoint.name: (plain, None), f"{endpoint.name}_xla": (compiled, None)}
+            around |= {f"{endpoint.name}_{form}": (plain, form) for form in picture_inputs.forms_of(endpoint)}
+            for name, (function, form) in around.items():
+                outputs[name] = {}
+                functions[name] = _signature(endpoint, function, max_rows, form, outputs[name])
     functions["serving_default"] = functions[default]
     tracked = tf.Module()
-    used = [v for f in functions.values() for v in f.get_concrete_function().variables]
-    tracked.weights = list({id(v): v for v in used}.values())
-    return tracked, functions
+    tracked.weights = list(used.values())
+    return tracked, functions, outputs
 
 
 def save(variables, functions, folder):
-    """Writes what ``trace`` returned to a new folder.
+    """Writes variables and functions of ``trace`` to a new folder.
 
     Raises:
         OSError: the disk is full or not writable.
@@ -119,8 +120,16 @@ def _check_outputs(endpoint, outputs):
             )
 
 
-def _trace_signature(endpoint, function, max_rows, form=None):
-    """What a client calls: checks, the endpoint, pictures, marks. ``form`` is that of the pictures it is given; None is floats."""
+def _signature(endpoint, function, max_rows, form, found):
+    """What a client calls: checks, the endpoint, pictures, marks.
+
+    Args:
+        endpoint: an ``Endpoint``.
+        function: its function, traced.
+        max_rows: the most rows that a request may have.
+        form: that of the pictures it is given; None is floats.
+        found: a dict that tracing fills with the outputs' specifications.
+    """
     import tensorflow as tf
 
     specs = picture_inputs.specs(endpoint, form)
@@ -148,15 +157,15 @@ def _trace_signature(endpoint, function, max_rows, form=None):
             if pixels.shape[-1] in _PNG_CHANNELS:
                 png = "png_bytes" if len(endpoint.images) == 1 else f"{name}_png_bytes"  # REST encodes what ends so
                 outputs[png] = tf.io.encode_png(pixels)
-        return marking.mark(outputs, valid) | {marking.VALID: valid, marking.ERROR: error}
+        outputs = marking.mark(outputs, valid) | {marking.VALID: valid, marking.ERROR: error}
+        found.update({name: tf.TensorSpec(value.shape, value.dtype) for name, value in outputs.items()})
+        return outputs
 
     empty = inspect.Parameter.empty
     signature.__signature__ = inspect.Signature(
         [inspect.Parameter(n, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=defaults.get(n, empty)) for n in names]
     )
-    traced = tf.function(signature, [specs[n] for n in names], autograph=False)
-    traced.get_concrete_function()
-    return traced
+    return tf.function(signature, [specs[n] for n in names], autograph=False)
 
 
 def _row_checks(inputs, max_rows):
