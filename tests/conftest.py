@@ -137,11 +137,12 @@ def pytest_collection_modifyitems(items):
                 item.add_marker(
                     pytest.mark.skip(reason=f'{missing[0]} is not installed: pip install -e ".[{missing[0]}]"')
                 )
-    if keras.config.backend() != "tensorflow":
-        for item in items:
-            once = item.get_closest_marker("once")
-            if once or item.path.as_posix().endswith(ON_ONE_BACKEND):
-                item.add_marker(pytest.mark.skip(reason=once.args[0] if once else "the same on every backend"))
+    for item in items:
+        once = item.get_closest_marker("once")
+        if once and keras.config.backend() != once.kwargs.get("on", "tensorflow"):
+            item.add_marker(pytest.mark.skip(reason=once.args[0]))
+        elif item.path.as_posix().endswith(ON_ONE_BACKEND) and keras.config.backend() != "tensorflow":
+            item.add_marker(pytest.mark.skip(reason="the same on every backend"))
     items.sort(key=lambda item: not item.path.as_posix().endswith(LONGEST))
 
 

@@ -3,6 +3,7 @@
 What is expected stands in ``samples.json``, found on TensorFlow by ``python tests/test_same_everywhere.py``; each backend must agree.
 """
 
+import contextlib
 import json
 import pathlib
 from unittest import mock
@@ -10,6 +11,7 @@ from unittest import mock
 import keras
 import numpy as np
 import pytest
+from hybrid.replicas import BATCH, SYSTEMS
 
 from kgen.autoregressive import GPT, PixelCNN
 from kgen.diffusion import DDPM, AncestralSampler, DDIMSampler, DPMSolverMultistepSampler, samplers
@@ -73,19 +75,31 @@ SOLVERS = {
 }
 
 
-def fitted(make, x, *y):
-    """The losses of two epochs of two steps each, and how far each weight went: the mean of its gradients' sum, from weights that are given."""
+def fitted(make, x, *y, scale=0.3, epochs=2, batch_size=4):
+    """The losses of two steps or more, and how far each weight went: the mean of its gradients' sum, from weights that are given."""
     model, rng, rate = make(), np.random.RandomState(1), 0.01
-    starts = [0.3 * rng.standard_normal(w.shape).astype("float32") for w in model.trainable_variables]
-    for weight, start in zip(model.trainable_variables, starts, strict=True):
-        weight.assign(start)
+    numbers = [w for w in model.weights if w.trainable or np.ptp(keras.ops.convert_to_numpy(w)) > 0]
+    for weight in (w for w in numbers if keras.backend.is_float_dtype(w.dtype)):
+        weight.assign(scale * rng.standard_normal(weight.shape).astype("float32"))
+    starts = [keras.ops.convert_to_numpy(w) for w in model.trainable_variables]
     model.compile(keras.optimizers.SGD(rate))
-    # From what a step's row seeds are made is the backend's own; what is drawn by them is not.
-    with mock.patch.object(keras.random, "randint", lambda *_, **__: keras.ops.convert_to_tensor([[3, 17]], "int32")):
-        history = model.fit(x, *y, batch_size=4, epochs=2, shuffle=False, verbose=0).history
+    data, sizes = ((x(),), {}) if callable(x) else ((x, *y), {"batch_size": batch_size})
+    with contextlib.ExitStack() as stack:
+        # Row seeds of a step, and the rows that revive dead codes, are the backend's own; what is drawn by the seeds is not.
+        for name, drawn in (("randint", first_seeds), ("uniform", shares)):
+            stack.enter_context(mock.patch.object(keras.random, name, drawn))
+        history = model.fit(*data, **sizes, epochs=epochs, shuffle=False, verbose=0).history
     ends = [keras.ops.convert_to_numpy(w) for w in model.trainable_variables]
     ways = [np.abs(end - start).mean() / rate for end, start in zip(ends, starts, strict=True)]
     return np.array([*(v for name in sorted(history) for v in history[name]), *ways], "float32")
+
+
+def first_seeds(*_, **__):
+    return keras.ops.convert_to_tensor([[3, 17]], "int32")
+
+
+def shares(shape, **_):
+    return keras.ops.convert_to_tensor((np.arange(shape[0]) + 0.5) / shape[0], "float32")
 
 
 IMAGES = np.random.RandomState(2).randint(0, 9, (8, 4, 4, 1)).astype("float32") / 4 - 1
@@ -98,6 +112,10 @@ TRAINED = {
     "vqvae": lambda: fitted(vqvae, IMAGES),
     "energy": lambda: fitted(energy, IMAGES[:, :3, 0, 0]),
     "flow": lambda: fitted(lambda: RealNVP((3,), couplings=2, widths=(8,)), IMAGES[:, :3, 0, 0]),
+}
+TRAINED |= {
+    name: lambda system=system: fitted(*system, scale=0.1, epochs=1, batch_size=BATCH)
+    for name, system in SYSTEMS.items()
 }
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from gan.parts import dense
 from keras import layers, ops
+from marks import TRAINED_ON_TORCH
 
 import kgen
 from kgen.data import Unpaired
@@ -58,6 +59,7 @@ def test_losses_are_the_papers():
     assert logs["generators_loss"] == pytest.approx(adversarial + 10 * cycle + 5 * identity, rel=1e-3)
 
 
+@TRAINED_ON_TORCH
 def test_the_cycle_closes_and_the_sets_are_exchanged():
     keras.utils.set_random_seed(0)
     model = small(identity=0.0, pool_size=10, ema=0.9)
@@ -105,6 +107,7 @@ class Copy(keras.callbacks.Callback):
             shutil.copytree(*self.folders)
 
 
+@TRAINED_ON_TORCH
 def test_training_goes_on_within_an_epoch_as_if_it_had_never_stopped(tmp_path):
     def train(folder, *callbacks):
         keras.utils.set_random_seed(0)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from gan.parts import dense
 from keras import layers, ops
+from marks import TRAINED_ON_TORCH
 
 import kgen
 from kgen.core import Batch, random
@@ -25,6 +26,7 @@ def convolution(name, **kwargs):
     return keras.Sequential([keras.Input(SHAPE), layers.Conv2D(1, 3, padding="same", **kwargs)], name=name)
 
 
+@TRAINED_ON_TORCH
 def test_pix2pix_has_its_losses_and_learns_what_the_pairs_say(tmp_path):
     keras.utils.set_random_seed(0)
     discriminator = keras.Sequential([keras.Input((8, 8, 2)), layers.Conv2D(1, 3, strides=2)], name="discriminator")

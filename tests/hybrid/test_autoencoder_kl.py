@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers, ops
+from marks import TRAINED_ON_TORCH
 
 import kgen
 from kgen.core.config import own_copy
@@ -118,6 +119,7 @@ def test_the_classifier_whose_layers_are_its_features_goes_on_as_it_was():
     np.testing.assert_array_equal(value(found.features(X)), before)
 
 
+@TRAINED_ON_TORCH
 def test_gradients_reach_their_own_players_only_and_the_discriminator_begins_late():
     networks = {"autoencoder": ("encoder", "decoder"), "discriminator": ("discriminator",)}
 

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
+from marks import TRAINED_ON_TORCH
 
 from kgen.gan import DiffAugment
 from kgen.hybrid import VAEGAN
@@ -20,6 +21,7 @@ def model(similarity=0.5):
     return VAEGAN((3,), 2, features=MLP((3,), (5,), widths=(8,)), similarity=similarity, **networks)
 
 
+@TRAINED_ON_TORCH
 def test_gradients_reach_their_own_players_only():
     for player in NETWORKS:
         found = model()

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
+from marks import TRAINED_ON_TORCH
 
 import kgen
 from kgen import backend
@@ -16,6 +17,7 @@ def identity(dim):
     return keras.Sequential([keras.Input((dim,)), keras.layers.Activation("linear")])
 
 
+@TRAINED_ON_TORCH
 @pytest.mark.parametrize("ema", [0.9, None])
 def test_uniform_data_is_distorted_as_little_as_can_be(ema):
     # K cells of width 1/K around their middles: the mean squared error is 1/(12 K^2).
@@ -58,6 +60,7 @@ def model(x):
     return model
 
 
+@TRAINED_ON_TORCH
 def test_codes_and_what_they_decode_to(model, x):
     codes = model.encode(x[:5])
     assert codes.shape == (5, 2, 2) and codes.dtype == np.int32 and codes.min() >= 0 and codes.max() < 16
