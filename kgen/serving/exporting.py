@@ -121,7 +121,7 @@ def _check(model, base, endpoints, default):
 def _export(model, base, endpoints, default, batch_sizes):
     from kgen.serving import bundle, deployment, signatures
 
-    # The whole model is traced before anything is written: most errors leave not even the base folder.
+    # Every endpoint is traced before anything is written: most errors leave not even the base folder.
     endpoints = chosen(model, endpoints)
     variables, functions, outputs = signatures.trace(endpoints, default, batch_sizes[-1])
     path = base / str(next_version(base))

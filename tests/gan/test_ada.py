@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 from gan.parts import dense
 from keras import ops
-from marks import TRAINED_ON_TORCH
 
 import kgen
 from kgen import backend
@@ -132,7 +131,6 @@ def model(**kwargs):
     )
 
 
-@TRAINED_ON_TORCH
 def test_in_training_p_follows_the_discriminator_and_is_saved(tmp_path):
     x = images(1, n=32, size=4)
     confident = model(p=0.5)

@@ -107,7 +107,6 @@ class Copy(keras.callbacks.Callback):
             shutil.copytree(*self.folders)
 
 
-@TRAINED_ON_TORCH
 def test_training_goes_on_within_an_epoch_as_if_it_had_never_stopped(tmp_path):
     def train(folder, *callbacks):
         keras.utils.set_random_seed(0)

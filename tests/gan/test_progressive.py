@@ -6,7 +6,6 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
-from marks import TRAINED_ON_TORCH
 
 import kgen
 from kgen import backend
@@ -88,7 +87,6 @@ def test_equalised_layers_keep_the_variance_and_pixels_their_length():
     np.testing.assert_allclose((lengths**2).mean(-1), 1.0, rtol=1e-4)
 
 
-@TRAINED_ON_TORCH
 def test_levels_follow_the_steps_and_are_saved(tmp_path):
     keras.utils.set_random_seed(0)
     model = ProgressiveGAN(SHAPE, 4, stage_steps=2, width=8, ema=0.9)

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 from gan.parts import Jitter, dense
 from keras import layers, ops
-from marks import TRAINED_ON_TORCH
 
 from kgen.core import random
 from kgen.gan import (
@@ -205,7 +204,6 @@ ONCE = pytest.mark.once("wgan_gp and pix2pix take all of them on every backend")
 @pytest.mark.parametrize(
     "name", [n if n in ("wgan_gp", "pix2pix") else pytest.param(n, marks=ONCE) for n in (*OF_POINTS, *OF_IMAGES)]
 )
-@TRAINED_ON_TORCH
 def test_every_gan_takes_them_or_says_why_not(name):
     make, data = OF_IMAGES.get(name) or (OF_POINTS[name], ROWS)
     given = {"regularizers": [LeCam(0.1), DRAGAN(0.1)]}

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 from gan.parts import dense
 from keras import ops
-from marks import TRAINED_ON_TORCH
 
 import kgen
 from kgen.gan import StyleGAN2
@@ -46,7 +45,6 @@ def trained():
     return model, model.fit(x, batch_size=8, verbose=0).history
 
 
-@TRAINED_ON_TORCH
 def test_it_trains_and_keeps_the_mean_style(trained, tmp_path):
     model, history = trained
     assert np.isfinite(np.concatenate(list(history.values()))).all()

@@ -11,9 +11,7 @@ from keras import ops
 
 import kgen
 
-pytestmark = pytest.mark.skipif(
-    keras.config.backend() != "torch", reason="the contract resumes a model of each kind on every backend"
-)
+pytestmark = pytest.mark.once("the contract resumes a model of each kind on every backend", on="torch")
 
 
 def fit(model, name):

@@ -60,7 +60,6 @@ def model(x):
     return model
 
 
-@TRAINED_ON_TORCH
 def test_codes_and_what_they_decode_to(model, x):
     codes = model.encode(x[:5])
     assert codes.shape == (5, 2, 2) and codes.dtype == np.int32 and codes.min() >= 0 and codes.max() < 16
